@@ -1,0 +1,205 @@
+"""What flows through the house: frozen dataclasses over numpy arrays or torch tensors.
+
+Letters of shapes: `B` batch, `T` time, `H` horizon, `K` entities, `A` action, `P` proprioception, `N` candidates.
+SI units throughout. Quaternions are `wxyz`. Frames stand in names. World frame: origin at the arm's base on the table,
+x forward, y left, z up; the table's top is z = 0. Every array may carry any leading batch shape `*B`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import IntEnum
+from typing import Any, Literal, Protocol, Self
+
+from envs.errors import unknown
+from envs.goals import Goal
+from envs.interventions import Intervention
+
+Array = Any
+"""A numpy array or a torch tensor; one code serves both through `array_api_compat`."""
+
+
+class Kind(IntEnum):
+    """What an entity is."""
+
+    TABLE = 0
+    GRIPPER = 1
+    JAW = 2
+    BOX = 3
+    BIN = 4
+    TARGET = 5
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """The state of all entities, robot parts included.
+
+    Its arrays are numpy or torch, and share the leading shape `*B`.
+    """
+
+    names: tuple[str, ...]
+    """K entity names, the same in every batch element, e.g. `("table", "gripper", "fixed_jaw", ..., "red_cube")`."""
+    position_in_world: Array
+    """`[*B K 3]` centre of the entity's box [m]."""
+    quaternion_in_world: Array
+    """`[*B K 4]` orientation, wxyz."""
+    linear_velocity_in_world: Array
+    """`[*B K 3]` [m/s]."""
+    angular_velocity_in_world: Array
+    """`[*B K 3]` [rad/s], in world axes."""
+    half_extents: Array
+    """`[*B K 3]` half sizes of the entity's box, in its own axes [m]. Of a bin: outer half sizes."""
+    kind: Array
+    """`[K]` integers, see `Kind`."""
+    colour: Array
+    """`[*B K 3]` RGB in 0..1."""
+    mass: Array
+    """`[*B K]` [kg] as declared by the catalogue or by an intervention; not a measurement of the hidden truth."""
+    friction: Array
+    """`[*B K]` sliding friction coefficient as declared, like `mass`."""
+    present: Array
+    """`[*B K]` bool; an absent entity's other fields are zero, its quaternion 1 0 0 0."""
+    confidence: Array
+    """`[*B K]` in 0..1; 1 where the pose is exact (simulator truth), 0 for an absent entity."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The leading batch shape `*B`."""
+        return tuple(self.position_in_world.shape[:-2])
+
+    def index(self, name: str) -> int:
+        """The index of an entity; raises `EmbodiedError` naming the entities there are."""
+        if name not in self.names:
+            raise unknown("object", name, self.names)
+        return self.names.index(name)
+
+    def map(self, function: Callable[[Array], Array]) -> Self:
+        """Apply `function` to every array with a batch shape (all but `names` and `kind`)."""
+        changes = {f.name: function(getattr(self, f.name)) for f in fields(self) if f.name not in ("names", "kind")}
+        return replace(self, **changes)
+
+    def __getitem__(self, key: Any) -> Self:
+        """Index the leading batch dimensions."""
+        return self.map(lambda array: array[key])
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy may see: the robot's own sensors, perceived entities and, where cameras are on, images."""
+
+    proprioception: Array
+    """`[*B P]`: see `PROPRIOCEPTION` for the layout."""
+    objects: ObjectState
+    time: Array
+    """`[*B]` seconds since reset."""
+    images: Mapping[str, Array] = field(default_factory=dict)
+    """Per camera `[*B h w 3]` uint8 RGB."""
+
+    def map(self, function: Callable[[Array], Array]) -> Self:
+        """Apply `function` to every array."""
+        return replace(
+            self,
+            proprioception=function(self.proprioception),
+            objects=self.objects.map(function),
+            time=function(self.time),
+            images={name: function(image) for name, image in self.images.items()},
+        )
+
+    def __getitem__(self, key: Any) -> Self:
+        """Index the leading batch dimensions."""
+        return self.map(lambda array: array[key])
+
+
+PROPRIOCEPTION: Mapping[str, slice] = {
+    "joint_position": slice(0, 6),
+    "joint_velocity": slice(6, 12),
+    "joint_target": slice(12, 18),
+}
+"""Layout of `Observation.proprioception`, P = 18 [rad, rad/s, rad]; joints in LeRobot's order, gripper last."""
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """Names, units, bounds and rate of an action vector."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    low: Array
+    """`[A]` in the given units."""
+    high: Array
+    """`[A]`."""
+    rate: float
+    """Control steps per second [Hz]."""
+
+    @property
+    def size(self) -> int:
+        """A."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One control step of `*B` worlds."""
+
+    observation: Observation
+    action: Array
+    """`[*B A]`."""
+    next_observation: Observation
+    success: Array
+    """`[*B]` bool, the goal holds in `next_observation`."""
+    terminated: Array
+    """`[*B]` bool."""
+    truncated: Array
+    """`[*B]` bool."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode, time-major."""
+
+    observation: Observation
+    """Arrays `[T+1 ...]`."""
+    action: Array
+    """`[T A]`."""
+    success: Array
+    """`[T+1]` bool, the goal holds at that time."""
+    goal: Goal
+    seed: int
+    task: str
+    robot: str
+    interventions: tuple[Intervention, ...] = ()
+    """Interventions made, each at its own step."""
+    simulator_state: Array | None = None
+    """`[T+1 S]` float64 rows of exact simulator state, where the episode comes from a simulator."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """T, the number of actions."""
+        return int(self.action.shape[0])
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What happened, or what a model says would happen, from one instant on."""
+
+    source: Literal["simulator", "model", "robot"]
+    observation: Observation
+    """Arrays `[*B H+1 ...]`, the first entry is the start."""
+    action: Array
+    """`[*B H A]`."""
+    reward: Array | None = None
+    """`[*B H]`."""
+    uncertainty: Array | None = None
+    """`[*B H+1 K]` standard deviation of position over ensemble members [m]; zero for a simulator."""
+
+
+class Policy(Protocol):
+    """Chooses actions from observations alone."""
+
+    def reset(self) -> None:
+        """Forget everything about past episodes."""
+        ...
+
+    def act(self, observation: Observation, goal: Goal) -> Array:
+        """Actions `[*B A]` for observations `[*B ...]`, within the bounds of the policy's `ActionSpec`."""
+        ...
