@@ -1,1 +1,1 @@
-"""TBD"""
+"""Real arms: LeRobot units, drivers, calibration and safety. Imports nothing of ours but `envs`."""

@@ -1,1 +1,1 @@
-"""TBD"""
+"""Object-centric world models in PyTorch: slots, C-JEPA dynamics, causal influence, rewards, imagination."""

@@ -1,0 +1,156 @@
+"""Every setting there is: its type, its default and what it means. `conf/` only chooses among them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The simulated world and the task in it."""
+
+    task: str = "place"
+    """A name from `envs.tasks.TASKS`."""
+    goal: str | None = None
+    """A goal in text form, e.g. `on(red_cube, bin)`, instead of the task's own goal distribution."""
+    objects: int = 1
+    """Cubes on the table, distractors included: 1 to 3."""
+    action: Literal["cartesian", "joint_delta", "joint_absolute"] = "cartesian"
+    """What the numbers of an action mean, see `envs.control`."""
+    worlds: int = 32
+    """Worlds stepped together."""
+    threads: int = 0
+    """Native threads that step them; 0 is one per core."""
+    horizon: int = 50
+    """Control steps of an episode; at 10 Hz, 50 is five seconds."""
+    timestep: float = 0.01
+    """Physics step [s]."""
+    substeps: int = 10
+    """Physics steps per control step."""
+    variation: bool = False
+    """Randomise masses, frictions, sizes and servo gains per world."""
+
+
+@dataclass(frozen=True)
+class RobotConfig:
+    """The arm, simulated or real."""
+
+    name: Literal["sim", "so101"] = "sim"
+    servo: Literal["learning", "open_duck", "menagerie"] = "learning"
+    """A servo parameter set of `envs.scene`; the published sets disagree by a factor of 56 in stiffness."""
+    port: str | None = None
+    """Serial port of the real arm; None finds it when there is exactly one."""
+    calibration: str | None = None
+    """LeRobot calibration id of the real arm."""
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """The object-centric dynamics model and its training."""
+
+    width: int = 96
+    """D, features per slot."""
+    layers: int = 4
+    heads: int = 4
+    history: int = 3
+    """Observed frames the model sees [control steps]."""
+    horizon: int = 6
+    """Steps of the open-loop rollout in the loss once training is at half time."""
+    mask: Literal["object", "token", "tube", "none"] = "object"
+    """What training hides from the predictor: whole objects (C-JEPA), single tokens, tubes in time, nothing."""
+    members: int = 3
+    """Ensemble members; their disagreement is the uncertainty."""
+    steps: int = 2000
+    """Gradient steps."""
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: int = 100
+    """Gradient steps of linear warm-up before the cosine."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """What a policy is paid for."""
+
+    tier: Literal["analytic", "learned"] = "analytic"
+    """Exact margins of the goal's literals, or a model of them."""
+    shaping: float = 0.0
+    """Weight of potential-based shaping, which leaves the optimal policy alone; 0 is success alone."""
+    tolerance: float = 0.02
+    """Distance at which a placed object counts as placed [m]."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The learner of the policy, or the planner."""
+
+    name: Literal["td3", "planner"] = "td3"
+    width: int = 128
+    """Units in each of two hidden layers."""
+    learning_rate: float = 1e-3
+    discount: float = 0.97
+    batch: int = 256
+    updates_per_step: float = 0.25
+    """Gradient updates per environment step."""
+    noise: float = 0.15
+    """Mean standard deviation of exploration, spread over the worlds from 0.3 to 1.7 times this."""
+    relabel: float = 0.8
+    """Fraction of replayed transitions whose goal is one that was reached later (hindsight)."""
+    demonstration_fraction: float = 0.3
+    """Fraction of each batch drawn from demonstrations."""
+    cloning_steps: int = 3000
+    """Updates by imitation alone before the environment is touched."""
+    ramp: int = 2000
+    """Updates over which the critic's gradient into the actor grows to full size."""
+    imagined: float = 0.0
+    """Fraction of each batch that the world model imagines; 0 is real transitions alone."""
+    imagined_horizon: int = 3
+    """Longest imagined rollout; it ends earlier where the ensemble disagrees."""
+    candidates: int = 256
+    """Planner: action sequences per iteration."""
+    iterations: int = 4
+    """Planner: rounds of refitting per decision."""
+    plan_horizon: int = 12
+    """Planner: control steps ahead."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Budgets of the stages."""
+
+    demonstrations: int = 50
+    """Expert episodes that the policy learns from."""
+    model_episodes: int = 1500
+    """Episodes (expert, random, intervened) that the world model learns from."""
+    env_steps: int = 100_000
+    """Environment steps of the policy learner."""
+    checkpoint_every: int = 500
+    """Gradient steps between checkpoints."""
+    evaluation_episodes: int = 200
+    """Unseen resets on which success is measured at the end."""
+    whatif_pairs: int = 300
+    """Counterfactual pairs on which the world model is judged."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    seed: int = 0
+    """The one seed that all generators are spawned from."""
+    run: str = ""
+    """Run folder; empty is `runs/` and the name of the experiment, or of the command."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is CUDA where there is one."""
+    quick: bool = False
+    """Budgets that fit one minute: everything runs, nothing is learned well."""
+    experiment: str | None = None
+    """The file in `conf/experiment/` that chose these settings."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    robot: RobotConfig = field(default_factory=RobotConfig)
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
