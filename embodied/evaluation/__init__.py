@@ -1,0 +1,1 @@
+"""How good it is: success with intervals, and the what-if suite."""

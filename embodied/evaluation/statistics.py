@@ -1,0 +1,110 @@
+"""Estimates with intervals: Wilson for rates, bootstrap over contexts for everything else, and ranking scores."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import EmbodiedError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with an interval, and how many independent units it rests on."""
+
+    value: float
+    """NaN where the sample cannot say, e.g. a ranking score without a positive."""
+    low: float
+    high: float
+    count: int
+    """Independent units: episodes of a rate, contexts of a bootstrap. Not frames."""
+
+    def figure(self, unit: str, seeds: int) -> dict[str, Any]:
+        """The form in which benchmarks print a number; NaN becomes null, which JSON can hold."""
+        value, low, high = (None if math.isnan(x) else x for x in (self.value, self.low, self.high))
+        return {"value": value, "interval": [low, high], "unit": unit, "seeds": seeds}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON file; `from_dict` is its inverse."""
+        figure = self.figure("", 0)
+        return {"value": figure["value"], "interval": figure["interval"], "count": self.count}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Raises `KeyError` for a dictionary `as_dict` did not write."""
+        value, low, high = (math.nan if x is None else float(x) for x in (values["value"], *values["interval"]))
+        return cls(value, low, high, int(values["count"]))
+
+
+def wilson(successes: int, total: int, level: float = 0.95) -> Estimate:
+    """Wilson's score interval of a rate (Wilson 1927, JASA 22, eq. 4); honest at 0 and at 1, unlike Wald's.
+
+    Raises `EmbodiedError` where the counts are impossible.
+    """
+    if total <= 0 or not 0 <= successes <= total:
+        raise EmbodiedError(f"A rate needs 0 <= successes <= total and total > 0, got {successes} of {total}.")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    rate = successes / total
+    centre = (rate + z * z / (2 * total)) / (1 + z * z / total)
+    spread = z / (1 + z * z / total) * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    # Rounding may leave the bound 1e-17 inside the rate itself at 0 and 1.
+    return Estimate(rate, min(rate, max(0.0, centre - spread)), max(rate, min(1.0, centre + spread)), total)
+
+
+def bootstrap(
+    statistic: Callable[[Floats], float],
+    contexts: int,
+    generator: np.random.Generator,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Estimate:
+    """Percentile bootstrap of whole contexts (Efron 1979): rows of one context share their fate.
+
+    `statistic` takes how often each context was drawn, `[C]` (ones for the sample itself), and gives the number;
+    resamples on which it is NaN (a ranking without positives, say) are left out of the interval.
+    Raises `EmbodiedError` without contexts.
+    """
+    if contexts <= 0:
+        raise EmbodiedError(f"A bootstrap needs at least one context, got {contexts}.")
+    value = float(statistic(np.ones(contexts)))
+    draws = generator.multinomial(contexts, np.full(contexts, 1 / contexts), size=resamples).astype(np.float64)
+    values = np.array([statistic(draw) for draw in draws], dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values) or math.isnan(value):
+        return Estimate(value, math.nan, math.nan, contexts)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high), contexts)
+
+
+def _grouped(score: Floats, label: NDArray[np.bool_], weight: Floats | None) -> tuple[Floats, Floats]:
+    """Weight of positives and of negatives per distinct score, in falling order of score."""
+    weight = np.ones(len(score)) if weight is None else weight
+    _, group = np.unique(-score, return_inverse=True)
+    groups = int(group.max()) + 1 if len(group) else 0
+    positive, negative = (np.bincount(group, weights=weight * side, minlength=groups) for side in (label, ~label))
+    return positive.astype(np.float64), negative.astype(np.float64)
+
+
+def auroc(score: Floats, label: NDArray[np.bool_], weight: Floats | None = None) -> float:
+    """Probability that a positive scores above a negative, ties counting half. `[N] [N] [N]`; NaN without both."""
+    positive, negative = _grouped(score, label, weight)
+    if positive.sum() <= 0 or negative.sum() <= 0:
+        return math.nan
+    below = negative.sum() - np.cumsum(negative)
+    return float((positive * (below + 0.5 * negative)).sum() / (positive.sum() * negative.sum()))
+
+
+def average_precision(score: Floats, label: NDArray[np.bool_], weight: Floats | None = None) -> float:
+    """Precision averaged over the recall gained at each distinct score, from the highest. NaN without positives."""
+    positive, negative = _grouped(score, label, weight)
+    if positive.sum() <= 0:
+        return math.nan
+    hits, drawn = np.cumsum(positive), np.cumsum(positive + negative)
+    precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
+    return float((precision * positive).sum() / positive.sum())
