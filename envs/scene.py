@@ -1,0 +1,376 @@
+"""The tabletop scene as one compiled MuJoCo model: SO-101 arm, table, objects, an optional goal entity, cameras.
+
+One model serves all worlds of a batch; what differs between worlds lives in state rows and in expanded model fields.
+An absent object is parked far from everything with its gravity compensated (`Scene.parking_pose`, `ABSENT_GRAVCOMP`):
+it makes no contact and does not move, so it costs six idle degrees of freedom and nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+
+import mujoco
+import numpy as np
+
+from envs.errors import EmbodiedError, unknown
+from envs.servo import SERVOS, Servo
+from envs.types import Kind
+
+ARM_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+"""LeRobot's order."""
+
+ROBOT_ENTITIES = ("table", "gripper", "fixed_jaw", "moving_jaw")
+"""The entities every scene starts with."""
+
+TCP_IN_GRIPPER = (0.0125, -0.000218, -0.098)
+"""[m] The tool centre point: the centre of a held 28 mm cube, fixed in the frame of the gripper's body."""
+
+GRIPPER_HALF_EXTENTS = (0.002, 0.002, 0.002)
+"""[m] The box of the entity `gripper` is a mere marker of the tool centre point: what touches are the jaws."""
+
+TABLE_CENTRE, TABLE_HALF_EXTENTS = (0.15, 0.0, -0.02), (0.40, 0.45, 0.02)
+"""[m] A slab whose top is z = 0."""
+
+FLOOR_HEIGHT = -0.6
+"""[m] Catches what falls off the table, so that no state runs away."""
+
+OBJECTS: Mapping[str, tuple[float, float, float]] = {
+    "red_cube": (0.84, 0.20, 0.17),
+    "blue_cube": (0.15, 0.40, 0.84),
+    "green_cube": (0.18, 0.62, 0.32),
+}
+"""RGB of every object there is."""
+
+CUBE_HALF_EXTENT, CUBE_MASS = 0.014, 0.025
+"""[m], [kg]."""
+
+BIN_HALF_EXTENTS, BIN_WALL = (0.055, 0.055, 0.022), 0.004
+"""[m] Outer half sizes of the bin and the thickness of its four walls and floor; it is open at the top."""
+
+TARGET_HALF_EXTENTS = (0.025, 0.025, 0.0008)
+"""[m] A thin disc without collisions; its pose marks where something should go, on the table or in the air."""
+
+ABSENT_GRAVCOMP = 1.0
+"""Value of `body_gravcomp` that keeps a parked object where it is; 0 for a present one."""
+
+HOME = (0.0, -0.9667, 0.8773, 1.6273, 0.0487, 0.6)
+"""[rad] Joints with the tool vertical above (0.21, 0, 0.085), jaws half open and in line with the arm."""
+
+# Contact bits. Two geoms meet where one's contype shares a bit with the other's conaffinity.
+_TABLE_TYPE, _OBJECT_AFFINITY, _SOLID_AFFINITY, _BIN_TYPE = 1, 7, 3, 4
+
+
+@dataclass(frozen=True)
+class Physics:
+    """Solver and contact parameters; the choice is measured by `embodied bench grasp`.
+
+    The `discrete` integrator stays stable with stiff servos at 10 ms, where `implicitfast` loses grasps. Elliptic
+    cones with impratio 10 stop creep in the grasp without noslip iterations. Solver iterations are left at MuJoCo's
+    default: a cap of 3 or 4 shoots cubes away.
+    """
+
+    timestep: float = 0.01
+    """[s]."""
+    integrator: str = "discrete"
+    """One of `discrete`, `implicitfast`, `implicit`, `euler`."""
+    impratio: float = 10.0
+    gravity: float = 9.81
+    """[m/s^2] downwards."""
+    object_friction: float = 0.4
+    """Sliding friction of objects on the table and on each other. Low, to keep the world predictable."""
+    table_friction: float = 0.1
+    """Contacts take the larger of two frictions: below the objects' one, theirs decides, and can be varied."""
+    pad_friction: float = 1.0
+    """Sliding friction of the jaw pads; they have priority, so it holds whatever the object's friction is."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A fixed camera that looks at a point."""
+
+    name: str
+    position: tuple[float, float, float]
+    """[m] in the world."""
+    look_at: tuple[float, float, float]
+    """[m] in the world."""
+    fovy: float
+    """Vertical field of view [degree]."""
+
+
+CAMERAS = (
+    Camera("front", (0.66, -0.30, 0.40), (0.16, 0.0, 0.07), 42.0),
+    Camera("top", (0.2201, 0.0, 0.78), (0.22, 0.0, 0.0), 40.0),
+)
+"""The fixed cameras; `wrist` rides on the gripper."""
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What is on the table and how it moves."""
+
+    objects: tuple[str, ...] = ("red_cube",)
+    """Names out of `OBJECTS`, in their order."""
+    goal_entity: str | None = None
+    """`bin`, `target` or None."""
+    physics: Physics = field(default_factory=Physics)
+    servo: Servo = SERVOS["firm"]
+    cameras: tuple[Camera, ...] = CAMERAS
+
+    def __post_init__(self) -> None:
+        """Raise `EmbodiedError` for unknown or repeated names."""
+        for name in self.objects:
+            if name not in OBJECTS:
+                raise unknown("object", name, OBJECTS)
+        if len(set(self.objects)) != len(self.objects):
+            raise EmbodiedError(f"Objects {', '.join(self.objects)} were given; each may appear once.")
+        if self.goal_entity not in (None, "bin", "target"):
+            raise unknown("goal entity", self.goal_entity, ("bin", "target", "none"))
+        if self.physics.integrator not in _INTEGRATORS:
+            raise unknown("integrator", self.physics.integrator, _INTEGRATORS)
+
+
+_INTEGRATORS = {
+    "discrete": mujoco.mjtIntegrator.mjINT_DISCRETE,
+    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+    "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
+    "euler": mujoco.mjtIntegrator.mjINT_EULER,
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A compiled model and where its entities are in it. K entities; -1 stands for "has none"."""
+
+    model: mujoco.MjModel
+    config: SceneConfig
+    names: tuple[str, ...]
+    """K entity names: table, gripper, fixed_jaw, moving_jaw, the goal entity if any, then the objects."""
+    kind: np.ndarray
+    """`[K]` see `envs.types.Kind`."""
+    body: np.ndarray
+    """`[K]` body ids."""
+    local_pose: np.ndarray
+    """`[K 7]` the entity's frame in its body's, position [m] and quaternion."""
+    geoms: tuple[tuple[int, ...], ...]
+    """Per entity, ids of the geoms it collides with; the entity `gripper`: palm and fingers without the pads."""
+    qpos: np.ndarray
+    """`[K]` address of a free body's pose in `qpos` (7 numbers)."""
+    dof: np.ndarray
+    """`[K]` address of a free body's velocity in `qvel` (6 numbers: linear in the world's, angular in its own axes)."""
+    mocap: np.ndarray
+    """`[K]` index into `mocap_pos` and `mocap_quat`, for the bin and the target."""
+    half_extents: np.ndarray
+    """`[K 3]` nominal half sizes [m]."""
+    colour: np.ndarray
+    """`[K 3]` RGB in 0..1."""
+    mass: np.ndarray
+    """`[K]` nominal [kg]; 0 for what cannot be moved."""
+    friction: np.ndarray
+    """`[K]` nominal sliding friction."""
+    joint_qpos: np.ndarray
+    """`[6]` addresses of the arm's joints in `qpos`, in `ARM_JOINTS` order."""
+    joint_dof: np.ndarray
+    """`[6]` their addresses in `qvel`."""
+    actuator: np.ndarray
+    """`[6]` their actuator ids."""
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The movable objects."""
+        return self.config.objects
+
+    def index(self, name: str) -> int:
+        """The index of an entity; raises `EmbodiedError` naming the entities there are."""
+        if name not in self.names:
+            raise unknown("object", name, self.names)
+        return self.names.index(name)
+
+    @cached_property
+    def joint_range(self) -> np.ndarray:
+        """`[6 2]` lower and upper limits of the arm's joints [rad]."""
+        return np.array([self.model.joint(name).range for name in ARM_JOINTS])
+
+    @cached_property
+    def parking_pose(self) -> np.ndarray:
+        """`[K 7]` where an absent object, bin or target is kept: on its own spot behind and below the table."""
+        pose = np.zeros((len(self.names), 7))
+        pose[:, 3] = 1.0
+        for k in np.flatnonzero((self.qpos >= 0) | (self.mocap >= 0)):
+            pose[k, :3] = (-3.0, 0.5 * k, -0.3)
+        return pose
+
+
+def build_scene(config: SceneConfig | None = None) -> Scene:
+    """Compile the scene. Its keyframe `home` has the arm at `HOME` and the objects in a row on the table."""
+    config = config or SceneConfig()
+    text = resources.files("assets").joinpath("so101.xml").read_text(encoding="utf-8")
+    spec = mujoco.MjSpec.from_string(text)
+    spec.modelname = "embodied_whatif"
+    _set_options(spec, config.physics)
+    _add_surroundings(spec, config)
+    config.servo.apply(spec, ARM_JOINTS, config.physics.timestep)
+    if config.goal_entity == "bin":
+        _add_bin(spec)
+    elif config.goal_entity == "target":
+        _add_target(spec)
+    for index, name in enumerate(config.objects):
+        _add_cube(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config.physics)
+    spec.add_key(name="home", qpos=_home_qpos(spec, config), ctrl=HOME)
+    model = spec.compile()
+    # Compiled with compensation so that MuJoCo reserves it; worlds switch it on per absent object.
+    model.body_gravcomp[:] = 0.0
+    return _index(model, config)
+
+
+def _home_qpos(spec: mujoco.MjSpec, config: SceneConfig) -> np.ndarray:
+    cubes = [_pose(spec.body(name).pos) for name in config.objects]
+    return np.concatenate([HOME, *cubes])
+
+
+def _set_options(spec: mujoco.MjSpec, physics: Physics) -> None:
+    option = spec.option
+    option.timestep = physics.timestep
+    option.integrator = _INTEGRATORS[physics.integrator]
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = physics.impratio
+    option.gravity = (0.0, 0.0, -physics.gravity)
+    for name in ("fixed_jaw_pad", "moving_jaw_pad"):
+        spec.geom(name).friction = (physics.pad_friction, 0.005, 0.0001)
+    view = spec.visual
+    view.global_.offwidth, view.global_.offheight = 1280, 960
+    view.headlight.ambient, view.headlight.diffuse = (0.42, 0.42, 0.44), (0.22, 0.22, 0.22)
+    view.headlight.specular = (0.0, 0.0, 0.0)
+    view.map.znear, view.map.zfar = 0.01, 30.0
+    spec.stat.extent, spec.stat.center = 0.8, (0.2, 0.0, 0.1)
+
+
+def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
+    world = spec.worldbody
+    world.add_light(pos=(0.5, -0.7, 1.5), dir=(-0.25, 0.45, -1.0), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+                    diffuse=(0.55, 0.54, 0.52), specular=(0.15, 0.15, 0.15), castshadow=True)  # fmt: skip
+    world.add_light(pos=(0.2, 0.9, 1.0), dir=(-0.1, -0.8, -0.8), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+                    diffuse=(0.16, 0.17, 0.20), specular=(0.0, 0.0, 0.0), castshadow=False)  # fmt: skip
+    spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+                     rgb1=(0.93, 0.94, 0.95), rgb2=(0.78, 0.81, 0.84), width=64, height=384)  # fmt: skip
+    world.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0.0, 0.0, FLOOR_HEIGHT), size=(4.0, 4.0, 0.1),
+                   rgba=(0.80, 0.81, 0.82, 1.0), contype=_TABLE_TYPE, conaffinity=0, condim=3)  # fmt: skip
+    world.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=TABLE_CENTRE, size=TABLE_HALF_EXTENTS,
+                   rgba=(*TABLE_COLOUR, 1.0), contype=_TABLE_TYPE, conaffinity=_SOLID_AFFINITY, condim=3,
+                   friction=(config.physics.table_friction, 0.005, 0.0001))  # fmt: skip
+    for camera in config.cameras:
+        world.add_camera(name=camera.name, pos=camera.position, quat=_looking(camera), fovy=camera.fovy)
+
+
+TABLE_COLOUR, BIN_COLOUR, TARGET_COLOUR = (0.36, 0.42, 0.47), (0.78, 0.63, 0.45), (0.66, 0.53, 0.92)
+GRIPPER_COLOUR, JAW_COLOUR = (0.98, 0.66, 0.13), (0.22, 0.22, 0.24)
+
+
+def _looking(camera: Camera) -> np.ndarray:
+    """Quaternion of a camera that looks along its -z, its image upright."""
+    back = np.subtract(camera.position, camera.look_at)
+    back = back / np.linalg.norm(back)
+    # Straight down, "up" in the image is forward in the world.
+    right = np.cross((0.0, 0.0, 1.0) if abs(back[2]) < 0.999 else (1.0, 0.0, 0.0), back)
+    right = right / np.linalg.norm(right)
+    quaternion = np.zeros(4)
+    mujoco.mju_mat2Quat(quaternion, np.stack([right, np.cross(back, right), back], axis=1).ravel())
+    return quaternion
+
+
+def _add_cube(spec: mujoco.MjSpec, name: str, at: tuple[float, float], physics: Physics) -> None:
+    body = spec.worldbody.add_body(name=name, pos=(*at, CUBE_HALF_EXTENT), gravcomp=ABSENT_GRAVCOMP)
+    body.add_freejoint(name=name)
+    body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=(CUBE_HALF_EXTENT,) * 3, mass=CUBE_MASS,
+                  rgba=(*OBJECTS[name], 1.0), contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=3,
+                  friction=(physics.object_friction, 0.005, 0.0001))  # fmt: skip
+
+
+def _add_bin(spec: mujoco.MjSpec) -> None:
+    """A mocap body: each world puts it where it likes, and nothing moves it. Its frame is the centre of its box."""
+    body = spec.worldbody.add_body(name="bin", pos=(0.22, 0.16, BIN_HALF_EXTENTS[2]), mocap=True)
+    x, y, z = BIN_HALF_EXTENTS
+    wall = 0.5 * BIN_WALL
+    parts = {
+        "bin_floor": ((0.0, 0.0, wall - z), (x, y, wall)),
+        "bin_wall_front": ((x - wall, 0.0, wall), (wall, y, z - wall)),
+        "bin_wall_back": ((wall - x, 0.0, wall), (wall, y, z - wall)),
+        "bin_wall_left": ((0.0, y - wall, wall), (x - 2 * wall, wall, z - wall)),
+        "bin_wall_right": ((0.0, wall - y, wall), (x - 2 * wall, wall, z - wall)),
+    }
+    for name, (position, size) in parts.items():
+        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=position, size=size, rgba=(*BIN_COLOUR, 1.0),
+                      contype=_BIN_TYPE, conaffinity=0, condim=3, friction=(0.1, 0.005, 0.0001))  # fmt: skip
+
+
+def _add_target(spec: mujoco.MjSpec) -> None:
+    body = spec.worldbody.add_body(name="target", pos=(0.22, 0.16, TARGET_HALF_EXTENTS[2]), mocap=True)
+    body.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(TARGET_HALF_EXTENTS[0],
+                  TARGET_HALF_EXTENTS[2], 0.0), rgba=(*TARGET_COLOUR, 1.0), contype=0, conaffinity=0)  # fmt: skip
+
+
+def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
+    goal = (config.goal_entity,) if config.goal_entity else ()
+    names = (*ROBOT_ENTITIES, *goal, *config.objects)
+    rows = {name: _entity(model, name, config.physics) for name in names}
+    columns = zip(*rows.values(), strict=True)
+    kind, body, local_pose, geoms, half_extents, colour, mass, friction = columns
+    free = [_free_joint(model, name) if name in config.objects else None for name in names]
+    joints = [model.joint(name) for name in ARM_JOINTS]
+    return Scene(
+        model=model,
+        config=config,
+        names=names,
+        kind=np.array(kind, np.int64),
+        body=np.array(body, np.int64),
+        local_pose=np.array(local_pose),
+        geoms=tuple(geoms),
+        qpos=np.array([joint[0] if joint else -1 for joint in free], np.int64),
+        dof=np.array([joint[1] if joint else -1 for joint in free], np.int64),
+        mocap=np.array([int(model.body_mocapid[b]) if b else -1 for b in body], np.int64),
+        half_extents=np.array(half_extents),
+        colour=np.array(colour),
+        mass=np.array(mass),
+        friction=np.array(friction),
+        joint_qpos=np.array([int(joint.qposadr[0]) for joint in joints], np.int64),
+        joint_dof=np.array([int(joint.dofadr[0]) for joint in joints], np.int64),
+        actuator=np.array([model.actuator(name).id for name in ARM_JOINTS], np.int64),
+    )
+
+
+def _free_joint(model: mujoco.MjModel, name: str) -> tuple[int, int]:
+    joint = model.joint(name)
+    return int(joint.qposadr[0]), int(joint.dofadr[0])
+
+
+_Row = tuple[Kind, int, np.ndarray, tuple[int, ...], tuple[float, ...], tuple[float, ...], float, float]
+
+
+def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
+    """Kind, body, local pose, colliding geoms, half extents, colour, mass and friction of one entity."""
+    if name == "table":
+        geom = model.geom("table")
+        return (Kind.TABLE, 0, _pose(geom.pos), (geom.id,), TABLE_HALF_EXTENTS, TABLE_COLOUR, 0.0,
+                physics.table_friction)  # fmt: skip
+    if name == "gripper":
+        body = model.body("gripper")
+        geoms = tuple(model.geom(part).id for part in ("palm_box", "fixed_finger_box", "moving_finger_box"))
+        return (Kind.GRIPPER, body.id, _pose(TCP_IN_GRIPPER), geoms, GRIPPER_HALF_EXTENTS, GRIPPER_COLOUR,
+                float(body.mass[0]), physics.pad_friction)  # fmt: skip
+    if name in ("fixed_jaw", "moving_jaw"):
+        geom = model.geom(f"{name}_pad")
+        body_id = int(geom.bodyid[0])
+        return (Kind.JAW, body_id, _pose(geom.pos, geom.quat), (geom.id,), tuple(geom.size), JAW_COLOUR,
+                float(model.body_mass[body_id]), physics.pad_friction)  # fmt: skip
+    body = model.body(name)
+    geoms = tuple(range(int(body.geomadr[0]), int(body.geomadr[0] + body.geomnum[0])))
+    if name == "bin":
+        return Kind.BIN, body.id, _pose((0.0, 0.0, 0.0)), geoms, BIN_HALF_EXTENTS, BIN_COLOUR, 0.0, 0.1
+    if name == "target":
+        return Kind.TARGET, body.id, _pose((0.0, 0.0, 0.0)), (), TARGET_HALF_EXTENTS, TARGET_COLOUR, 0.0, 0.0
+    return (Kind.BOX, body.id, _pose((0.0, 0.0, 0.0)), geoms, (CUBE_HALF_EXTENT,) * 3, OBJECTS[name], CUBE_MASS,
+            physics.object_friction)  # fmt: skip
+
+
+def _pose(position: object, quaternion: object = (1.0, 0.0, 0.0, 0.0)) -> np.ndarray:
+    return np.concatenate([np.asarray(position, np.float64), np.asarray(quaternion, np.float64)])
