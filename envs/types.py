@@ -8,11 +8,13 @@ x forward, y left, z up; the table's top is z = 0. Every array may carry any lea
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from envs.errors import unknown
-from envs.goals import Goal
-from envs.interventions import Intervention
+
+if TYPE_CHECKING:
+    from envs.goals import Goal
+    from envs.interventions import Intervention
 
 Array = Any
 """A numpy array or a torch tensor; one code serves both through `array_api_compat`."""
@@ -162,11 +164,11 @@ class Episode:
     """`[T A]`."""
     success: Array
     """`[T+1]` bool, the goal holds at that time."""
-    goal: Goal
+    goal: "Goal"
     seed: int
     task: str
     robot: str
-    interventions: tuple[Intervention, ...] = ()
+    interventions: "tuple[Intervention, ...]" = ()
     """Interventions made, each at its own step."""
     simulator_state: Array | None = None
     """`[T+1 S]` float64 rows of exact simulator state, where the episode comes from a simulator."""
@@ -200,6 +202,6 @@ class Policy(Protocol):
         """Forget everything about past episodes."""
         ...
 
-    def act(self, observation: Observation, goal: Goal) -> Array:
+    def act(self, observation: Observation, goal: "Goal") -> Array:
         """Actions `[*B A]` for observations `[*B ...]`, within the bounds of the policy's `ActionSpec`."""
         ...

@@ -1,0 +1,157 @@
+"""Actions to commanded joints: open-loop controllers, each a pure function of the last command and the action.
+
+The command never looks at what the joints really did, so the commands of a whole plan are known before it is run:
+the simulator, the world model and the real arm all execute the same joint targets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from envs.errors import EmbodiedError, unknown
+from envs.kinematics import JOINTS, JOINT_HIGH, JOINT_LOW, forward, project
+from envs.types import ActionSpec, Array
+
+GRIPPER_RANGE = (-0.1, 0.8)
+"""[rad] Closed on nothing .. pads 61 mm apart; wider, the pads no longer face each other."""
+
+
+class Controller(Protocol):
+    """Turns normalised actions into joint targets."""
+
+    spec: ActionSpec
+
+    def target(self, previous: Array, action: Array) -> Array:
+        """The joint target `[*B 6]` [rad] that follows `previous` `[*B 6]` under `action` `[*B A]` in -1..1."""
+        ...
+
+
+@dataclass(frozen=True)
+class CartesianDelta:
+    """Moves the commanded tool by up to `step` and `turn` per control step; the gripper's opening is absolute.
+
+    The sum of command and delta is projected onto what the arm can reach with the least tilt, so a command never
+    winds up outside the workspace.
+    """
+
+    step: float = 0.03
+    """[m] displacement along each world axis for an action of 1."""
+    turn: float = 0.3
+    """[rad] yaw for an action of 1."""
+    rate: float = 10.0
+    """[Hz]."""
+
+    @property
+    def spec(self) -> ActionSpec:
+        """x, y, z, yaw and gripper, each in -1..1."""
+        return _normalised(("x", "y", "z", "yaw", "gripper"), self.rate)
+
+    def target(self, previous: Array, action: Array) -> Array:
+        """See `Controller.target`."""
+        xp = array_namespace(previous, action)
+        tool = forward(previous)
+        reached = project(tool.position + self.step * action[..., 0:3], tool.yaw + self.turn * action[..., 3])
+        gripper = _between(*GRIPPER_RANGE, action[..., 4:5])
+        return xp.concat([reached.joints[..., 0:5], gripper], axis=-1)
+
+
+@dataclass(frozen=True)
+class JointDelta:
+    """Moves each commanded arm joint by up to `turn` per control step; the gripper's opening is absolute."""
+
+    turn: float = 0.15
+    """[rad] for an action of 1; twice that for the wrist roll."""
+    rate: float = 10.0
+    """[Hz]."""
+
+    @property
+    def spec(self) -> ActionSpec:
+        """The six joints, each in -1..1."""
+        return _normalised(JOINTS, self.rate)
+
+    def target(self, previous: Array, action: Array) -> Array:
+        """See `Controller.target`."""
+        xp = array_namespace(previous, action)
+        scale = xp.asarray([self.turn] * 4 + [2 * self.turn], dtype=previous.dtype)
+        arm = _clip(xp, previous[..., 0:5] + scale * action[..., 0:5], previous)
+        return xp.concat([arm, _between(*GRIPPER_RANGE, action[..., 5:6])], axis=-1)
+
+
+@dataclass(frozen=True)
+class JointAbsolute:
+    """Commands each joint's position; -1 and 1 are the ends of its range. The convention of most recorded data."""
+
+    rate: float = 10.0
+    """[Hz]."""
+
+    @property
+    def spec(self) -> ActionSpec:
+        """The six joints, each in -1..1."""
+        return _normalised(JOINTS, self.rate)
+
+    def target(self, previous: Array, action: Array) -> Array:
+        """See `Controller.target`; `previous` does not matter."""
+        xp = array_namespace(previous, action)
+        low = xp.asarray(np.asarray(JOINT_LOW), dtype=previous.dtype)
+        high = xp.asarray(np.asarray(JOINT_HIGH), dtype=previous.dtype)
+        return _between(low, high, action)
+
+
+CONTROLLERS: Mapping[str, type[CartesianDelta] | type[JointDelta] | type[JointAbsolute]] = {
+    "cartesian_delta": CartesianDelta,
+    "joint_delta": JointDelta,
+    "joint_absolute": JointAbsolute,
+}
+
+
+def controller(name: str, rate: float = 10.0) -> Controller:
+    """The controller of that name; raises `EmbodiedError` naming those there are."""
+    if name not in CONTROLLERS:
+        raise unknown("action mode", name, CONTROLLERS)
+    return CONTROLLERS[name](rate=rate)
+
+
+def targets(control: Controller, start: Array, actions: Array) -> Array:
+    """The joint targets `[*B T 6]` of a whole plan `[*B T A]`, from the command `start` `[*B 6]`."""
+    xp = array_namespace(start, actions)
+    planned = []
+    for step in range(actions.shape[-2]):
+        start = control.target(start, actions[..., step, :])
+        planned.append(start)
+    return xp.stack(planned, axis=-2)
+
+
+def check_action(action: Array, spec: ActionSpec, worlds: int) -> np.ndarray:
+    """The action as float64 `[N A]`, clipped to the spec; raises `EmbodiedError` on a wrong shape or a NaN."""
+    array = np.asarray(action, dtype=np.float64)
+    if array.shape != (worlds, spec.size):
+        raise EmbodiedError(
+            f"An action of shape {array.shape} was given; {worlds} worlds with {', '.join(spec.names)} need "
+            f"{(worlds, spec.size)}."
+        )
+    finite = np.isfinite(array)
+    if not finite.all():
+        world, component = (int(index) for index in np.argwhere(~finite)[0])
+        raise EmbodiedError(
+            f"The action of world {world} has {spec.names[component]} = {array[world, component]}; "
+            "actions must be finite. Nothing was stepped."
+        )
+    return np.clip(array, spec.low, spec.high)
+
+
+def _normalised(names: tuple[str, ...], rate: float) -> ActionSpec:
+    size = len(names)
+    return ActionSpec(names=names, units=("1",) * size, low=-np.ones(size), high=np.ones(size), rate=rate)
+
+
+def _between(low: Array, high: Array, action: Array) -> Array:
+    return low + (high - low) * 0.5 * (action + 1.0)
+
+
+def _clip(xp: Array, arm: Array, like: Array) -> Array:
+    low = xp.asarray(np.asarray(JOINT_LOW[:5]), dtype=like.dtype)
+    high = xp.asarray(np.asarray(JOINT_HIGH[:5]), dtype=like.dtype)
+    return xp.minimum(xp.maximum(arm, low), high)

@@ -1,0 +1,225 @@
+"""Scripted demonstrators: stateless feedback laws over `Observation`, used for data and as the oracle of every task.
+
+Each is a `Policy`: it sees no simulator internals, so the same code drives the real arm. Measured success is printed by
+`embodied bench grasp`; the workspace and pad facts they rest on are in `envs/kinematics.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.control import GRIPPER_RANGE, CartesianDelta
+from envs.errors import unknown
+from envs.geometry import quat_rotate, yaw_of
+from envs.goals import Goal
+from envs.kinematics import forward
+from envs.types import PROPRIOCEPTION, Array, Observation
+
+OPEN = 0.55
+"""[rad] Pads 46 mm apart: room around a 28 mm cube, and the pads still face each other."""
+CLOSED = 0.15
+"""[rad] Commanded while holding; a 28 mm cube stops the jaw at about 0.31 rad."""
+HELD_BELOW = 0.42
+"""[rad] A jaw closed further than this with a cube between the pads holds it."""
+HOVER = 0.045
+"""[m] height of the tool above a cube before descending."""
+SIDE = 0.006
+"""[m] the fixed pad comes down this far beside the cube's face; closing drags the cube onto it."""
+CARRY = 0.025
+"""[m] a cube travels this far above where it will be put, so that it neither drags nor tips."""
+RIM = 0.035
+"""[m] extra height over a bin's walls."""
+
+
+@dataclass
+class PickAndPlace:
+    """Picks the subject up and puts it at the goal entity, or holds it up where there is none."""
+
+    subject: str = "red_cube"
+    goal_entity: str | None = "target"
+    lift_height: float = 0.06
+    """[m] where the cube is held when there is no goal entity."""
+    control: CartesianDelta = CartesianDelta()
+
+    def reset(self) -> None:
+        """Nothing to forget: the law is stateless."""
+
+    def act(self, observation: Observation, goal: Goal) -> Array:
+        """Actions `[*B 5]`."""
+        scene = _View.of(observation, self.subject)
+        if self.goal_entity is None:
+            aim = scene.cube + 0.0
+            aim[..., 2] = self.lift_height
+            rim = np.zeros(scene.cube.shape[:-1])
+        else:
+            where = observation.objects.index(self.goal_entity)
+            aim = np.array(observation.objects.position_in_world[..., where, :])
+            is_bin = self.goal_entity == "bin"
+            rim = np.full(scene.cube.shape[:-1], RIM if is_bin else 0.0)
+            aim[..., 2] = np.where(is_bin, scene.cube_half, aim[..., 2])
+        return self._law(scene, aim, rim)
+
+    def _law(self, scene: "_View", aim: np.ndarray, rim: np.ndarray) -> Array:
+        to_aim = aim - scene.cube
+        flat_error = np.linalg.norm(to_aim[..., :2], axis=-1)
+        placing = self.goal_entity is not None
+        arrived = placing & (flat_error < 0.012 + rim * 0.4) & (to_aim[..., 2] > -0.008 - rim)
+
+        # Approach: beside the cube along the jaws' closing direction, aligned to its nearest face.
+        side = quat_rotate(scene.gripper_quaternion, np.broadcast_to(np.array([1.0, 0.0, 0.0]), scene.cube.shape))
+        beside = scene.cube + SIDE * side * np.array([1.0, 1.0, 0.0])
+        turn = scene.yaw_error
+        reach = beside - scene.command
+        aligned = (np.linalg.norm((beside - scene.tool)[..., :2], axis=-1) < 0.009) & (np.abs(turn) < 0.15)
+        reach[..., 2] += np.where(aligned, 0.0, HOVER)
+        gripper = np.where(scene.inside, CLOSED, OPEN)
+        reach = np.where((scene.inside & ~scene.held)[..., None], 0.0, reach)
+
+        # Carry: above the aim first, straight down when over it, then let go.
+        over = flat_error < 0.01
+        lift = np.where(over & placing, 0.0, CARRY) + np.where(over & (rim == 0), 0.0, rim)
+        carry = 0.7 * to_aim
+        carry[..., 2] = to_aim[..., 2] + (lift if placing else 0.0)
+        low = placing & (scene.cube[..., 2] < scene.cube_half + 0.012) & ~over
+        carry[..., :2] = np.where(low[..., None], 0.0, carry[..., :2])
+        move = np.where(scene.held[..., None], carry, reach)
+        turn = np.where(scene.held, 0.0, turn)
+        gripper = np.where(scene.held, CLOSED, gripper)
+
+        # Done: open where we are, then rise.
+        release = arrived & scene.inside
+        opened = scene.gripper > HELD_BELOW
+        move = np.where(arrived[..., None], np.where(opened, 0.03, 0.0)[..., None] * np.array([0.0, 0.0, 1.0]), move)
+        turn = np.where(arrived, 0.0, turn)
+        gripper = np.where(arrived | release, OPEN, gripper)
+        return _action(self.control, move, turn, gripper)
+
+
+@dataclass
+class Reach:
+    """Moves the tool to the target."""
+
+    control: CartesianDelta = CartesianDelta()
+
+    def reset(self) -> None:
+        """Nothing to forget: the law is stateless."""
+
+    def act(self, observation: Observation, goal: Goal) -> Array:
+        """Actions `[*B 5]`."""
+        tool = forward(observation.proprioception[..., PROPRIOCEPTION["joint_target"]])
+        actual = observation.objects.position_in_world[..., observation.objects.index("gripper"), :]
+        target = observation.objects.position_in_world[..., observation.objects.index("target"), :]
+        # The servos droop under the arm's weight: aim past the target by what the tool lacks now.
+        move = (target - tool.position) + 0.5 * (tool.position - actual)
+        shape = move.shape[:-1]
+        return _action(self.control, move, np.zeros(shape), np.full(shape, OPEN))
+
+
+@dataclass
+class Push:
+    """Pushes the subject over the table to the target with closed jaws."""
+
+    subject: str = "red_cube"
+    control: CartesianDelta = CartesianDelta()
+
+    def reset(self) -> None:
+        """Nothing to forget: the law is stateless."""
+
+    def act(self, observation: Observation, goal: Goal) -> Array:
+        """Actions `[*B 5]`."""
+        scene = _View.of(observation, self.subject)
+        target = observation.objects.position_in_world[..., observation.objects.index("target"), :]
+        gap = (target - scene.cube)[..., :2]
+        distance = np.linalg.norm(gap, axis=-1, keepdims=True)
+        heading = gap / np.maximum(distance, 1e-6)
+        offset = (scene.tool - scene.cube)[..., :2]
+        along = np.sum(offset * heading, axis=-1, keepdims=True)
+        across = offset - along * heading
+        lateral = np.linalg.norm(across, axis=-1)
+        behind = (along[..., 0] < -0.02) & (lateral < 0.012)
+        done = distance[..., 0] < 0.008
+
+        start = scene.cube[..., :2] - 0.05 * heading
+        travel = np.linalg.norm((start - scene.tool[..., :2]), axis=-1)
+        low = scene.tool[..., 2] < 0.03
+        pushing = behind & low
+        xy = np.where(pushing[..., None], scene.cube[..., :2] - 0.022 * heading + np.minimum(distance, 0.02) * heading, start)
+        z = np.where(pushing | (travel < 0.012), 0.012, 0.075)
+        xy = np.where((~pushing & low & (travel >= 0.012))[..., None], scene.command[..., :2], xy)
+        move = np.concatenate([xy, z[..., None]], axis=-1) - scene.command
+        move = np.where(done[..., None], np.array([0.0, 0.0, 0.03]), move)
+        shape = done.shape
+        return _action(self.control, move, np.zeros(shape), np.full(shape, -0.1))
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the laws look at, for one subject; arrays `[*B ...]`."""
+
+    command: np.ndarray
+    tool: np.ndarray
+    gripper_quaternion: np.ndarray
+    gripper: np.ndarray
+    cube: np.ndarray
+    cube_half: np.ndarray
+    yaw_error: np.ndarray
+    inside: np.ndarray
+    held: np.ndarray
+
+    @classmethod
+    def of(cls, observation: Observation, subject: str) -> "_View":
+        objects = observation.objects
+        hand, cube = objects.index("gripper"), objects.index(subject)
+        position = np.asarray(objects.position_in_world, dtype=np.float64)
+        quaternion = np.asarray(objects.quaternion_in_world, dtype=np.float64)
+        proprioception = np.asarray(observation.proprioception, dtype=np.float64)
+        commanded = forward(proprioception[..., PROPRIOCEPTION["joint_target"]])
+        gripper = proprioception[..., PROPRIOCEPTION["joint_position"]][..., 5]
+        inverse = quaternion[..., hand, :] * np.array([1.0, -1.0, -1.0, -1.0])
+        offset = quat_rotate(inverse, position[..., cube, :] - position[..., hand, :])
+        inside = (
+            (np.abs(offset[..., 0]) < 0.016) & (np.abs(offset[..., 1]) < 0.014) & (np.abs(offset[..., 2]) < 0.014)
+        )
+        error = yaw_of(quaternion[..., cube, :]) - commanded.yaw
+        folded = np.remainder(error + np.pi / 4, np.pi / 2) - np.pi / 4
+        return cls(
+            command=np.asarray(commanded.position),
+            tool=position[..., hand, :],
+            gripper_quaternion=quaternion[..., hand, :],
+            gripper=gripper,
+            cube=position[..., cube, :],
+            cube_half=np.asarray(objects.half_extents[..., cube, 2], dtype=np.float64),
+            yaw_error=folded,
+            inside=inside,
+            held=inside & (gripper < HELD_BELOW),
+        )
+
+
+def _action(control: CartesianDelta, move: np.ndarray, turn: np.ndarray, gripper: np.ndarray) -> np.ndarray:
+    low, high = GRIPPER_RANGE
+    return np.concatenate(
+        [
+            np.clip(move / control.step, -1.0, 1.0),
+            np.clip(turn / control.turn, -1.0, 1.0)[..., None],
+            (2.0 * (gripper - low) / (high - low) - 1.0)[..., None],
+        ],
+        axis=-1,
+    )
+
+
+Expert = PickAndPlace | Reach | Push
+
+
+def expert(task: str) -> Expert:
+    """The scripted demonstrator of a task; raises `EmbodiedError` for a task that has none."""
+    makers: dict[str, Expert] = {
+        "reach": Reach(),
+        "push": Push(),
+        "lift": PickAndPlace(goal_entity=None),
+        "place": PickAndPlace(),
+        "place_bin": PickAndPlace(goal_entity="bin"),
+        "place_clutter": PickAndPlace(),
+    }
+    if task not in makers:
+        raise unknown("task", task, makers)
+    return makers[task]

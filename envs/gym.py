@@ -1,0 +1,249 @@
+"""Gymnasium's two faces of the tasks: `gym.make("envs:SO101Place-v0")` and `gym.make_vec` of the same ids.
+
+Both stand on `TaskWorlds`; the single environment is a batch of one. Observations are goal-conditioned dictionaries:
+
+- `observation`: proprioception, then per entity but the table: position, the first two columns of its rotation matrix,
+  linear and angular velocity, and presence, all in the world frame and SI units;
+- `achieved_goal` and `desired_goal`: where the task's subject is and should be [m];
+- one uint8 image per camera asked for.
+
+The reward is 0 where the whole goal holds and -1 elsewhere. Episodes are truncated at the horizon, never terminated:
+success is being there at the end. `info["is_success"]` says whether the goal holds now.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.cameras import CameraConfig, Cameras
+from envs.control import controller
+from envs.geometry import quat_to_matrix
+from envs.goals import Goal
+from envs.tasks import Task, task
+from envs.types import Observation
+from envs.worlds import TaskWorlds
+
+ObservationDict = dict[str, np.ndarray]
+
+
+def flatten(observation: Observation, chosen: Task) -> ObservationDict:
+    """The observation `[*B ...]` as the dictionary this module describes, float32."""
+    objects = observation.objects
+    entities = slice(1, None)
+    rotation = quat_to_matrix(objects.quaternion_in_world[..., entities, :])
+    per_entity = np.concatenate(
+        [
+            objects.position_in_world[..., entities, :],
+            rotation[..., :, 0],
+            rotation[..., :, 1],
+            objects.linear_velocity_in_world[..., entities, :],
+            objects.angular_velocity_in_world[..., entities, :],
+            objects.present[..., entities, None],
+        ],
+        axis=-1,
+    )
+    flat = per_entity.reshape(*per_entity.shape[:-2], -1)
+    achieved = objects.position_in_world[..., objects.index(chosen.subject), :]
+    return {
+        "observation": np.concatenate([observation.proprioception, flat], axis=-1).astype(np.float32),
+        "achieved_goal": achieved.astype(np.float32),
+        "desired_goal": _desired(observation, chosen).astype(np.float32),
+        **{name: image for name, image in observation.images.items()},
+    }
+
+
+def _desired(observation: Observation, chosen: Task) -> np.ndarray:
+    objects = observation.objects
+    if chosen.goal_entity is not None:
+        where: np.ndarray = objects.position_in_world[..., objects.index(chosen.goal_entity), :]
+        return where
+    desired = np.array(objects.position_in_world[..., objects.index(chosen.subject), :])
+    desired[..., 2] = LIFTED_HEIGHT
+    return desired
+
+
+LIFTED_HEIGHT = 0.06
+"""[m] The height that a task without a goal entity (lifting) gives as desired."""
+
+
+def _space(worlds: TaskWorlds, cameras: tuple[CameraConfig, ...]) -> Dict:
+    example = flatten(worlds.observation, worlds.task)
+    spaces: dict[str, Box] = {
+        key: Box(-np.inf, np.inf, example[key].shape[1:], np.float32)
+        for key in ("observation", "achieved_goal", "desired_goal")
+    }
+    for camera in cameras:
+        spaces[camera.name] = Box(0, 255, (camera.height, camera.width, 3), np.uint8)
+    return Dict(spaces)  # type: ignore[arg-type]
+
+
+class _Tabletop:
+    """What the single and the vector environment share."""
+
+    def _build(
+        self, name: str, worlds: int, goal: str | None, action: str, horizon: int | None, cameras: tuple[str, ...],
+        image_size: int, render_mode: str | None, threads: int,
+    ) -> None:  # fmt: skip
+        self.task = task(name, goal, horizon)
+        self.worlds = TaskWorlds(self.task, worlds, control=controller(action), threads=threads)
+        spec = self.worlds.simulation.control.spec
+        self.action_box = Box(spec.low.astype(np.float32), spec.high.astype(np.float32), dtype=np.float32)
+        self._configs = tuple(CameraConfig(camera, image_size, image_size) for camera in cameras)
+        self._cameras = Cameras(self.worlds.simulation.scene, self._configs) if cameras else None
+        self._picture: Cameras | None = None
+        self.observation_box = _space(self.worlds, self._configs)
+        self.render_mode = render_mode
+
+    def _observe(self) -> ObservationDict:
+        flat = flatten(self.worlds.observation, self.task)
+        if self._cameras is not None:
+            flat |= self._cameras.render(self.worlds.simulation)
+        return flat
+
+    def _render(self) -> np.ndarray:
+        """`[N 480 640 3]` uint8 from the front camera."""
+        if self._picture is None:
+            self._picture = Cameras(self.worlds.simulation.scene, (CameraConfig("front", 640, 480),))
+        picture: np.ndarray = self._picture.render(self.worlds.simulation)["front"]
+        return picture
+
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+        """0 within the goal's distance of the desired position, -1 elsewhere; what hindsight relabelling needs.
+
+        Literals that do not speak of the goal entity are taken from `info["others_hold"]` where it is given.
+        """
+        distance = np.linalg.norm(np.asarray(achieved_goal) - np.asarray(desired_goal), axis=-1)
+        reached = distance <= _tolerance(self.task.goal)
+        infos = info if isinstance(info, (list, tuple, np.ndarray)) else [info]
+        others = np.array([bool((one or {}).get("others_hold", True)) for one in infos])
+        reward: np.ndarray = (reached & (others if reached.ndim else others[0])).astype(np.float32) - 1.0
+        return reward
+
+
+def _tolerance(goal: Goal) -> float:
+    """The distance of the first `near` literal [m]; without one, that of an object in the middle of a bin's floor."""
+    for literal in goal.literals:
+        if literal.predicate == "near":
+            return float(literal.parameters[0])
+    return 0.035
+
+
+class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, np.ndarray]):
+    """One world of a task."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(
+        self,
+        task_name: str,
+        goal: str | None = None,
+        action: str = "cartesian_delta",
+        horizon: int | None = None,
+        cameras: tuple[str, ...] = (),
+        image_size: int = 64,
+        render_mode: str | None = None,
+    ) -> None:
+        """`cameras` names of the scene's cameras whose square images join the observation."""
+        self._build(task_name, 1, goal, action, horizon, cameras, image_size, render_mode, threads=1)
+        self.action_space = self.action_box
+        self.observation_space = self.observation_box
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[ObservationDict, dict[str, Any]]:
+        """Begin an episode; the same seed gives the same episode."""
+        super().reset(seed=seed)
+        self.worlds.reset(seeds=[int(self.np_random.integers(2**31))])
+        return self._first(self._observe()), {"is_success": bool(self._success()[0])}
+
+    def step(self, action: np.ndarray) -> tuple[ObservationDict, float, bool, bool, dict[str, Any]]:
+        """One control step."""
+        transition = self.worlds.step(np.asarray(action)[None])
+        success = bool(transition.success[0])
+        info = {"is_success": success, "others_hold": bool(_others_hold(transition.next_observation, self.task)[0])}
+        return self._first(self._observe()), float(success) - 1.0, False, bool(transition.truncated[0]), info
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """`[480 640 3]` uint8 from the front camera, with `render_mode="rgb_array"`."""
+        return self._render()[0] if self.render_mode == "rgb_array" else None
+
+    def _success(self) -> np.ndarray:
+        return np.asarray(self.task.goal.satisfied(self.worlds.observation.objects))
+
+    @staticmethod
+    def _first(batched: ObservationDict) -> ObservationDict:
+        return {key: value[0] for key, value in batched.items()}
+
+
+class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, np.ndarray, np.ndarray]):
+    """N worlds of a task; finished episodes start anew within the same step, as `AutoresetMode.SAME_STEP` says."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(
+        self,
+        task_name: str,
+        num_envs: int = 1,
+        goal: str | None = None,
+        action: str = "cartesian_delta",
+        horizon: int | None = None,
+        cameras: tuple[str, ...] = (),
+        image_size: int = 64,
+        render_mode: str | None = None,
+        threads: int = 0,
+    ) -> None:
+        """`threads` = 0 steps on every core."""
+        self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, render_mode, threads)
+        self.num_envs = num_envs
+        self.single_action_space, self.single_observation_space = self.action_box, self.observation_box
+        self.action_space = batch_space(self.action_box, num_envs)
+        self.observation_space = batch_space(self.observation_box, num_envs)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[ObservationDict, dict[str, Any]]:
+        """Begin an episode in every world; world i of seed s begins as world 0 of seed s + i."""
+        if seed is None:
+            self.worlds.reset()
+        else:
+            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+            drawn = [np.random.default_rng(one).integers(2**31) for one in seeds]
+            self.worlds.reset(seeds=np.array(drawn))
+        return self._observe(), {"is_success": self._success()}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[ObservationDict, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control step of every world."""
+        transition = self.worlds.step(actions)
+        observation = self._observe()
+        info: dict[str, Any] = {
+            "is_success": transition.success,
+            "others_hold": _others_hold(transition.next_observation, self.task),
+        }
+        if transition.truncated.any():
+            info["final_obs"] = observation
+            info["_final_obs"] = transition.truncated
+            self.worlds.reset(np.flatnonzero(transition.truncated))
+            observation = self._observe()
+        reward = transition.success.astype(np.float32) - 1.0
+        return observation, reward, transition.terminated, transition.truncated, info
+
+    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+        """One `[480 640 3]` uint8 picture per world, with `render_mode="rgb_array"`."""
+        return tuple(self._render()) if self.render_mode == "rgb_array" else None
+
+    def _success(self) -> np.ndarray:
+        return np.asarray(self.task.goal.satisfied(self.worlds.observation.objects))
+
+
+def _others_hold(observation: Observation, chosen: Task) -> np.ndarray:
+    """`[*B]` whether the literals that do not speak of the goal entity hold."""
+    others = [literal for literal in chosen.goal.literals if chosen.goal_entity not in literal.arguments]
+    if not others:
+        return np.ones(observation.objects.shape, bool)
+    return np.asarray(Goal(tuple(others)).satisfied(observation.objects))
