@@ -14,17 +14,12 @@ import mujoco
 import numpy as np
 
 from envs.errors import EmbodiedError, unknown
+from envs.kinematics import JOINTS, TCP_IN_GRIPPER
 from envs.servo import SERVOS, Servo
 from envs.types import Kind
 
-ARM_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
-"""LeRobot's order."""
-
 ROBOT_ENTITIES = ("table", "gripper", "fixed_jaw", "moving_jaw")
 """The entities every scene starts with."""
-
-TCP_IN_GRIPPER = (0.0125, -0.000218, -0.098)
-"""[m] The tool centre point: the centre of a held 28 mm cube, fixed in the frame of the gripper's body."""
 
 GRIPPER_HALF_EXTENTS = (0.002, 0.002, 0.002)
 """[m] The box of the entity `gripper` is a mere marker of the tool centre point: what touches are the jaws."""
@@ -54,7 +49,7 @@ TARGET_HALF_EXTENTS = (0.025, 0.025, 0.0008)
 ABSENT_GRAVCOMP = 1.0
 """Value of `body_gravcomp` that keeps a parked object where it is; 0 for a present one."""
 
-HOME = (0.0, -0.9667, 0.8773, 1.6273, 0.0487, 0.6)
+HOME = (-0.00249, -0.29752, 0.24951, 1.61880, 0.04619, 0.6)
 """[rad] Joints with the tool vertical above (0.21, 0, 0.085), jaws half open and in line with the arm."""
 
 # Contact bits. Two geoms meet where one's contype shares a bit with the other's conaffinity.
@@ -169,7 +164,7 @@ class Scene:
     friction: np.ndarray
     """`[K]` nominal sliding friction."""
     joint_qpos: np.ndarray
-    """`[6]` addresses of the arm's joints in `qpos`, in `ARM_JOINTS` order."""
+    """`[6]` addresses of the arm's joints in `qpos`, in `JOINTS` order."""
     joint_dof: np.ndarray
     """`[6]` their addresses in `qvel`."""
     actuator: np.ndarray
@@ -189,7 +184,7 @@ class Scene:
     @cached_property
     def joint_range(self) -> np.ndarray:
         """`[6 2]` lower and upper limits of the arm's joints [rad]."""
-        return np.array([self.model.joint(name).range for name in ARM_JOINTS])
+        return np.array([self.model.joint(name).range for name in JOINTS])
 
     @cached_property
     def parking_pose(self) -> np.ndarray:
@@ -209,7 +204,7 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     spec.modelname = "embodied_whatif"
     _set_options(spec, config.physics)
     _add_surroundings(spec, config)
-    config.servo.apply(spec, ARM_JOINTS, config.physics.timestep)
+    config.servo.apply(spec, JOINTS, config.physics.timestep)
     if config.goal_entity == "bin":
         _add_bin(spec)
     elif config.goal_entity == "target":
@@ -316,7 +311,7 @@ def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
     columns = zip(*rows.values(), strict=True)
     kind, body, local_pose, geoms, half_extents, colour, mass, friction = columns
     free = [_free_joint(model, name) if name in config.objects else None for name in names]
-    joints = [model.joint(name) for name in ARM_JOINTS]
+    joints = [model.joint(name) for name in JOINTS]
     return Scene(
         model=model,
         config=config,
@@ -334,7 +329,7 @@ def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
         friction=np.array(friction),
         joint_qpos=np.array([int(joint.qposadr[0]) for joint in joints], np.int64),
         joint_dof=np.array([int(joint.dofadr[0]) for joint in joints], np.int64),
-        actuator=np.array([model.actuator(name).id for name in ARM_JOINTS], np.int64),
+        actuator=np.array([model.actuator(name).id for name in JOINTS], np.int64),
     )
 
 

@@ -1,0 +1,251 @@
+"""Closed-form kinematics of the SO-101, one code for numpy and torch, exact to the table behind `assets/so101.xml`.
+
+The arm is a pan about -z, a planar chain of shoulder lift, elbow and wrist, and a roll about the tool's own axis. So a
+tool pose is its point in space plus two angles, `yaw` and `tilt`, and inverting it needs one `atan2` for the pan and
+one triangle for the plane. At tilt 0 the tool points straight down; a positive tilt leans its tip away from the base.
+At yaw 0 the moving jaw points along the world's x: yaw = wrist_roll - shoulder_pan - `ROLL_OFFSET`.
+
+Distances in metres, angles in radians. Everything works on any leading batch shape `*B`.
+"""
+
+import math
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from envs.types import Array
+
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+"""LeRobot's names and order."""
+JOINT_LOW = (-1.91986, -1.74533, -1.69, -1.65806, -2.74385, -0.17453)
+JOINT_HIGH = (1.91986, 1.74533, 1.69, 1.65806, 2.84121, 1.74533)
+"""[rad] Joint ranges."""
+
+TCP_IN_GRIPPER = (0.0125, -0.000218, -0.098)
+"""[m] The tool centre point in the gripper body's frame: the centre of a held 28 mm cube."""
+ROLL_OFFSET = 2.0 * math.atan2(0.0172091, 0.706897)
+"""[rad] Roll at which the gripper's x axis lies in the arm's plane (2.79 degree)."""
+TOOL_FLOOR = 0.012
+"""[m] Lowest height `project` gives the tool centre point: the pads' tips reach 7 mm (fixed) and 9 mm below it."""
+TOOL_CEILING = 0.15
+"""[m] Highest point `project` gives it."""
+TILT_LIMIT = 0.5
+"""[rad] Largest tilt `project` uses."""
+
+_PAN_X = 0.0388353
+_SHOULDER = (0.0303992, 0.1166)  # (outwards from the pan axis, up)
+_UPPER, _FORE = math.hypot(0.028, 0.11257), math.hypot(0.1349, 0.0052)
+_UPPER_PITCH, _FORE_PITCH = math.atan2(0.028, 0.11257), math.atan2(0.1349, 0.0052)  # from vertical, at joints 0
+_WRIST = 0.0611  # wrist_flex axis to the gripper's origin
+_LATERAL = 0.0181 - 0.0182778  # the roll axis passes the pan axis at this distance
+_JAW_ANCHOR = (0.0202, 0.0188, -0.0234)
+_FIXED_PAD = (-0.0055, -0.000218, -0.097)
+_MOVING_PAD, _MOVING_PAD_ANGLE = (-0.012616, -0.076376, 0.019018), -0.46
+_MIDDLE = 0.165  # distance from the pan axis that is reached at every height from floor to ceiling, at any yaw
+_GRID, _HALVINGS = 8, 12
+
+
+@dataclass(frozen=True)
+class ToolPose:
+    """Where the tool is."""
+
+    position: Array
+    """`[*B 3]` tool centre point in the world [m]."""
+    yaw: Array
+    """`[*B]` direction of the gripper's x axis about the vertical, once uprighted [rad]; not wrapped."""
+    tilt: Array
+    """`[*B]` lean of the tool in the arm's plane, tip outwards [rad]; 0 is straight down."""
+
+
+@dataclass(frozen=True)
+class Projection(ToolPose):
+    """A reachable tool pose and the joints that give it."""
+
+    joints: Array
+    """`[*B 5]` the arm's joints without the gripper [rad]."""
+
+
+def forward(joints: Array) -> ToolPose:
+    """The tool pose of joints `[*B 5]` or `[*B 6]` [rad]."""
+    xp = array_namespace(joints)
+    pan, tilt, spin = joints[..., 0], _tilt(joints), joints[..., 4] - ROLL_OFFSET
+    out, side, up = _tool_offset(xp, spin)
+    along, height = _wrist(xp, joints)
+    sine, cosine = xp.sin(tilt), xp.cos(tilt)
+    along = along + _WRIST * sine + out * cosine - up * sine
+    height = height - _WRIST * cosine + out * sine + up * cosine
+    return ToolPose(_to_world(xp, pan, along, side + _LATERAL, height), spin - pan, tilt)
+
+
+def inverse(position: Array, yaw: Array, tilt: Array, gripper: Array) -> tuple[Array, Array]:
+    """Joints `[*B 6]` that put the tool at `position` `[*B 3]`, `yaw` and `tilt` `[*B]`, and which can be reached.
+
+    Elbow up, roll within half a turn of its middle. Where `reachable` `[*B]` is false (out of reach, or past a joint's
+    range) the joints are finite but do not give the pose.
+    """
+    xp = array_namespace(position)
+    pan, roll = _turns(xp, position, yaw)
+    out, _, _ = _tool_offset(xp, roll - ROLL_OFFSET)
+    lift, elbow, wrist, slack = _triangle(xp, _along(xp, position, pan), position[..., 2], out, tilt)
+    joints = xp.stack([pan, lift, elbow, wrist, roll, gripper + 0.0 * pan], axis=-1)
+    return joints, (slack >= 0.0) & _within(joints, 0) & _within(joints, 4) & _within(joints, 5)
+
+
+def project(position: Array, yaw: Array) -> Projection:
+    """The tool pose nearest to `position` `[*B 3]` and `yaw` `[*B]` that can be reached, with the least tilt.
+
+    The tool stays vertical wherever it can. Else it leans outwards as little as it must, up to `TILT_LIMIT`. Where no
+    lean helps, the height is kept (within what the arm can do) and the tool is drawn towards the middle of the arm's
+    plane; clipping the joints instead would throw the tool up by centimetres at the rim. Pan and roll are clipped to
+    their ranges. A pose that can be reached upright comes back as it is.
+    """
+    xp = array_namespace(position)
+    _, roll = _turns(xp, position, yaw)
+    roll = xp.clip(roll, JOINT_LOW[4], JOINT_HIGH[4])
+    out, side, _ = _tool_offset(xp, roll - ROLL_OFFSET)
+    pan = xp.clip(_pan(xp, position[..., 0] - _PAN_X, position[..., 1], _LATERAL + side), JOINT_LOW[0], JOINT_HIGH[0])
+    along, height = _along(xp, position, pan), xp.clip(position[..., 2], TOOL_FLOOR, TOOL_CEILING)
+    tilt = xp.zeros_like(along)
+    lift, elbow, wrist, slack = _triangle(xp, along, height, out, tilt)
+    leaning = slack < 0.0
+    if bool(xp.any(leaning)):
+        along, tilt = xp.asarray(along, copy=True), xp.asarray(tilt, copy=True)
+        along[leaning], tilt[leaning] = _lean(xp, along[leaning], height[leaning], out[leaning])
+        lift, elbow, wrist, _ = _triangle(xp, along, height, out, tilt)
+    arm = xp.stack([pan, lift, elbow, wrist, roll], axis=-1)
+    return Projection(_to_world(xp, pan, along, side + _LATERAL, height), roll - ROLL_OFFSET - pan, tilt, arm)
+
+
+def body_poses(joints: Array) -> tuple[Array, Array]:
+    """Positions `[*B 3 3]` and quaternions `[*B 3 4]` of the entities gripper, fixed_jaw, moving_jaw at `[*B 6]`."""
+    xp = array_namespace(joints)
+    pan, tilt, spin, jaw = joints[..., 0], _tilt(joints), joints[..., 4] - ROLL_OFFSET, joints[..., 5]
+    along, height = _wrist(xp, joints)
+    origin = (along + _WRIST * xp.sin(tilt), height - _WRIST * xp.cos(tilt))
+    sine, cosine = xp.sin(jaw), xp.cos(jaw)
+    x, y, z = _MOVING_PAD
+    # The jaw's frame is the gripper's, turned a quarter about x.
+    moving = (_JAW_ANCHOR[0] + x * cosine - y * sine, _JAW_ANCHOR[1] - z + 0.0 * jaw,
+              _JAW_ANCHOR[2] + x * sine + y * cosine)  # fmt: skip
+    points = []
+    for px, py, pz in (TCP_IN_GRIPPER, _FIXED_PAD, moving):
+        a = px * xp.cos(spin) - py * xp.sin(spin)
+        side = px * xp.sin(spin) + py * xp.cos(spin)
+        out = origin[0] + a * xp.cos(tilt) - pz * xp.sin(tilt)
+        up = origin[1] + a * xp.sin(tilt) + pz * xp.cos(tilt)
+        points.append(_to_world(xp, pan, out, side + _LATERAL, up))
+    # Rz(-pan) Ry(-tilt) Rz(spin), multiplied out.
+    total, difference = 0.5 * (spin - pan), 0.5 * (spin + pan)
+    lean_sine, lean_cosine = -xp.sin(0.5 * tilt), xp.cos(0.5 * tilt)
+    gripper = (lean_cosine * xp.cos(total), lean_sine * xp.sin(difference),
+               lean_sine * xp.cos(difference), lean_cosine * xp.sin(total))  # fmt: skip
+    turn = 0.5 * (jaw + _MOVING_PAD_ANGLE)
+    half = math.sqrt(0.5)
+    pad = (half * xp.cos(turn), half * xp.cos(turn), -half * xp.sin(turn), half * xp.sin(turn))
+    quaternions = [xp.stack(q, axis=-1) for q in (gripper, gripper, _multiply(gripper, pad))]
+    return xp.stack(points, axis=-2), xp.stack(quaternions, axis=-2)
+
+
+def _tilt(joints: Array) -> Array:
+    return 0.5 * math.pi - joints[..., 1] - joints[..., 2] - joints[..., 3]
+
+
+def _wrist(xp: Array, joints: Array) -> tuple[Array, Array]:
+    """The wrist_flex axis in the arm's plane: outwards from the pan axis, and up."""
+    upper, fore = joints[..., 1] + _UPPER_PITCH, joints[..., 1] + joints[..., 2] + _FORE_PITCH
+    along = _SHOULDER[0] + _UPPER * xp.sin(upper) + _FORE * xp.sin(fore)
+    return along, _SHOULDER[1] + _UPPER * xp.cos(upper) + _FORE * xp.cos(fore)
+
+
+def _tool_offset(xp: Array, spin: Array) -> tuple[Array, Array, float]:
+    """Gripper origin to tool centre point of an upright tool: outwards, sideways, up."""
+    x, y, z = TCP_IN_GRIPPER
+    return x * xp.cos(spin) - y * xp.sin(spin), x * xp.sin(spin) + y * xp.cos(spin), z
+
+
+def _to_world(xp: Array, pan: Array, along: Array, side: Array, height: Array) -> Array:
+    sine, cosine = xp.sin(pan), xp.cos(pan)
+    return xp.stack([_PAN_X + along * cosine + side * sine, side * cosine - along * sine, height], axis=-1)
+
+
+def _pan(xp: Array, forwards: Array, left: Array, side: Array | float) -> Array:
+    """The pan that leaves the point `side` to the left of the arm's plane, the point given from the pan axis."""
+    radius = xp.sqrt(forwards**2 + left**2)
+    # Nearer to the axis than `side` there is no such pan, and at the axis no direction at all: any will do.
+    return xp.asin(xp.clip(side / xp.clip(radius, 1e-6, None), -1.0, 1.0)) - xp.atan2(left, forwards)
+
+
+def _along(xp: Array, position: Array, pan: Array) -> Array:
+    """How far out from the pan axis a point is, in the arm's plane."""
+    return (position[..., 0] - _PAN_X) * xp.cos(pan) - position[..., 1] * xp.sin(pan)
+
+
+def _turns(xp: Array, position: Array, yaw: Array) -> tuple[Array, Array]:
+    """Pan and roll. Tilting happens within the arm's plane, so they follow from position and yaw alone."""
+    out, side, _ = _tool_offset(xp, yaw)
+    pan = _pan(xp, position[..., 0] - _PAN_X - out, position[..., 1] - side, _LATERAL)
+    # The roll's range is less than a turn: of the equivalent angles take the one nearest to its middle.
+    middle = 0.5 * (JOINT_LOW[4] + JOINT_HIGH[4])
+    turn = yaw + pan + ROLL_OFFSET - middle
+    return pan, turn - 2.0 * math.pi * xp.round(turn / (2.0 * math.pi)) + middle
+
+
+def _triangle(xp: Array, along: Array, height: Array, out: Array, tilt: Array) -> tuple[Array, Array, Array, Array]:
+    """Lift, elbow, wrist_flex of the plane's tool point, and a slack that is negative where it cannot be reached."""
+    sine, cosine = xp.sin(tilt), xp.cos(tilt)
+    drop = _WRIST - TCP_IN_GRIPPER[2]
+    across = along - out * cosine - drop * sine - _SHOULDER[0]
+    up = height - out * sine + drop * cosine - _SHOULDER[1]
+    bend = (across**2 + up**2 - _UPPER**2 - _FORE**2) / (2.0 * _UPPER * _FORE)
+    inside = xp.clip(bend, -1.0, 1.0)
+    beta = xp.acos(inside)
+    upper = xp.atan2(across, up) - xp.atan2(_FORE * xp.sin(beta), _UPPER + _FORE * inside)
+    lift, elbow = upper - _UPPER_PITCH, beta + (_UPPER_PITCH - _FORE_PITCH)
+    wrist = 0.5 * math.pi - tilt - lift - elbow
+    slack = 1.0 - xp.abs(bend)
+    for joint, angle in ((1, lift), (2, elbow), (3, wrist)):
+        slack = xp.minimum(slack, JOINT_HIGH[joint] - xp.abs(angle))
+    return lift, elbow, wrist, slack
+
+
+def _lean(xp: Array, along: Array, height: Array, out: Array) -> tuple[Array, Array]:
+    """Distance and least tilt for points `[M]` that an upright tool does not reach."""
+    step = TILT_LIMIT / _GRID
+    tilts = xp.stack([xp.full_like(along, step * i) for i in range(_GRID + 1)], axis=-1)
+
+    def slack(distance: Array, *rows: Array, tilt: Array) -> Array:
+        height, out = rows
+        return _triangle(xp, distance[..., None], height[..., None], out[..., None], tilt)[3]
+
+    ladder = slack(along, height, out, tilt=tilts)
+    stuck = ~xp.any(ladder >= 0.0, axis=-1)
+    if bool(xp.any(stuck)):
+        rows = (height[stuck], out[stuck])
+        outside, inside = along[stuck], xp.full_like(along[stuck], _MIDDLE)
+        for _ in range(_HALVINGS):
+            trial = 0.5 * (outside + inside)
+            reached = xp.any(slack(trial, *rows, tilt=tilts[stuck]) >= 0.0, axis=-1)
+            inside, outside = xp.where(reached, trial, inside), xp.where(reached, outside, trial)
+        along = xp.asarray(along, copy=True)
+        along[stuck] = inside
+        ladder = slack(along, height, out, tilt=tilts)
+    enough = xp.min(xp.where(ladder >= 0.0, tilts, TILT_LIMIT), axis=-1)
+    short = xp.clip(enough - step, 0.0, None)
+    for _ in range(_HALVINGS):
+        trial = 0.5 * (short + enough)
+        reached = _triangle(xp, along, height, out, trial)[3] >= 0.0
+        enough, short = xp.where(reached, trial, enough), xp.where(reached, short, trial)
+    return along, enough
+
+
+def _within(joints: Array, joint: int) -> Array:
+    return (joints[..., joint] >= JOINT_LOW[joint]) & (joints[..., joint] <= JOINT_HIGH[joint])
+
+
+def _multiply(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    return (
+        a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3],
+        a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2],
+        a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1],
+        a[0] * b[3] + a[1] * b[2] - a[2] * b[1] + a[3] * b[0],
+    )
