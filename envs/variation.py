@@ -1,0 +1,205 @@
+"""What physics differs between worlds: true parameters per world, and ranges to sample them from.
+
+`Parameters` are the truth the engine integrates. What an observation reports as mass and friction is what was declared
+(catalogue or intervention), so sampled variation stays hidden from policies, as it would on a real table.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from envs.errors import EmbodiedError
+from envs.scene import Scene
+from envs.types import Array
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """True physical parameters of n worlds with K entities, the last O of them objects."""
+
+    mass: Array
+    """`[n O]` [kg]."""
+    half_extents: Array
+    """`[n O 3]` [m]."""
+    friction: Array
+    """`[n K]` sliding friction coefficient of every entity."""
+    servo_gain: Array
+    """`[n 6]` factor on the servos' position gains."""
+    gravity: Array
+    """`[n 3]` [m/s^2], world axes."""
+
+    @classmethod
+    def nominal(cls, scene: Scene, worlds: int) -> Self:
+        """The scene as compiled, for every world."""
+        objects = np.flatnonzero(scene.qpos >= 0)
+
+        def every(value: Array) -> Array:
+            return np.repeat(np.asarray(value, np.float64)[None], worlds, axis=0)
+
+        return cls(
+            mass=every(scene.mass[objects]),
+            half_extents=every(scene.half_extents[objects]),
+            friction=every(scene.friction),
+            servo_gain=every(np.ones(len(scene.actuator))),
+            gravity=every(scene.model.opt.gravity),
+        )
+
+    @property
+    def worlds(self) -> int:
+        """The number of worlds, n."""
+        return int(self.mass.shape[0])
+
+    def flat(self) -> Array:
+        """All values as `[n V]` float64, in the order of the fields."""
+        return np.concatenate([getattr(self, f.name).reshape(self.worlds, -1) for f in fields(self)], axis=1)
+
+    def like(self, flat: Array) -> Self:
+        """Parameters of the same scene from `flat` `[m V]`."""
+        start, values = 0, {}
+        for f in fields(self):
+            shape = getattr(self, f.name).shape[1:]
+            size = int(np.prod(shape, dtype=np.int64))
+            values[f.name] = flat[:, start : start + size].reshape(flat.shape[0], *shape).copy()
+            start += size
+        return replace(self, **values)
+
+    def __getitem__(self, ids: Array | slice) -> Self:
+        """The worlds `ids`."""
+        return replace(self, **{f.name: getattr(self, f.name)[ids] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Ranges to sample worlds from; each is a factor on the nominal value, log-uniform, independent per object."""
+
+    mass: Range = (1.0, 1.0)
+    friction: Range = (1.0, 1.0)
+    size: Range = (1.0, 1.0)
+    """One factor per object for all three sides; its mass stays."""
+    surface_friction: Range = (1.0, 1.0)
+    """Of everything that is not an object: table, jaws, bin."""
+    servo_gain: Range = (1.0, 1.0)
+    """Independent per joint."""
+    gravity: Range = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that are not positive and ordered."""
+        for f in fields(self):
+            low, high = getattr(self, f.name)
+            if not 0.0 < low <= high < np.inf:
+                raise EmbodiedError(f"Variation {f.name} = ({low}, {high}): a range needs 0 < low <= high.")
+
+    def sample(self, nominal: Parameters, generator: np.random.Generator) -> Parameters:
+        """One draw for every world of `nominal`; the same generator state gives the same worlds."""
+
+        def factor(limits: Range, shape: tuple[int, ...]) -> Array:
+            # Drawn even for a degenerate range: switching one range off must not change what the others draw.
+            return np.asarray(limits[0] * (limits[1] / limits[0]) ** generator.random(shape))
+
+        worlds, objects = nominal.mass.shape
+        surfaces = nominal.friction.shape[1] - objects
+        friction = np.concatenate(
+            [factor(self.surface_friction, (worlds, surfaces)), factor(self.friction, (worlds, objects))], axis=1
+        )
+        return Parameters(
+            mass=nominal.mass * factor(self.mass, (worlds, objects)),
+            half_extents=nominal.half_extents * factor(self.size, (worlds, objects))[..., None],
+            friction=nominal.friction * friction,
+            servo_gain=nominal.servo_gain * factor(self.servo_gain, nominal.servo_gain.shape),
+            gravity=nominal.gravity * factor(self.gravity, (worlds, 1)),
+        )
+
+
+class ModelFields:
+    """Writes `Parameters` into the per-world model fields of a batch.
+
+    A field is expanded only when a world first departs from the compiled model, so untouched simulations pay nothing.
+    """
+
+    def __init__(self, batch: Batch, scene: Scene) -> None:
+        self._batch = batch
+        self._scene = scene
+        objects = np.flatnonzero(scene.qpos >= 0)
+        self._bodies = scene.body[objects]
+        self._geoms = np.array([scene.geoms[k][0] for k in objects], np.int64)
+        self._nominal = Parameters.nominal(scene, 1)
+        self._current = Parameters.nominal(scene, batch.nsim)
+        self._axes = _box_axis_of_principal(scene.model, self._bodies)
+
+    @property
+    def parameters(self) -> Parameters:
+        """What every world runs on; copies."""
+        return self._current[np.arange(self._batch.nsim)]
+
+    def write(self, ids: Array, values: Parameters) -> None:
+        """Run the worlds `ids` `[n]` on `values`; only what differs from their present values is touched."""
+        _check(values)
+        changed = {
+            f.name
+            for f in fields(Parameters)
+            if not np.array_equal(getattr(self._current, f.name)[ids], getattr(values, f.name))
+        }
+        for name in changed:
+            getattr(self._current, name)[ids] = getattr(values, name)
+        rows, model = ids[:, None], self._scene.model
+        if "friction" in changed:
+            table = self._batch.expand("geom_friction")
+            # As a ratio: parts of one entity may differ among themselves (pads and palm).
+            ratio = np.divide(
+                values.friction, self._nominal.friction, out=np.ones_like(values.friction),
+                where=self._nominal.friction > 0,
+            )  # fmt: skip
+            for k, geoms in enumerate(self._scene.geoms):
+                for geom in geoms:
+                    table[ids, geom, 0] = model.geom_friction[geom, 0] * ratio[:, k]
+        if "servo_gain" in changed:
+            actuators = self._scene.actuator
+            gain, bias = self._batch.expand("actuator_gainprm"), self._batch.expand("actuator_biasprm")
+            gain[rows, actuators, 0] = model.actuator_gainprm[actuators, 0] * values.servo_gain
+            bias[rows, actuators, 1] = model.actuator_biasprm[actuators, 1] * values.servo_gain
+        if "gravity" in changed:
+            self._batch.expand("opt.gravity")[ids] = values.gravity
+        if "half_extents" in changed:
+            self._batch.expand("geom_size")[rows, self._geoms] = values.half_extents
+            self._batch.expand("geom_rbound")[rows, self._geoms] = np.linalg.norm(values.half_extents, axis=-1)
+            self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = values.half_extents
+        if changed & {"mass", "half_extents"}:
+            self._batch.expand("body_mass")[rows, self._bodies] = values.mass
+            self._batch.expand("body_inertia")[rows, self._bodies] = self._inertia(values)
+            self._batch.set_const(np.sort(ids).astype(np.int32))
+
+    def _inertia(self, values: Parameters) -> Array:
+        """`[n O 3]` principal inertia [kg m^2]: the compiled one scaled by mass and, for a box, by its squared sides.
+
+        As a ratio to the compiled values, so that nominal parameters give the compiled bits back.
+        """
+        squares, nominal = values.half_extents**2, self._nominal.half_extents**2
+        shape = (squares.sum(-1, keepdims=True) - squares) / (nominal.sum(-1, keepdims=True) - nominal)
+        mass = (values.mass / self._nominal.mass)[..., None]
+        principal = np.take_along_axis(shape, np.broadcast_to(self._axes, shape.shape), axis=-1)
+        return np.asarray(self._scene.model.body_inertia[self._bodies] * mass * principal)
+
+
+def _box_axis_of_principal(model: mujoco.MjModel, bodies: Array) -> Array:
+    """`[O 3]` for each principal axis of a box the box axis it lies along: the compiler sorts axes by inertia."""
+    order = np.zeros((len(bodies), 3), np.int64)
+    for row, body in enumerate(bodies):
+        matrix = np.zeros(9)
+        mujoco.mju_quat2Mat(matrix, model.body_iquat[body])
+        order[row] = np.abs(matrix.reshape(3, 3)).argmax(axis=0)
+    return order
+
+
+def _check(values: Parameters) -> None:
+    for name in ("mass", "half_extents", "servo_gain"):
+        if not (np.isfinite(getattr(values, name)).all() and (getattr(values, name) > 0).all()):
+            raise EmbodiedError(f"Parameter {name} must be positive and finite in every world.")
+    if not (np.isfinite(values.friction).all() and (values.friction >= 0).all()):
+        raise EmbodiedError("Parameter friction must be finite and at least zero in every world.")
+    if not np.isfinite(values.gravity).all():
+        raise EmbodiedError("Parameter gravity must be finite in every world.")
