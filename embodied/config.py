@@ -35,6 +35,7 @@ class RobotConfig:
     """The arm, simulated or real."""
 
     name: Literal["sim", "so101"] = "sim"
+    """The simulated arm or the real one."""
     servo: Literal["learning", "open_duck", "menagerie"] = "learning"
     """A servo parameter set of `envs.scene`; the published sets disagree by a factor of 56 in stiffness."""
     port: str | None = None
@@ -50,7 +51,9 @@ class WorldModelConfig:
     width: int = 96
     """D, features per slot."""
     layers: int = 4
+    """Transformer blocks, or rounds of messages."""
     heads: int = 4
+    """Attention heads."""
     history: int = 3
     """Observed frames the model sees [control steps]."""
     horizon: int = 6
@@ -62,8 +65,11 @@ class WorldModelConfig:
     steps: int = 2000
     """Gradient steps."""
     batch: int = 128
+    """Windows per gradient step."""
     learning_rate: float = 2e-3
+    """Of AdamW, after warm-up."""
     weight_decay: float = 1e-4
+    """Of AdamW."""
     warmup: int = 100
     """Gradient steps of linear warm-up before the cosine."""
     clip: float = 1.0
@@ -87,11 +93,15 @@ class AgentConfig:
     """The learner of the policy, or the planner."""
 
     name: Literal["td3", "planner"] = "td3"
+    """A learned policy, or model-predictive search over the world model."""
     width: int = 128
     """Units in each of two hidden layers."""
     learning_rate: float = 1e-3
+    """Of Adam, for actor and critics."""
     discount: float = 0.97
+    """Per control step."""
     batch: int = 256
+    """Transitions per update."""
     updates_per_step: float = 0.25
     """Gradient updates per environment step."""
     noise: float = 0.15
@@ -154,3 +164,61 @@ class Config:
     reward: RewardConfig = field(default_factory=RewardConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """What `embodied evaluate` takes."""
+
+    run: str = "runs/demo"
+    """Run folder whose policy is measured."""
+    episodes: int = 200
+    """Unseen resets."""
+    seed: int = 0
+    """Of the resets; they never overlap the training resets."""
+
+
+@dataclass(frozen=True)
+class WhatIfArguments:
+    """What `embodied whatif` takes."""
+
+    run: str = "runs/demo"
+    """Run folder whose world model is asked."""
+    do: str = "remove(red_cube)"
+    """One intervention in text form, e.g. `move(red_cube, x=+0.05)`."""
+    case: int = 0
+    """Which of the run's saved mid-episode states to branch from."""
+    picture: str | None = None
+    """File for the drawing; None is `whatif.png` in the run folder."""
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """What `embodied report` takes."""
+
+    run: str = "runs/demo"
+    """Run folder to report on."""
+    page: str | None = None
+    """File for the page; None is `report.html` in the run folder."""
+
+
+@dataclass(frozen=True)
+class BenchArguments:
+    """What `embodied bench NAME` takes."""
+
+    json: bool = False
+    """Print one JSON object on stdout and nothing else there."""
+    part: str = "all"
+    """One part of a long bench, by its name."""
+    seeds: int | None = None
+    """How many seeds; None is the bench's own number."""
+    quick: bool = False
+    """The smallest budget that exercises everything; its figures are no results and are written apart."""
+
+
+@dataclass(frozen=True)
+class DoctorArguments:
+    """What `embodied doctor` takes."""
+
+    json: bool = False
+    """Print one JSON object instead of lines."""

@@ -1,6 +1,10 @@
 """Between plain values (YAML, JSON, the command line) and typed dataclasses, strictly and both ways."""
 
+import ast
 import dataclasses
+import inspect
+import itertools
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -123,3 +127,18 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Dotted names of settings whose values differ."""
     first, second = dict(leaves(one)), dict(leaves(other))
     return sorted(k for k in first.keys() | second.keys() if first.get(k) != second.get(k))
+
+
+def documents(kind: type) -> dict[str, str]:
+    """Dotted names of all settings of the dataclass `kind` and what is written under each, on one line."""
+    source = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    body = source.body if isinstance(source, ast.ClassDef) else []
+    result = {}
+    for line, below in itertools.pairwise(body):
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(below, ast.Expr):
+            result[line.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            result[name] = inspect.cleandoc(hint.__doc__ or "")
+            result.update({f"{name}.{inner}": text for inner, text in documents(hint).items()})
+    return result

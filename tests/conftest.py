@@ -1,0 +1,12 @@
+"""One thread per worker, and shape checks on while the world models are tested."""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+# `EMBODIED_SHAPES=0 make test` runs without the checks, as production does.
+if os.environ.get("EMBODIED_SHAPES", "1") != "0":
+    from jaxtyping import install_import_hook
+
+    install_import_hook("world_models", "beartype.beartype")
