@@ -1,0 +1,220 @@
+"""Training a policy off-policy: clone demonstrations, then explore, relabel and improve, in one resumable loop."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from embodied.agents.batch import Batch
+from embodied.agents.policies import ActorPolicy, policy_input
+from embodied.agents.td3 import Learner, LearnerConfig
+from embodied.config import AgentConfig
+from embodied.data.replay import Replay
+from envs.errors import EmbodiedError
+from envs.goals import Goal
+from envs.types import ActionSpec, Array, Episode, Observation, Policy, Transition
+
+
+class Errand(Protocol):
+    """The part of a task that training reads."""
+
+    @property
+    def goal(self) -> Goal:
+        """The formula to bring about."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Control steps per episode."""
+        ...
+
+
+class Resumable(Protocol):
+    """Anything whose future is a function of the arrays it gives out."""
+
+    def state_dict(self) -> dict[str, Array]:
+        """All that decides its future."""
+        ...
+
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue where `state_dict` was taken."""
+        ...
+
+
+class Worlds(Resumable, Protocol):
+    """What training asks of an environment: N worlds of one task that are reset together; `TaskWorlds` is one."""
+
+    worlds: int
+    observation: Observation
+    """The present `[N ...]`."""
+
+    @property
+    def task(self) -> Errand:
+        """The task of every world."""
+        ...
+
+    @property
+    def spec(self) -> ActionSpec:
+        """The actions."""
+        ...
+
+    def reset(self) -> Observation:
+        """Begin an episode in every world."""
+        ...
+
+    def step(self, action: Array) -> Transition:
+        """One control step under actions `[N A]`."""
+        ...
+
+
+class PolicyTrainer:
+    """The learner, its replay and its worlds; `advance` does the work, `state_dict` holds all that decides the rest."""
+
+    def __init__(
+        self,
+        worlds: Worlds,
+        config: AgentConfig,
+        seed: int,
+        demonstrations: Iterable[Episode] = (),
+        demonstrator: Policy | None = None,
+        *,
+        capacity: int = 4000,
+        distractors: tuple[str, ...] = (),
+        device: str = "cpu",
+    ) -> None:
+        """`demonstrator` relabels demonstrations with what it would have done (DART: Laskey et al. 2017).
+
+        Without it the executed actions are imitated. `capacity` counts episodes.
+        """
+        self.worlds, self.config, self.distractors = worlds, config, distractors
+        self._updates_per_step = round(config.updates_per_step * worlds.worlds)
+        if self._updates_per_step < 1:
+            raise EmbodiedError(
+                f"agent.updates_per_step={config.updates_per_step} with {worlds.worlds} worlds is less than one "
+                f"update per step; use at least {1 / worlds.worlds:.3g}."
+            )
+        learner_seed, *streams = np.random.SeedSequence(seed).spawn(3)
+        self._explore, self._sample = (np.random.default_rng(stream) for stream in streams)
+        example = worlds.observation
+        self.replay = self._new_replay(capacity, example, config.relabel)
+        self.demonstrations = self._with_demonstrations(list(demonstrations), demonstrator, example)
+        learner_config = LearnerConfig(
+            width=config.width,
+            learning_rate=config.learning_rate,
+            discount=config.discount,
+            value_low=-1.0 / (1.0 - config.discount),
+            q_ramp=config.ramp if self.demonstrations else 0,
+            device=device,
+        )
+        state_size = self.replay.state_size
+        self.learner = Learner(state_size, worlds.spec.size, learner_config, int(learner_seed.generate_state(1)[0]))
+        self.cloned = self.steps = 0
+        self._slots: Array = np.arange(worlds.worlds)
+        self._observation = example
+        self._spread = np.linspace(0.3, 1.7, worlds.worlds)[:, None] * config.noise
+
+    def _new_replay(self, capacity: int, example: Observation, relabel: float) -> Replay:
+        task, size = self.worlds.task, self.worlds.spec.size
+        return Replay(capacity, task.horizon, task.goal, example, size, relabel, self.distractors)
+
+    def _with_demonstrations(
+        self, episodes: list[Episode], demonstrator: Policy | None, example: Observation
+    ) -> Replay | None:
+        if not episodes:
+            return None
+        # Half the demonstrated rows keep their goal, for only those can be imitated.
+        replay = self._new_replay(len(episodes), example, min(0.5, self.config.relabel))
+        for episode in episodes:
+            label = None if demonstrator is None else demonstrator.act(episode.observation[:-1], episode.goal)
+            replay.add(episode, label)
+        return replay
+
+    @property
+    def env_steps(self) -> int:
+        """Steps taken so far, over all worlds."""
+        return self.steps * self.worlds.worlds
+
+    def clone(self, updates: int) -> None:
+        """Imitate the demonstrations for that many updates; nothing without demonstrations."""
+        if self.demonstrations is None:
+            return
+        for _ in range(updates):
+            self.learner.clone(self.demonstrations.sample(self.config.batch, self._sample, imitate=True))
+            self.cloned += 1
+
+    def advance(self, steps: int) -> None:
+        """Step all worlds that often, with the configured number of updates after each step."""
+        for _ in range(steps):
+            if self.steps % self.worlds.task.horizon == 0:
+                self._observation = self.worlds.reset()
+                self._slots = self.replay.begin(self._observation)
+            action = self._exploring_action()
+            self._observation = self.worlds.step(action).next_observation
+            self.replay.extend(self._slots, action, self._observation)
+            self.steps += 1
+            for _ in range(self._updates_per_step):
+                self.learner.update(self._batch())
+
+    def _exploring_action(self) -> Array:
+        """The actor's choice plus noise of a width of each world's own, from nearly none to bold."""
+        action = self.learner.act(policy_input(self._observation, self.worlds.task.goal, self.distractors))
+        noise = self._spread * self._explore.standard_normal(action.shape)
+        return np.clip(action + noise, -1.0, 1.0)
+
+    def _batch(self) -> Batch:
+        count = self.config.batch
+        if self.demonstrations is None:
+            return self.replay.sample(count, self._sample)
+        shown = round(count * self.config.demonstration_fraction)
+        own = self.replay.sample(count - shown, self._sample)
+        return self.demonstrations.sample(shown, self._sample, imitate=True) + own
+
+    @property
+    def policy(self) -> ActorPolicy:
+        """The current policy without exploration; it follows further training."""
+        return ActorPolicy(self.learner, self.distractors)
+
+    def metrics(self) -> Mapping[str, float]:
+        """The learner's last losses. Raises `EmbodiedError` naming a loss that is not finite."""
+        return {**self.learner.metrics(), "env_steps": self.env_steps, "updates": self.learner.updates}
+
+    def state_dict(self) -> dict[str, Array]:
+        """All that decides the rest of the training, as named arrays; demonstrations are given again on resuming."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        arrays = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+        arrays["counters"] = np.array([self.cloned, self.steps])
+        arrays["slots"] = self._slots.copy()
+        arrays["random"] = np.stack([_pack_generator(rng) for rng in (self._explore, self._sample)])
+        return arrays
+
+    def _parts(self) -> Mapping[str, "Resumable"]:
+        return {"learner": self.learner, "replay": self.replay, "worlds": self.worlds}
+
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Continue where `state_dict` was taken, bit for bit on a CPU."""
+        for name, part in self._parts().items():
+            prefix = f"{name}."
+            part.load_state_dict({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+        self.cloned, self.steps = (int(count) for count in arrays["counters"])
+        self._slots = np.array(arrays["slots"])
+        for rng, words in zip((self._explore, self._sample), arrays["random"], strict=True):
+            _unpack_generator(rng, words)
+        self._observation = self.worlds.observation
+
+
+def _pack_generator(rng: np.random.Generator) -> Array:
+    """The state of a PCG64 generator as six uint64 words."""
+    state = rng.bit_generator.state
+    inner, mask = state["state"], 2**64 - 1
+    words = [inner["state"] & mask, inner["state"] >> 64, inner["inc"] & mask, inner["inc"] >> 64]
+    return np.array([*words, state["has_uint32"], state["uinteger"]], dtype=np.uint64)
+
+
+def _unpack_generator(rng: np.random.Generator, words: Array) -> None:
+    low, high, inc_low, inc_high, has_uint32, uinteger = (int(word) for word in words)
+    rng.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": low | high << 64, "inc": inc_low | inc_high << 64},
+        "has_uint32": has_uint32,
+        "uinteger": uinteger,
+    }
