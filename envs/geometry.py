@@ -1,7 +1,7 @@
 """Rotations and boxes on numpy arrays and torch tensors alike, over any leading batch shape `*B`.
 
-Quaternions are `wxyz` and of unit length; vectors and half extents are in metres, angles in radians. A box is a centre, an
-orientation and its half extents along its own axes.
+Quaternions are `wxyz` and of unit length; vectors and half extents are in metres, angles in radians. A box is a centre,
+an orientation and its half extents along its own axes.
 """
 
 from typing import Any
@@ -123,7 +123,9 @@ def point_box_distance(point: Array, position: Array, quaternion: Array, half: A
     return xp.sqrt(xp.sum(outside * outside, axis=-1)) + inside
 
 
-def box_signed_distance(pos_a: Array, quat_a: Array, half_a: Array, pos_b: Array, quat_b: Array, half_b: Array) -> Array:
+def box_signed_distance(
+    pos_a: Array, quat_a: Array, half_a: Array, pos_b: Array, quat_b: Array, half_b: Array
+) -> Array:
     """The exact signed distance `[*B]` of two boxes [m]: their separation, or minus the depth of penetration.
 
     Arguments broadcast. Any unit direction n gives a lower bound, the gap between the boxes' shadows on n; the signed
@@ -136,9 +138,10 @@ def box_signed_distance(pos_a: Array, quat_a: Array, half_a: Array, pos_b: Array
     error at about 1e-8 m and 1e-5 m for boxes of centimetres.
     """
     xp = array_namespace(pos_a, quat_a, pos_b, quat_b)
-    rank = max(x.ndim for x in (pos_a, quat_a, half_a, pos_b, quat_b, half_b))
-    # Components lead from here on ([3 *B], [3 3 *B]): reductions over a short last axis are several times slower.
-    pa, qa, ha, pb, qb, hb = (_components_first(xp, x, rank) for x in (pos_a, quat_a, half_a, pos_b, quat_b, half_b))
+    arrays = (pos_a, quat_a, half_a, pos_b, quat_b, half_b)
+    batch = xp.broadcast_shapes(*(tuple(x.shape[:-1]) for x in arrays))
+    # From here on one flat batch comes last ([3 n], [3 3 n]): short inner axes make every operation several times slower.
+    pa, qa, ha, pb, qb, hb = (_components_first(xp, x, batch) for x in arrays)
     axes_a, axes_b = _axes(xp, qa), _axes(xp, qb)
     offset = pb - pa
     t = xp.sum(axes_a * offset[:, None], axis=0)
@@ -149,50 +152,49 @@ def box_signed_distance(pos_a: Array, quat_a: Array, half_a: Array, pos_b: Array
     faces_b = xp.abs(u) - hb - xp.sum(size * ha[:, None], axis=0)
     best = xp.maximum(xp.max(faces_a, axis=0), xp.max(faces_b, axis=0))
     best = xp.maximum(best, _edge_axes(xp, t, r, size, ha, hb))
-    return xp.maximum(best, _corner_direction(xp, t, u, r, ha, hb))
+    return xp.reshape(xp.maximum(best, _corner_direction(xp, t, u, r, ha, hb)), batch)
 
 
 def _edge_axes(xp: Any, t: Array, r: Array, size: Array, ha: Array, hb: Array) -> Array:
     """The largest gap over the nine axes a_i x b_j."""
-    r_next, r_after = r[_NEXT], r[_AFTER_NEXT]
-    size_next, size_after = size[_NEXT], size[_AFTER_NEXT]
-    reach_a = ha[_NEXT][:, None] * size_after + ha[_AFTER_NEXT][:, None] * size_next
-    reach_b = hb[_NEXT][None] * size[:, _AFTER_NEXT] + hb[_AFTER_NEXT][None] * size[:, _NEXT]
-    gap = xp.abs(t[_AFTER_NEXT][:, None] * r_next - t[_NEXT][:, None] * r_after) - reach_a - reach_b
-    length = xp.sqrt(r_next * r_next + r_after * r_after)
-    smallest = 1e-6 if xp.finfo(t.dtype).eps < 1e-12 else 1e-3
-    gap = xp.where(length > smallest, gap / xp.clip(length, smallest, None), -xp.inf)
-    return xp.max(xp.reshape(gap, (9, *gap.shape[2:])), axis=0)
+    # Repeating the first two rows or columns turns "the next axis, and the one after" into views.
+    rows = xp.concat([r, r[:2]], axis=0)
+    sizes, columns = xp.abs(rows), xp.concat([size, size[:, :2]], axis=1)
+    reach_a = ha[_NEXT][:, None] * sizes[2:] + ha[_AFTER_NEXT][:, None] * sizes[1:4]
+    reach_b = hb[_NEXT][None] * columns[:, 2:] + hb[_AFTER_NEXT][None] * columns[:, 1:4]
+    gap = xp.abs(t[_AFTER_NEXT][:, None] * rows[1:4] - t[_NEXT][:, None] * rows[2:]) - reach_a - reach_b
+    length = xp.sqrt(rows[1:4] ** 2 + rows[2:] ** 2)
+    usable = length > (1e-6 if xp.finfo(t.dtype).eps < 1e-12 else 1e-3)
+    gap = xp.where(usable, gap / xp.where(usable, length, 1.0), -xp.inf)
+    return xp.max(xp.reshape(gap, (9, -1)), axis=0)
 
 
 def _corner_direction(xp: Any, t: Array, u: Array, r: Array, ha: Array, hb: Array) -> Array:
-    """The gap along the direction between the nearest of the sixteen corners and the other box; -inf if one is inside."""
-    signs = xp.reshape(_like(xp, _CORNER_SIGNS, t), (8, 3) + (1,) * (t.ndim - 1))
-    corners_b = t[None] + xp.sum(signs[:, None] * (r * hb[None])[None], axis=2)
-    corners_a = xp.sum(signs[:, :, None] * (r * ha[:, None])[None], axis=1) - u[None]
-    excess_b = xp.abs(corners_b) - ha[None]
-    excess_a = xp.abs(corners_a) - hb[None]
-    nearest_b, squared_b = _nearest(xp, corners_b, xp.clip(excess_b, 0.0, None))
-    nearest_a, squared_a = _nearest(xp, corners_a, xp.clip(excess_a, 0.0, None))
-    from_a = xp.sum(r * nearest_a[None], axis=1)
-    normal = xp.where((squared_b < squared_a)[None], nearest_b, from_a)
-    squared = xp.minimum(squared_a, squared_b)
-    length = xp.sqrt(squared)
-    tiny = float(xp.finfo(t.dtype).eps)
-    reach = xp.sum(ha * xp.abs(normal), axis=0) + xp.sum(hb * xp.abs(xp.sum(r * normal[:, None], axis=0)), axis=0)
+    """The gap along the way from the nearest of the sixteen corners to the other box; -inf if one is inside.
+
+    Two sides are worked on at once: corners of b in a's frame, and corners of a in b's frame.
+    """
+    edges = xp.stack([xp.moveaxis(r, 1, 0) * hb[:, None], r * ha[:, None]], axis=1)
+    centre, half = xp.stack([t, -u]), xp.stack([ha, hb])
+    corners = xp.stack([centre - edges[0], centre + edges[0]])
+    corners = xp.concat([corners - edges[1], corners + edges[1]])
+    corners = xp.concat([corners - edges[2], corners + edges[2]])
+    # What remains of a corner once its projection onto the box is taken off is the vector between the two.
+    vector = corners - xp.minimum(xp.maximum(corners, -half), half)
+    squared = vector[:, :, 0] ** 2 + vector[:, :, 1] ** 2 + vector[:, :, 2] ** 2
+    while squared.shape[0] > 1:
+        middle = squared.shape[0] // 2
+        nearer = squared[:middle] <= squared[middle:]
+        vector = xp.where(nearer[:, :, None], vector[:middle], vector[middle:])
+        squared = xp.minimum(squared[:middle], squared[middle:])
+    of_b, of_a = vector[0, 0], xp.sum(r * vector[0, 1], axis=1)
+    normal = xp.where(squared[0, 0] <= squared[0, 1], of_b, of_a)
+    length = xp.sqrt(xp.minimum(squared[0, 0], squared[0, 1]))
+    usable = length > float(xp.finfo(t.dtype).eps)
+    across = xp.sum(r * normal[:, None], axis=0)
+    reach = xp.sum(ha * xp.abs(normal), axis=0) + xp.sum(hb * xp.abs(across), axis=0)
     gap = xp.abs(xp.sum(t * normal, axis=0)) - reach
-    return xp.where(length > tiny, gap / xp.clip(length, tiny, None), -xp.inf)
-
-
-def _nearest(xp: Any, corners: Array, outside: Array) -> tuple[Array, Array]:
-    """Of eight corners `[8 3 *B]` the vector out of the box to the nearest one `[3 *B]`, and its squared length `[*B]`."""
-    squared = xp.sum(outside * outside, axis=1)
-    smallest = xp.min(squared, axis=0)
-    vector = xp.where(corners < 0, -outside, outside)
-    best = vector[7]
-    for i in range(7):
-        best = xp.where((squared[i] == smallest)[None], vector[i], best)
-    return best, smallest
+    return xp.where(usable, gap / xp.where(usable, length, 1.0), -xp.inf)
 
 
 def _axes(xp: Any, q: Array) -> Array:
@@ -221,9 +223,11 @@ def _cross(a: Array, b: Array) -> Array:
     return xp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
 
-def _components_first(xp: Any, x: Array, rank: int) -> Array:
-    padded = xp.reshape(x, (1,) * (rank - x.ndim) + tuple(x.shape))
-    return xp.moveaxis(padded, -1, 0)
+def _components_first(xp: Any, x: Array, batch: tuple[int, ...]) -> Array:
+    """`[c n]`, contiguous, from `[... c]` broadcast to the batch shape."""
+    size = x.shape[-1]
+    flat = xp.reshape(xp.broadcast_to(x, (*batch, size)), (-1, size))
+    return xp.stack([flat[:, i] for i in range(size)])
 
 
 def _like(xp: Any, values: Any, like: Array) -> Array:

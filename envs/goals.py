@@ -1,7 +1,7 @@
 """Goals: conjunctions of spatial literals such as `near(red_cube, target, 0.02) & ~touching(gripper, red_cube)`.
 
-A goal is a value: it parses from text, prints to the same text, and gives exact signed margins on numpy and torch states.
-The meaning of each predicate is in `envs.predicates`.
+A goal is a value: it parses from text, prints to the same text, and gives exact signed margins on numpy and torch
+states. The meaning of each predicate is in `envs.predicates`.
 """
 
 from collections.abc import Iterable
@@ -42,9 +42,8 @@ class Literal:
         least, most = len(predicate.required), len(predicate.required) + len(predicate.optional)
         if len(self.arguments) != len(predicate.arguments) or not least <= len(self.parameters) <= most:
             given = ", ".join([*self.arguments, *map(print_number, self.parameters)])
-            raise EmbodiedError(
-                f"Wrong number of arguments: write {predicate.signature(self.predicate)}, not {self.predicate}({given})."
-            )
+            right = predicate.signature(self.predicate)
+            raise EmbodiedError(f"Wrong number of arguments: write {right}, not {self.predicate}({given}).")
         if self.frame != "world" and not predicate.framed:
             raise EmbodiedError(f"{self.predicate!r} takes no frame: write {predicate.signature(self.predicate)}.")
         if self.predicate != "at" and any(value < 0 for value in self.parameters):
@@ -188,8 +187,6 @@ def _numbers(
         values[key] = text
     missing = [name for name in predicate.required if name not in values]
     if missing:
-        raise EmbodiedError(
-            f"{call.text!r} lacks {', '.join(missing)}: write {predicate.signature(call.name)}."
-        )
+        raise EmbodiedError(f"{call.text!r} lacks {', '.join(missing)}: write {predicate.signature(call.name)}.")
     defaults = dict(predicate.optional)
     return tuple(parse_number(values[n], repr(n), call.text) if n in values else defaults[n] for n in names)

@@ -109,7 +109,7 @@ class Intervention:
                 )
         if len(values) < form.least or form.entity != (self.entity is not None):
             raise EmbodiedError(f"{self.kind!r} is incomplete or has an object too many: write {form.example}.")
-        if form.positive and any(value <= 0 and self.kind != "friction" or value < 0 for value in values.values()):
+        if form.positive and any(value < 0 or (value == 0 and self.kind != "friction") for value in values.values()):
             raise EmbodiedError(f"{self.kind!r} needs a positive number, as in {form.example}; got {values}.")
         if self.mode == "delay" and values["steps"] != int(values["steps"]):
             raise EmbodiedError(f"A delay is a whole number of steps, got {values['steps']:g}.")
@@ -205,7 +205,7 @@ def apply_to_state(intervention: Intervention, state: ObjectState, time_axis: in
     every frame is shifted and turned by the same amount. Where the amount depends on the pose (`to`, `size`), the pose
     at the last index of `time_axis` (an axis of `*B`) decides; with None every batch element decides for itself.
 
-    A turn by yaw is about the object's own centre; it keeps the velocity in world, and turns the spin with the object. A
+    A turn by yaw is about the object's own centre; it keeps the velocity in world and turns the spin with the object. A
     resized box keeps its lowest point. `gravity` and `action` leave the state alone. Raises `EmbodiedError` for an
     unknown entity, or one the kind cannot act on; does nothing where the entity is absent.
     """
@@ -312,9 +312,9 @@ def _with_components(array: Array, values: Mapping[str, float]) -> Array:
 def edit_actions(intervention: Intervention, actions: Array, previous: Array | None = None) -> Array:
     """The actions `[*B T A]` that arrive once an `action` intervention acts; other kinds change nothing.
 
-    The layout is that of the Cartesian control mode: deltas x, y, z, yaw, and last the gripper's absolute target, all in
-    -1..1. Actions before the intervention's step stay bit for bit. `previous` `[*B A]` is the action before the first
-    one, whose gripper target is kept where an edit acts from step 0; without it, the first action's is.
+    The layout is that of the Cartesian control mode: deltas x, y, z and yaw, then the gripper's absolute target, all
+    in -1..1. Actions before the intervention's step stay bit for bit. `previous` `[*B A]` is the action before the
+    first one, whose gripper target is kept where an edit acts from step 0; without it, the first action's is.
     """
     start = intervention.step
     if intervention.kind != "action" or start >= actions.shape[-2]:

@@ -4,9 +4,9 @@ Every margin is a closed form of poses, velocities and box sizes; where it is po
 holds, where it is negative how far it is from holding. Written once for numpy and torch, over any leading shape `*B`.
 
 These definitions differ on purpose from those of benchmark suites, which mix contact flags of the simulator with
-thresholds. LIBERO's `On` asks for a contact, centres within 3 cm of each other sideways and the right vertical order, so
-a cube leaning on another counts, and a large support fails at its rim; its `In` looks at the centre alone, as ours does.
-robosuite's `Stack` asks for a contact of the cubes, no contact with the gripper and a height above the table, and
+thresholds. LIBERO's `On` asks for a contact, centres within 3 cm of each other sideways and the right vertical order,
+so a cube leaning on another counts, and a large support fails at its rim; its `In` looks at the centre alone, as ours
+does. robosuite's `Stack` asks for a contact of the cubes, no contact with the gripper and a height above the table, and
 never asks for rest. ManiSkill's `StackCube` adds rest and release to an offset test. Here `on` is geometry alone, and
 rest and release are words of their own: `on(red_cube, blue_cube) & released(red_cube) & static(red_cube)`.
 """
@@ -23,16 +23,16 @@ from envs.types import Array, Kind, ObjectState
 
 GRIPPER = "gripper"
 JAWS = ("fixed_jaw", "moving_jaw")
-BIN_WALL = 0.003
+BIN_WALL = 0.004
 """Thickness of a bin's walls and floor [m]; its half extents are outer ones."""
 CONTACT = 0.001
-"""Gap below which boxes count as touching [m]: above the simulator's contact softness, below what a camera resolves."""
+"""Gap below which boxes count as touching [m]: above the simulator's contact softness, below what cameras resolve."""
 GRASP_GAP = 0.002
-"""Gap of either jaw below which an object can be grasped [m]; looser than `CONTACT`, since a pad tilts as it squeezes."""
+"""Gap of either jaw below which an object can be grasped [m]; looser than `CONTACT`: a pad tilts as it squeezes."""
 GRASP_SLIP = 0.005
 """How far a grasped object may move against the gripper in `INTERVAL` [m]."""
 RELEASE_GAP = 0.003
-"""Gap that a jaw must leave to an object to have released it [m]; wider than the others so that they exclude each other."""
+"""Gap that a jaw must leave to an object to have released it [m]; wider than the others, so that they exclude it."""
 ABOVE_SLACK = 0.002
 """How far an object may be below another's top and still count as above [m]: resting objects sink in a little."""
 INTERVAL = 0.1
