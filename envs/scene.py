@@ -16,7 +16,7 @@ import numpy as np
 from envs.errors import EmbodiedError, unknown
 from envs.kinematics import JOINTS, TCP_IN_GRIPPER
 from envs.servo import SERVOS, Servo
-from envs.types import Kind
+from envs.types import Array, Kind
 
 ROBOT_ENTITIES = ("table", "gripper", "fixed_jaw", "moving_jaw")
 """The entities every scene starts with."""
@@ -141,33 +141,33 @@ class Scene:
     config: SceneConfig
     names: tuple[str, ...]
     """K entity names: table, gripper, fixed_jaw, moving_jaw, the goal entity if any, then the objects."""
-    kind: np.ndarray
+    kind: Array
     """`[K]` see `envs.types.Kind`."""
-    body: np.ndarray
+    body: Array
     """`[K]` body ids."""
-    local_pose: np.ndarray
+    local_pose: Array
     """`[K 7]` the entity's frame in its body's, position [m] and quaternion."""
     geoms: tuple[tuple[int, ...], ...]
     """Per entity, ids of the geoms it collides with; the entity `gripper`: palm and fingers without the pads."""
-    qpos: np.ndarray
+    qpos: Array
     """`[K]` address of a free body's pose in `qpos` (7 numbers)."""
-    dof: np.ndarray
+    dof: Array
     """`[K]` address of a free body's velocity in `qvel` (6 numbers: linear in the world's, angular in its own axes)."""
-    mocap: np.ndarray
+    mocap: Array
     """`[K]` index into `mocap_pos` and `mocap_quat`, for the bin and the target."""
-    half_extents: np.ndarray
+    half_extents: Array
     """`[K 3]` nominal half sizes [m]."""
-    colour: np.ndarray
+    colour: Array
     """`[K 3]` RGB in 0..1."""
-    mass: np.ndarray
+    mass: Array
     """`[K]` nominal [kg]; 0 for what cannot be moved."""
-    friction: np.ndarray
+    friction: Array
     """`[K]` nominal sliding friction."""
-    joint_qpos: np.ndarray
+    joint_qpos: Array
     """`[6]` addresses of the arm's joints in `qpos`, in `JOINTS` order."""
-    joint_dof: np.ndarray
+    joint_dof: Array
     """`[6]` their addresses in `qvel`."""
-    actuator: np.ndarray
+    actuator: Array
     """`[6]` their actuator ids."""
 
     @property
@@ -182,12 +182,12 @@ class Scene:
         return self.names.index(name)
 
     @cached_property
-    def joint_range(self) -> np.ndarray:
+    def joint_range(self) -> Array:
         """`[6 2]` lower and upper limits of the arm's joints [rad]."""
         return np.array([self.model.joint(name).range for name in JOINTS])
 
     @cached_property
-    def parking_pose(self) -> np.ndarray:
+    def parking_pose(self) -> Array:
         """`[K 7]` where an absent object, bin or target is kept: on its own spot behind and below the table."""
         pose = np.zeros((len(self.names), 7))
         pose[:, 3] = 1.0
@@ -218,7 +218,7 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     return _index(model, config)
 
 
-def _home_qpos(spec: mujoco.MjSpec, config: SceneConfig) -> np.ndarray:
+def _home_qpos(spec: mujoco.MjSpec, config: SceneConfig) -> Array:
     cubes = [_pose(spec.body(name).pos) for name in config.objects]
     return np.concatenate([HOME, *cubes])
 
@@ -261,7 +261,7 @@ TABLE_COLOUR, BIN_COLOUR, TARGET_COLOUR = (0.36, 0.42, 0.47), (0.78, 0.63, 0.45)
 GRIPPER_COLOUR, JAW_COLOUR = (0.98, 0.66, 0.13), (0.22, 0.22, 0.24)
 
 
-def _looking(camera: Camera) -> np.ndarray:
+def _looking(camera: Camera) -> Array:
     """Quaternion of a camera that looks along its -z, its image upright."""
     back = np.subtract(camera.position, camera.look_at)
     back = back / np.linalg.norm(back)
@@ -338,7 +338,7 @@ def _free_joint(model: mujoco.MjModel, name: str) -> tuple[int, int]:
     return int(joint.qposadr[0]), int(joint.dofadr[0])
 
 
-_Row = tuple[Kind, int, np.ndarray, tuple[int, ...], tuple[float, ...], tuple[float, ...], float, float]
+_Row = tuple[Kind, int, Array, tuple[int, ...], tuple[float, ...], tuple[float, ...], float, float]
 
 
 def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
@@ -367,5 +367,5 @@ def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
             physics.object_friction)  # fmt: skip
 
 
-def _pose(position: object, quaternion: object = (1.0, 0.0, 0.0, 0.0)) -> np.ndarray:
+def _pose(position: object, quaternion: object = (1.0, 0.0, 0.0, 0.0)) -> Array:
     return np.concatenate([np.asarray(position, np.float64), np.asarray(quaternion, np.float64)])

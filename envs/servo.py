@@ -10,9 +10,9 @@ import mujoco
 class Servo:
     """Torque = clip(kp (target - q) - kv dq, +-force_limit), against passive damping, dry friction and armature.
 
-    The published gains of the STS3215 disagree by 56x, and none should be trusted without identification on the arm at
-    hand. BAM's bench identification of a 7.4 V unit gives kp = 0.166 P V kt / R = 17.8 N m/rad at firmware P = 32 and
-    half of that at P = 16, which LeRobot writes at connect. Menagerie's data-sheet algebra (R taken as 1 ohm, P as volts
+    The published gains of the STS3215 disagree by 56x, and none should be trusted without identification on the arm
+    itself. BAM's bench identification of a 7.4 V unit gives kp = 0.166 P V kt / R = 17.8 N m/rad at firmware P = 32,
+    half of that at P = 16, which LeRobot writes at connect. Menagerie's data-sheet algebra (R = 1 ohm, P as volts
     per degree) gives 998 N m/rad with kv 2.73; the passive damping 0.60 already contains the back-EMF that this kv
     counts again, and a real arm droops 0.05 rad under 0.5 N m, ten to hundred times more than kp 998 allows.
     """
