@@ -94,7 +94,7 @@ class Camera:
 
 
 CAMERAS = (
-    Camera("front", (0.66, -0.30, 0.40), (0.16, 0.0, 0.07), 42.0),
+    Camera("front", (0.68, -0.32, 0.40), (0.185, 0.015, 0.075), 34.0),
     Camera("top", (0.2201, 0.0, 0.78), (0.22, 0.0, 0.0), 40.0),
 )
 """The fixed cameras; `wrist` rides on the gripper."""
