@@ -9,10 +9,12 @@ from envs.errors import EmbodiedError, unknown
 from envs.goals import Goal
 from envs.kinematics import project
 from envs.scene import BIN_HALF_EXTENTS, CUBE_HALF_EXTENT, SceneConfig
-from envs.simulation import Layout
+from envs.layout import Layout
 
 AREA = ((0.14, 0.34), (-0.10, 0.10))
 """[m] x and y of everything that is placed at random: where a grasp needs almost no tilt, whatever the yaw."""
+PUSH_AREA = ((0.18, 0.30), (-0.09, 0.09))
+"""[m] Smaller, so that the closed jaws find room behind the cube on every side."""
 START = ((0.18, 0.24), (-0.04, 0.04), (0.065, 0.105))
 """[m] x, y and z of the tool at reset."""
 START_GRIPPER = 0.6
@@ -40,6 +42,8 @@ class Task:
     """Control steps; at 10 Hz, 50 is five seconds."""
     goal_height: tuple[float, float] = (CUBE_HALF_EXTENT, CUBE_HALF_EXTENT)
     """[m] range of the goal entity's height."""
+    area: tuple[tuple[float, float], tuple[float, float]] = AREA
+    """[m] x and y of everything that is placed at random."""
     distractor_probability: float = 1.0
     """Each object but the subject is on the table with this probability."""
 
@@ -62,7 +66,9 @@ class Task:
                 apart = np.linalg.norm(candidate[..., :2] - where[:, None, :2], axis=-1)
                 allowed &= apart > max(_clearance(name), _clearance(other))
             if not allowed.any(axis=1).all():
-                raise EmbodiedError(f"Task {self.name!r} found no room for {name!r} in {TRIES} tries; use fewer objects.")
+                raise EmbodiedError(
+                    f"Task {self.name!r} found no room for {name!r} in {TRIES} tries; use fewer objects."
+                )
             chosen = candidate[np.arange(worlds), np.argmax(allowed, axis=1)]
             placed.append((name, chosen))
             position[:, index] = chosen[:, :3]
@@ -73,8 +79,8 @@ class Task:
             present[:, self.scene.objects.index(self.subject)] = True
         low, high = np.array(START)[:, 0], np.array(START)[:, 1]
         tool = low + (high - low) * draws[:, -1, TRIES // 2, :3]
-        joints = np.array(project(tool, np.zeros(worlds)).joints)
-        joints[:, 5] = START_GRIPPER
+        arm = project(tool, np.zeros(worlds)).joints
+        joints = np.concatenate([arm, np.full((worlds, 1), START_GRIPPER)], axis=1)
         return Layout(
             joints=joints,
             object_position=position[:, first:],
@@ -87,7 +93,7 @@ class Task:
 
     def _candidates(self, name: str, draws: np.ndarray) -> np.ndarray:
         """`[N TRIES 4]` x, y, z, yaw."""
-        (x_low, x_high), (y_low, y_high) = AREA
+        (x_low, x_high), (y_low, y_high) = self.area
         x = x_low + (x_high - x_low) * draws[..., 0]
         y = y_low + (y_high - y_low) * draws[..., 1]
         yaw = 2 * np.pi * (draws[..., 2] - 0.5)
@@ -107,7 +113,8 @@ def _clearance(name: str) -> float:
 
 def _graspable(candidate: np.ndarray, *, bin_: bool) -> np.ndarray:
     """Whether the tool gets there, and above, with little tilt, at the nearest of the four equivalent yaws."""
-    yaw = np.zeros_like(candidate[..., 3]) if bin_ else np.remainder(candidate[..., 3] + np.pi / 4, np.pi / 2) - np.pi / 4
+    quarter = np.pi / 2
+    yaw = np.zeros_like(candidate[..., 3]) if bin_ else np.remainder(candidate[..., 3] + quarter / 2, quarter) - quarter / 2
     allowed = np.ones(yaw.shape, bool)
     for height in (0.06,) if bin_ else (0.010, 0.035):
         place = np.concatenate([candidate[..., :2], np.full((*yaw.shape, 1), height)], axis=-1)
@@ -135,7 +142,10 @@ TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         _task("reach", "near(gripper, target, 0.02)", "gripper", (), "target", goal_height=AIR, horizon=30),
-        _task("push", "near(red_cube, target, 0.03) & on(red_cube, table)", "red_cube", _RED, "target", horizon=80),
+        _task(
+            "push", "near(red_cube, target, 0.03) & on(red_cube, table)", "red_cube", _RED, "target", horizon=80,
+            area=PUSH_AREA,
+        ),
         _task("lift", "lifted(red_cube, 0.04) & grasped(red_cube)", "red_cube", _RED, None),
         _task("place", "near(red_cube, target, 0.02) & released(red_cube)", "red_cube", _RED, "target"),
         _task("place_bin", "in(red_cube, bin) & released(red_cube)", "red_cube", _RED, "bin"),
