@@ -140,7 +140,7 @@ def box_signed_distance(
     xp = array_namespace(pos_a, quat_a, pos_b, quat_b)
     arrays = (pos_a, quat_a, half_a, pos_b, quat_b, half_b)
     batch = xp.broadcast_shapes(*(tuple(x.shape[:-1]) for x in arrays))
-    # From here on one flat batch comes last ([3 n], [3 3 n]): short inner axes make every operation several times slower.
+    # From here on one flat batch comes last ([3 n], [3 3 n]): with short inner axes everything is several times slower.
     pa, qa, ha, pb, qb, hb = (_components_first(xp, x, batch) for x in arrays)
     axes_a, axes_b = _axes(xp, qa), _axes(xp, qb)
     offset = pb - pa

@@ -11,7 +11,7 @@ from typing import Self
 from array_api_compat import array_namespace
 
 from envs.errors import EmbodiedError, unknown
-from envs.predicates import PREDICATES, Frames, Predicate
+from envs.predicates import PREDICATES, Frames, Predicate, View
 from envs.text import Call, check_parentheses, is_name, parse_call, parse_number, print_number
 from envs.types import Array, ObjectState
 
@@ -97,20 +97,21 @@ class Literal:
         A negated literal's margin is minus the plain one's. `frames` holds poses `[*B 7]` of named frames. Raises
         `EmbodiedError` for an unknown object or frame.
         """
+        return self._margin(View(state), frames or {})
+
+    def _margin(self, view: View, frames: Frames) -> Array:
+        state = view.state
         needed = [state.index(name) for name in self.arguments]
         pose: Array | None = None
         if self.frame not in WORLD_FRAMES:
-            pose = self._frame_pose(state, frames or {})
-            if self.frame not in (frames or {}):
+            pose = self._frame_pose(state, frames)
+            if self.frame not in frames:
                 needed.append(state.index(self.frame))
-        margin = self.meaning.margin(state, self.arguments, self.parameters, pose)
-        if self.negated:
-            margin = -margin
+        margin = self.meaning.margin(view, self.arguments, self.parameters, pose)
         present = state.present[..., needed[0]]
         for index in needed[1:]:
             present = present & state.present[..., index]
-        xp = array_namespace(margin)
-        return xp.where(present, margin, ABSENT_MARGIN)
+        return view.xp.where(present, -margin if self.negated else margin, ABSENT_MARGIN)
 
     def _frame_pose(self, state: ObjectState, frames: Frames) -> Array:
         if self.frame in frames:
@@ -160,8 +161,7 @@ class Goal:
 
     def margins(self, state: ObjectState, frames: Frames | None = None) -> Array:
         """Signed margins `[*B L]` of the L literals [m or rad]; see `Literal.margin`."""
-        margins = [literal.margin(state, frames) for literal in self.literals]
-        return array_namespace(margins[0]).stack(margins, axis=-1)
+        return margins(self.literals, state, frames)
 
     def margin(self, state: ObjectState, frames: Frames | None = None) -> Array:
         """The smallest margin `[*B]`: positive where the goal holds."""
@@ -171,6 +171,12 @@ class Goal:
     def satisfied(self, state: ObjectState, frames: Frames | None = None) -> Array:
         """Whether every literal's margin is positive, `[*B]` bool."""
         return self.margin(state, frames) > 0
+
+
+def margins(literals: Iterable[Literal], state: ObjectState, frames: Frames | None = None) -> Array:
+    """Signed margins `[*B L]` of L literals [m or rad], what they share computed once."""
+    view = View(state)
+    return view.xp.stack([literal._margin(view, frames or {}) for literal in literals], axis=-1)
 
 
 def _numbers(

@@ -11,9 +11,9 @@ never asks for rest. ManiSkill's `StackCube` adds rest and release to an offset 
 rest and release are words of their own: `on(red_cube, blue_cube) & released(red_cube) & static(red_cube)`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 
@@ -35,13 +35,98 @@ RELEASE_GAP = 0.003
 """Gap that a jaw must leave to an object to have released it [m]; wider than the others, so that they exclude it."""
 ABOVE_SLACK = 0.002
 """How far an object may be below another's top and still count as above [m]: resting objects sink in a little."""
+SQUARE = 1e-4
+"""Difference of the half extents x and y up to which a box counts as square [m]."""
 INTERVAL = 0.1
 """Velocities count as the displacement they make in this time [s]: one control step at 10 Hz."""
 
 Frames = Mapping[str, Array]
 """Poses in world by frame name: `[*B 7]`, position [m] then quaternion."""
-Margin = Callable[[ObjectState, tuple[str, ...], tuple[float, ...], Array | None], Array]
-"""Margin `[*B]` from the state, the objects' names, the parameters, and the frame's pose (None for world)."""
+
+
+class View:
+    """One state under the eyes of several predicates: entities by name, and box distances computed once."""
+
+    def __init__(self, state: ObjectState) -> None:
+        self.state = state
+        self.xp = array_namespace(state.position_in_world)
+        self._gaps: dict[tuple[tuple[str, ...], str], Array] = {}
+
+    def position(self, name: str) -> Array:
+        """`[*B 3]` in world [m]."""
+        return self.state.position_in_world[..., self.state.index(name), :]
+
+    def quaternion(self, name: str) -> Array:
+        """`[*B 4]`, from the entity's frame to world."""
+        return self.state.quaternion_in_world[..., self.state.index(name), :]
+
+    def half(self, name: str) -> Array:
+        """`[*B 3]` half extents [m]."""
+        return self.state.half_extents[..., self.state.index(name), :]
+
+    def velocity(self, name: str) -> Array:
+        """`[*B 3]` in world [m/s]."""
+        return self.state.linear_velocity_in_world[..., self.state.index(name), :]
+
+    def spin(self, name: str) -> Array:
+        """`[*B 3]` in world axes [rad/s]."""
+        return self.state.angular_velocity_in_world[..., self.state.index(name), :]
+
+    def wall(self, name: str) -> float:
+        """Thickness of the walls around an entity's cavity: a bin's, else 0 [m]."""
+        return BIN_WALL if int(self.state.kind[self.state.index(name)]) == Kind.BIN else 0.0
+
+    def bottom(self, name: str) -> Array:
+        """Height `[*B]` of the lowest point [m]."""
+        return self.position(name)[..., 2] - half_height(self.quaternion(name), self.half(name))
+
+    def support(self, name: str) -> Array:
+        """Height `[*B]` of the surface things rest on: the top, in a bin the floor's upper side [m]."""
+        if wall := self.wall(name):
+            return self.bottom(name) + wall
+        return self.position(name)[..., 2] + half_height(self.quaternion(name), self.half(name))
+
+    def jaws(self) -> tuple[str, ...]:
+        """Names of the jaws; raises `EmbodiedError` where there are none."""
+        jaws = tuple(name for name in JAWS if name in self.state.names)
+        if not jaws:
+            raise EmbodiedError(f"This needs a gripper with jaws ({', '.join(JAWS)}), there is {self.state.names}.")
+        return jaws
+
+    def gaps(self, names: tuple[str, ...], other: str) -> Array:
+        """Signed distances `[n *B]` from the boxes of n `names` to that of `other` [m]."""
+        key = (names, other)
+        if key not in self._gaps:
+            position, quaternion, half = (
+                self.xp.stack([get(name) for name in names]) for get in (self.position, self.quaternion, self.half)
+            )
+            box = self.position(other), self.quaternion(other), self.half(other)
+            self._gaps[key] = box_signed_distance(position, quaternion, half, *box)
+        return self._gaps[key]
+
+    def lateral(self, a: str, b: str) -> Array:
+        """By how much the centre of `a` is inside the sides of `b`, along the axis of `b` that is most upright [m]."""
+        xp, inverse = self.xp, quat_conjugate(self.quaternion(b))
+        offset = quat_rotate(inverse, self.position(a) - self.position(b))
+        slack = self.half(b) - self.wall(b) - xp.abs(offset)
+        upright = xp.abs(quat_rotate(inverse, self.axis(2, None)))
+        most = xp.max(upright, axis=-1, keepdims=True)
+        return xp.min(xp.where(upright >= most, xp.inf, slack), axis=-1)
+
+    def axis(self, axis: int, frame: Array | None) -> Array:
+        """A unit axis of a frame `[*B 7]` (None: of world), in world, `[*B 3]`."""
+        unit = self.xp.zeros_like(self.state.position_in_world[..., 0, :])
+        unit[..., axis] = 1.0
+        return unit if frame is None else quat_rotate(frame[..., 3:], unit)
+
+    def reach(self, name: str, axis: Array) -> Array:
+        """How far a box reaches from its centre along a unit axis `[*B 3]`, `[*B]` [m]."""
+        along = self.xp.abs(quat_rotate(quat_conjugate(self.quaternion(name)), axis))
+        return self.xp.sum(along * self.half(name), axis=-1)
+
+
+Margin = Callable[[View, tuple[str, ...], tuple[float, ...], Array | None], Array]
+"""Margin `[*B]` from the state, the objects' names, the parameters, and the frame's pose `[*B 7]` (None for world)."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +144,6 @@ class Predicate:
     unit: str
     """Of its margin: m or rad."""
     margin: Margin
-    moves: bool = True
-    """Whether moving its first object is how one brings it about."""
 
     def signature(self, name: str) -> str:
         """How it is written, e.g. `near(a, b, distance=0.05)`."""
@@ -68,209 +151,113 @@ class Predicate:
         return f"{name}({', '.join([*words, *(['frame=world'] if self.framed else [])])})"
 
 
-def _position(state: ObjectState, name: str) -> Array:
-    return state.position_in_world[..., state.index(name), :]
-
-
-def _quaternion(state: ObjectState, name: str) -> Array:
-    return state.quaternion_in_world[..., state.index(name), :]
-
-
-def _half(state: ObjectState, name: str) -> Array:
-    return state.half_extents[..., state.index(name), :]
-
-
-def _is_bin(state: ObjectState, name: str) -> bool:
-    return int(state.kind[state.index(name)]) == Kind.BIN
-
-
 def _norm(vector: Array) -> Array:
     x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
     return (x * x + y * y + z * z) ** 0.5
 
 
-def _minimum(first: Array, *others: Array) -> Array:
-    xp = array_namespace(first)
-    for other in others:
-        first = xp.minimum(first, other)
-    return first
-
-
-def _height(state: ObjectState, name: str) -> Array:
-    return half_height(_quaternion(state, name), _half(state, name))
-
-
-def _bottom(state: ObjectState, name: str) -> Array:
-    return _position(state, name)[..., 2] - _height(state, name)
-
-
-def _support(state: ObjectState, name: str) -> Array:
-    """Height `[*B]` of the surface things rest on: the top, in a bin the floor's upper side [m]."""
-    if _is_bin(state, name):
-        return _bottom(state, name) + BIN_WALL
-    return _position(state, name)[..., 2] + _height(state, name)
-
-
-def _axis(state: ObjectState, axis: int, frame: Array | None) -> Array:
-    """Unit axis of a frame in world, `[*B 3]`."""
-    position = state.position_in_world[..., 0, :]
-    xp = array_namespace(position)
-    unit = xp.zeros_like(position)
-    unit[..., axis] = 1.0
-    return unit if frame is None else quat_rotate(frame[..., 3:], unit)
-
-
-def _reach(state: ObjectState, name: str, axis: Array) -> Array:
-    """How far a box reaches from its centre along a unit axis `[*B 3]` [m]."""
-    xp = array_namespace(axis)
-    return xp.sum(xp.abs(quat_rotate(quat_conjugate(_quaternion(state, name)), axis)) * _half(state, name), axis=-1)
-
-
-def _inside_footprint(state: ObjectState, a: str, b: str) -> Array:
-    """By how much the centre of `a` is inside the sides of `b`, seen along the axis of `b` that is most upright [m]."""
-    quaternion = quat_conjugate(_quaternion(state, b))
-    offset = quat_rotate(quaternion, _position(state, a) - _position(state, b))
-    xp = array_namespace(offset)
-    half = _half(state, b) - (BIN_WALL if _is_bin(state, b) else 0.0)
-    slack = half - xp.abs(offset)
-    upright = xp.abs(quat_rotate(quaternion, _axis(state, 2, None)))
-    most = xp.max(upright, axis=-1, keepdims=True)
-    return xp.min(xp.where(upright >= most, xp.inf, slack), axis=-1)
-
-
-def gap(state: ObjectState, a: str | tuple[str, ...], b: str) -> Array:
-    """Signed distance between boxes [m]: `[*B]`, or `[*B n]` for n names `a`, computed together."""
-    names = (a,) if isinstance(a, str) else a
-    index = [state.index(name) for name in names]
-    other = state.index(b)
-    distance = box_signed_distance(
-        state.position_in_world[..., index, :],
-        state.quaternion_in_world[..., index, :],
-        state.half_extents[..., index, :],
-        state.position_in_world[..., other : other + 1, :],
-        state.quaternion_in_world[..., other : other + 1, :],
-        state.half_extents[..., other : other + 1, :],
-    )
-    return distance[..., 0] if isinstance(a, str) else distance
-
-
-def _jaws(state: ObjectState) -> tuple[str, ...]:
-    jaws = tuple(name for name in JAWS if name in state.names)
-    if not jaws:
-        raise EmbodiedError(f"This needs a gripper with jaws ({', '.join(JAWS)}), but there are only {state.names}.")
-    return jaws
-
-
-def _at(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    position = _position(state, names[0])
+def _at(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Tolerance minus the distance of the centre from a point of the frame."""
+    position = view.position(names[0])
     if frame is not None:
         position = quat_rotate(quat_conjugate(frame[..., 3:]), position - frame[..., :3])
     x, y, z, tolerance = parameters
-    offset = position - _constant(position, (x, y, z))
-    return tolerance - _norm(offset)
+    return tolerance - ((position[..., 0] - x) ** 2 + (position[..., 1] - y) ** 2 + (position[..., 2] - z) ** 2) ** 0.5
 
 
-def _constant(like: Array, values: Any) -> Array:
-    xp = array_namespace(like)
-    constant = xp.zeros_like(like)
-    for i, value in enumerate(values):
-        constant[..., i] = value
-    return constant
+def _near(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Distance allowed minus the distance of the centres; the gripper's centre is the tool centre point."""
+    return parameters[0] - _norm(view.position(names[0]) - view.position(names[1]))
 
 
-def _near(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    return parameters[0] - _norm(_position(state, names[0]) - _position(state, names[1]))
+def _on(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """The centre of a is over b, and the bottom of a within tolerance of the surface of b (in a bin: its floor)."""
+    step = view.bottom(names[0]) - view.support(names[1])
+    return view.xp.minimum(view.lateral(*names), parameters[0] - abs(step))
 
 
-def _on(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    step = _bottom(state, names[0]) - _support(state, names[1])
-    return _minimum(_inside_footprint(state, *names), parameters[0] - abs(step))
-
-
-def _in(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+def _in(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """The centre of a is in the cavity of b: between the walls, over the floor and below the rim."""
     a, b = names
-    centre = quat_rotate(quat_conjugate(_quaternion(state, b)), _position(state, a) - _position(state, b))
-    xp = array_namespace(centre)
-    half = _half(state, b)
-    wall = BIN_WALL if _is_bin(state, b) else 0.0
+    xp, half, wall = view.xp, view.half(b), view.wall(b)
+    centre = quat_rotate(quat_conjugate(view.quaternion(b)), view.position(a) - view.position(b))
+    sides = xp.min(half[..., :2] - wall - xp.abs(centre[..., :2]), axis=-1)
     rim, floor = half[..., 2] - centre[..., 2], centre[..., 2] + half[..., 2] - wall
-    sides = half[..., :2] - wall - xp.abs(centre[..., :2])
-    return _minimum(sides[..., 0], sides[..., 1], rim, floor)
+    return xp.minimum(sides, xp.minimum(rim, floor))
 
 
-def _above(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    rise = _bottom(state, names[0]) - _support(state, names[1])
-    return _minimum(_inside_footprint(state, *names), rise + ABOVE_SLACK)
+def _above(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """The centre of a is over b, and the bottom of a not below the surface of b."""
+    rise = view.bottom(names[0]) - view.support(names[1])
+    return view.xp.minimum(view.lateral(*names), rise + ABOVE_SLACK)
 
 
-def _below(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    return _above(state, names[::-1], parameters, frame)
+def _below(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """The second is above the first."""
+    return _above(view, names[::-1], parameters, frame)
 
 
 def _directed(axis: int, sign: float) -> Margin:
-    def margin(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    def margin(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+        """The gap between the boxes' shadows on the frame's axis: a is wholly beyond b."""
         a, b = names
-        unit = _axis(state, axis, frame)
-        xp = array_namespace(unit)
-        along = xp.sum((_position(state, a) - _position(state, b)) * unit, axis=-1)
-        return sign * along - _reach(state, a, unit) - _reach(state, b, unit)
+        unit = view.axis(axis, frame)
+        along = view.xp.sum((view.position(a) - view.position(b)) * unit, axis=-1)
+        return sign * along - view.reach(a, unit) - view.reach(b, unit)
 
     return margin
 
 
-def _touching(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+def _touching(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Tolerance minus the gap of the boxes; the gripper touches with its jaws."""
+    a, b = names if names[1] != GRIPPER else names[::-1]
+    parts = view.jaws() if a == GRIPPER else (a,)
+    return parameters[0] - view.xp.min(view.gaps(parts, b), axis=0)
+
+
+def _grasped(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Both jaws are at a, and a moves as if fixed to the gripper."""
+    (a,) = names
+    arm = view.position(a) - view.position(GRIPPER)
+    carried = view.velocity(GRIPPER) + view.xp.linalg.cross(view.spin(GRIPPER), arm)
+    slip = _norm(view.velocity(a) - carried) * INTERVAL
+    reach = view.xp.max(view.gaps(view.jaws(), a), axis=0)
+    return view.xp.minimum(GRASP_GAP - reach, GRASP_SLIP - slip)
+
+
+def _released(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """The gap of the nearer jaw beyond the one asked for."""
+    return view.xp.min(view.gaps(view.jaws(), names[0]), axis=0) - parameters[0]
+
+
+def _lifted(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Height of the lowest point over the table (z = 0), beyond the one asked for."""
+    return view.bottom(names[0]) - parameters[0]
+
+
+def _aligned(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Tolerance minus the angle of the headings: modulo 90 deg where either box is square, else modulo 180 deg."""
     a, b = names
-    if b == GRIPPER:
-        a, b = b, a
-    if a == GRIPPER and any(jaw in state.names for jaw in JAWS):
-        gaps = gap(state, _jaws(state), b)
-        return parameters[0] - array_namespace(gaps).min(gaps, axis=-1)
-    return parameters[0] - gap(state, a, b)
-
-
-def _grasped(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    (x,) = names
-    gaps = gap(state, _jaws(state), x)
-    xp = array_namespace(gaps)
-    index, gripper = state.index(x), state.index(GRIPPER)
-    arm = _position(state, x) - _position(state, GRIPPER)
-    spin = state.angular_velocity_in_world[..., gripper, :]
-    carried = state.linear_velocity_in_world[..., gripper, :] + xp.linalg.cross(spin, arm)
-    slip = _norm(state.linear_velocity_in_world[..., index, :] - carried) * INTERVAL
-    return _minimum(GRASP_GAP - xp.max(gaps, axis=-1), GRASP_SLIP - slip)
-
-
-def _released(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    gaps = gap(state, _jaws(state), names[0])
-    return array_namespace(gaps).min(gaps, axis=-1) - parameters[0]
-
-
-def _lifted(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    return _bottom(state, names[0]) - parameters[0]
-
-
-def _aligned(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    a, b = names
-    difference = yaw_of(_quaternion(state, a)) - yaw_of(_quaternion(state, b))
-    xp = array_namespace(difference)
-    pi = 3.141592653589793
-    half_a, half_b = _half(state, a), _half(state, b)
-    square = (abs(half_a[..., 0] - half_a[..., 1]) < 1e-4) | (abs(half_b[..., 0] - half_b[..., 1]) < 1e-4)
-    period = xp.where(square, xp.full_like(difference, pi / 2), xp.full_like(difference, pi))
+    xp = view.xp
+    difference = yaw_of(view.quaternion(a)) - yaw_of(view.quaternion(b))
+    half_a, half_b = view.half(a), view.half(b)
+    square = (abs(half_a[..., 0] - half_a[..., 1]) < SQUARE) | (abs(half_b[..., 0] - half_b[..., 1]) < SQUARE)
+    period = xp.where(square, 0.5 * math.pi + 0.0 * difference, math.pi + 0.0 * difference)
     return parameters[0] - abs(difference - period * xp.round(difference / period))
 
 
-def _upright(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    w, x, y, z = (_quaternion(state, names[0])[..., i] for i in range(4))
-    xp = array_namespace(w)
-    sideways = 2.0 * xp.sqrt((w * w + z * z) * (x * x + y * y))
-    return parameters[0] - xp.atan2(sideways, 1.0 - 2.0 * (x * x + y * y))
+def _upright(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Tolerance minus the angle of the box's own z axis from world z."""
+    quaternion = view.quaternion(names[0])
+    w, x, y, z = (quaternion[..., i] for i in range(4))
+    sideways = 2.0 * ((w * w + z * z) * (x * x + y * y)) ** 0.5
+    return parameters[0] - view.xp.atan2(sideways, 1.0 - 2.0 * (x * x + y * y))
 
 
-def _static(state: ObjectState, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
-    index = state.index(names[0])
-    surface = _norm(state.angular_velocity_in_world[..., index, :]) * _norm(state.half_extents[..., index, :])
-    return parameters[0] - INTERVAL * (_norm(state.linear_velocity_in_world[..., index, :]) + surface)
+def _static(view: View, names: tuple[str, ...], parameters: tuple[float, ...], frame: Array | None) -> Array:
+    """Tolerance minus how far any point of the box can move in `INTERVAL` at the present velocity and spin."""
+    (a,) = names
+    return parameters[0] - INTERVAL * (_norm(view.velocity(a)) + _norm(view.spin(a)) * _norm(view.half(a)))
 
 
 _AB = ("a", "b")
@@ -285,11 +272,11 @@ PREDICATES: Mapping[str, Predicate] = {
     "right_of": Predicate(_AB, (), (), True, "m", _directed(1, -1.0)),
     "in_front_of": Predicate(_AB, (), (), True, "m", _directed(0, 1.0)),
     "behind": Predicate(_AB, (), (), True, "m", _directed(0, -1.0)),
-    "touching": Predicate(_AB, (), (("tolerance", CONTACT),), False, "m", _touching, moves=False),
-    "grasped": Predicate(("a",), (), (), False, "m", _grasped, moves=False),
+    "touching": Predicate(_AB, (), (("tolerance", CONTACT),), False, "m", _touching),
+    "grasped": Predicate(("a",), (), (), False, "m", _grasped),
     "lifted": Predicate(("a",), (), (("height", 0.03),), False, "m", _lifted),
     "aligned": Predicate(_AB, (), (("tolerance", 0.15),), False, "rad", _aligned),
     "upright": Predicate(("a",), (), (("tolerance", 0.15),), False, "rad", _upright),
-    "static": Predicate(("a",), (), (("tolerance", 0.002),), False, "m", _static, moves=False),
-    "released": Predicate(("a",), (), (("gap", RELEASE_GAP),), False, "m", _released, moves=False),
+    "static": Predicate(("a",), (), (("tolerance", 0.002),), False, "m", _static),
+    "released": Predicate(("a",), (), (("gap", RELEASE_GAP),), False, "m", _released),
 }
