@@ -1,0 +1,1 @@
+"""Rewards from goals: exact margins turned into progress, success and shaping."""
