@@ -50,7 +50,7 @@ def chain_of(model: mujoco.MjModel, bodies: Array, local: Array) -> Chain:
     parent, joint = np.full(count, -1, np.int64), np.zeros(count, np.int64)
     address, pose, hinge = np.zeros((count, 2), np.int64), np.zeros((count, 7)), np.zeros((count, 7))
     qpos, qvel, mocap_position, mocap_quaternion = (
-        _column(model, component)
+        column(model, component)
         for component in (
             mujoco.mjtState.mjSTATE_QPOS,
             mujoco.mjtState.mjSTATE_QVEL,
@@ -94,29 +94,35 @@ def read_poses(
     return position, quaternion, linear, angular
 
 
-def _column(model: mujoco.MjModel, component: mujoco.mjtState) -> int:
+def column(model: mujoco.MjModel, component: mujoco.mjtState) -> int:
     """The first column of a component in a full integration row: components follow the order of their bits."""
     before = int(mujoco.mjtState.mjSTATE_INTEGRATION) & (int(component) - 1)
     return int(mujoco.mj_stateSize(model, before))
 
 
 @njit(cache=True, nogil=True)
-def _rotate(q: Array, v: Array, out: Array) -> None:
-    tx = 2.0 * (q[2] * v[2] - q[3] * v[1])
-    ty = 2.0 * (q[3] * v[0] - q[1] * v[2])
-    tz = 2.0 * (q[1] * v[1] - q[2] * v[0])
-    out[0] = v[0] + q[0] * tx + q[2] * tz - q[3] * ty
-    out[1] = v[1] + q[0] * ty + q[3] * tx - q[1] * tz
-    out[2] = v[2] + q[0] * tz + q[1] * ty - q[2] * tx
+def _rotate(q: Array, x: float, y: float, z: float) -> tuple[float, float, float]:
+    a = 2.0 * (q[2] * z - q[3] * y)
+    b = 2.0 * (q[3] * x - q[1] * z)
+    c = 2.0 * (q[1] * y - q[2] * x)
+    return x + q[0] * a + q[2] * c - q[3] * b, y + q[0] * b + q[3] * a - q[1] * c, z + q[0] * c + q[1] * b - q[2] * a
 
 
 @njit(cache=True, nogil=True)
-def _multiply(a: Array, b: Array, out: Array) -> None:
-    w = a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3]
-    x = a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2]
-    y = a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1]
-    z = a[0] * b[3] + a[1] * b[2] - a[2] * b[1] + a[3] * b[0]
-    out[0], out[1], out[2], out[3] = w, x, y, z
+def _multiply(a: Array, w: float, x: float, y: float, z: float, out: Array) -> None:
+    p, q, r, s = a[0], a[1], a[2], a[3]
+    out[0] = p * w - q * x - r * y - s * z
+    out[1] = p * x + q * w + r * z - s * y
+    out[2] = p * y - q * z + r * w + s * x
+    out[3] = p * z + q * y - r * x + s * w
+
+
+@njit(cache=True, nogil=True)
+def _add_lever(v: Array, w: Array, x: float, y: float, z: float) -> None:
+    """Add the velocity `w` x `(x, y, z)`."""
+    v[0] += w[1] * z - w[2] * y
+    v[1] += w[2] * x - w[0] * z
+    v[2] += w[0] * y - w[1] * x
 
 
 @njit(cache=True, nogil=True)
@@ -127,60 +133,54 @@ def _read(
     count = parent.shape[0]
     p, q = np.zeros((count, 3)), np.zeros((count, 4))
     v, w = np.zeros((count, 3)), np.zeros((count, 3))
-    r, axis, turn = np.zeros(3), np.zeros(3), np.zeros(4)
     for n in range(rows.shape[0]):
         row = rows[n]
         for i in range(count):
             up, a, b = parent[i], address[i, 0], address[i, 1]
-            if up < 0 or joint[i] >= 2:
+            if joint[i] >= 2 or up < 0:
                 for c in range(3):
-                    p[i, c], v[i, c], w[i, c] = pose[i, c], 0.0, 0.0
-                q[i] = pose[i, 3:7]
-                if joint[i] == 2:
-                    p[i], q[i] = row[a : a + 3], row[a + 3 : a + 7]
-                    v[i] = row[b : b + 3]
-                    _rotate(q[i], row[b + 3 : b + 6], w[i])
-                elif joint[i] == 3:
-                    p[i], q[i] = row[a : a + 3], row[b : b + 4]
-                norm = np.sqrt(q[i, 0] ** 2 + q[i, 1] ** 2 + q[i, 2] ** 2 + q[i, 3] ** 2)
+                    p[i, c] = row[a + c] if joint[i] >= 2 else pose[i, c]
+                    v[i, c] = row[b + c] if joint[i] == 2 else 0.0
+                    w[i, c] = 0.0
+                turn = a + 3 if joint[i] == 2 else b
+                norm = 0.0
                 for c in range(4):
-                    q[i, c] /= norm
+                    q[i, c] = row[turn + c] if joint[i] >= 2 else pose[i, 3 + c]
+                    norm += q[i, c] * q[i, c]
+                for c in range(4):
+                    q[i, c] /= np.sqrt(norm)
+                if joint[i] == 2:
+                    w[i, 0], w[i, 1], w[i, 2] = _rotate(q[i], row[b + 3], row[b + 4], row[b + 5])
                 continue
-            _rotate(q[up], pose[i, 0:3], r)
-            _multiply(q[up], pose[i, 3:7], q[i])
+            x, y, z = _rotate(q[up], pose[i, 0], pose[i, 1], pose[i, 2])
+            _multiply(q[up], pose[i, 3], pose[i, 4], pose[i, 5], pose[i, 6], q[i])
             for c in range(3):
-                p[i, c] = p[up, c] + r[c]
-                w[i, c] = w[up, c]
+                v[i, c], w[i, c] = v[up, c], w[up, c]
             if joint[i] == 1:
-                # The anchor belongs to parent and child alike; the body turns about it.
-                _rotate(q[i], hinge[i, 0:3], r)
-                p[i] += r
-                _rotate(q[i], hinge[i, 3:6], axis)
+                # The anchor belongs to parent and child alike: it moves with the parent, and the child turns about it.
+                ax, ay, az = _rotate(q[i], hinge[i, 0], hinge[i, 1], hinge[i, 2])
+                ux, uy, uz = _rotate(q[i], hinge[i, 3], hinge[i, 4], hinge[i, 5])
                 half = 0.5 * (row[a] - hinge[i, 6])
-                turn[0] = np.cos(half)
-                turn[1:] = np.sin(half) * hinge[i, 3:6]
-                _multiply(q[i], turn, q[i])
-                _rotate(q[i], hinge[i, 0:3], r)
-                w[i] += row[b] * axis
-                anchor_x, anchor_y, anchor_z = p[i, 0] - p[up, 0], p[i, 1] - p[up, 1], p[i, 2] - p[up, 2]
-                p[i] -= r
-                r[0], r[1], r[2] = -r[0], -r[1], -r[2]
+                sine = np.sin(half)
+                _multiply(q[i], np.cos(half), sine * hinge[i, 3], sine * hinge[i, 4], sine * hinge[i, 5], q[i])
+                bx, by, bz = _rotate(q[i], hinge[i, 0], hinge[i, 1], hinge[i, 2])
+                _add_lever(v[i], w[i], x + ax, y + ay, z + az)
+                w[i, 0] += row[b] * ux
+                w[i, 1] += row[b] * uy
+                w[i, 2] += row[b] * uz
+                _add_lever(v[i], w[i], -bx, -by, -bz)
+                x, y, z = x + ax - bx, y + ay - by, z + az - bz
             else:
-                anchor_x, anchor_y, anchor_z = r[0], r[1], r[2]
-                r[0], r[1], r[2] = 0.0, 0.0, 0.0
-            v[i, 0] = v[up, 0] + w[up, 1] * anchor_z - w[up, 2] * anchor_y + w[i, 1] * r[2] - w[i, 2] * r[1]
-            v[i, 1] = v[up, 1] + w[up, 2] * anchor_x - w[up, 0] * anchor_z + w[i, 2] * r[0] - w[i, 0] * r[2]
-            v[i, 2] = v[up, 2] + w[up, 0] * anchor_y - w[up, 1] * anchor_x + w[i, 0] * r[1] - w[i, 1] * r[0]
+                _add_lever(v[i], w[i], x, y, z)
+            p[i, 0], p[i, 1], p[i, 2] = p[up, 0] + x, p[up, 1] + y, p[up, 2] + z
         for k in range(body.shape[0]):
             if not present[n, k]:
                 quaternion[n, k, 0] = 1.0
                 continue
             i = body[k]
-            _rotate(q[i], local[k, 0:3], r)
-            _multiply(q[i], local[k, 3:7], quaternion[n, k])
+            x, y, z = _rotate(q[i], local[k, 0], local[k, 1], local[k, 2])
+            _multiply(q[i], local[k, 3], local[k, 4], local[k, 5], local[k, 6], quaternion[n, k])
             for c in range(3):
-                position[n, k, c] = p[i, c] + r[c]
-                angular[n, k, c] = w[i, c]
-            linear[n, k, 0] = v[i, 0] + w[i, 1] * r[2] - w[i, 2] * r[1]
-            linear[n, k, 1] = v[i, 1] + w[i, 2] * r[0] - w[i, 0] * r[2]
-            linear[n, k, 2] = v[i, 2] + w[i, 0] * r[1] - w[i, 1] * r[0]
+                angular[n, k, c], linear[n, k, c] = w[i, c], v[i, c]
+            _add_lever(linear[n, k], w[i], x, y, z)
+            position[n, k, 0], position[n, k, 1], position[n, k, 2] = p[i, 0] + x, p[i, 1] + y, p[i, 2] + z

@@ -1,0 +1,71 @@
+"""How worlds begin: arm, objects, goal entity and true physics, as arrays over worlds."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from envs.errors import EmbodiedError
+from envs.types import Array
+from envs.variation import Parameters
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How n worlds begin. Fields left `None` take the scene's nominal values."""
+
+    joints: Array
+    """`[n 6]` [rad], also the first joint target."""
+    object_position: Array
+    """`[n O 3]` [m], world frame; ignored where absent."""
+    object_quaternion: Array
+    """`[n O 4]` wxyz."""
+    present: Array | None = None
+    """`[n O]` bool, all by default."""
+    goal_position: Array | None = None
+    """`[n 3]` [m] of the goal entity."""
+    goal_quaternion: Array | None = None
+    """`[n 4]` wxyz."""
+    mass: Array | None = None
+    """`[n O]` declared mass [kg]."""
+    friction: Array | None = None
+    """`[n O]` declared sliding friction."""
+    half_extents: Array | None = None
+    """`[n O 3]` [m]."""
+    parameters: Parameters | None = None
+    """The true physics of n worlds where it differs from what is declared, e.g. from `Variation.sample`."""
+    seed: Array | None = None
+    """`[n]` integers of the worlds' own random streams, below 2**53."""
+
+
+def checked_layout(layout: Layout, worlds: int, objects: int) -> Layout:
+    """The layout with float64 arrays and unit quaternions; raises `EmbodiedError` on wrong shapes or values."""
+    shapes = {
+        "joints": (worlds, 6),
+        "object_position": (worlds, objects, 3),
+        "object_quaternion": (worlds, objects, 4),
+        "present": (worlds, objects),
+        "goal_position": (worlds, 3),
+        "goal_quaternion": (worlds, 4),
+        "mass": (worlds, objects),
+        "friction": (worlds, objects),
+        "half_extents": (worlds, objects, 3),
+        "seed": (worlds,),
+    }
+    checked: dict[str, Any] = {}
+    for name, shape in shapes.items():
+        value = getattr(layout, name)
+        if value is None:
+            continue
+        array = np.array(value, bool if name == "present" else np.float64)
+        if array.shape != shape:
+            raise EmbodiedError(f"Layout.{name} has shape {array.shape}; {shape} is needed.")
+        if not np.isfinite(array).all():
+            raise EmbodiedError(f"Layout.{name} must be finite.")
+        if name.endswith("quaternion"):
+            norm = np.linalg.norm(array, axis=-1, keepdims=True)
+            if (norm < 1e-6).any():
+                raise EmbodiedError(f"Layout.{name} holds a quaternion of length zero.")
+            array = array / norm
+        checked[name] = array
+    return replace(layout, **checked)

@@ -1,0 +1,89 @@
+"""Entities in the state rows of a batch: writing poses and velocities, parking what is absent, servo history."""
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from envs.readout import column
+from envs.scene import Scene
+from envs.types import Array
+
+
+class EntityRows:
+    """Writes a scene's entities into the state rows of a batch. `ids` are worlds `[n]`, integers in any order."""
+
+    def __init__(self, batch: Batch, scene: Scene) -> None:
+        self._batch, self._scene = batch, scene
+        self._qpos, self._qvel, self._ctrl = (batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
+        state = mujoco.mjtState
+        self._qpos_column, self._qvel_column, self._warmstart_column = (
+            column(scene.model, part) for part in (state.mjSTATE_QPOS, state.mjSTATE_QVEL, state.mjSTATE_WARMSTART)
+        )
+        self._mocap_columns = [column(scene.model, part) for part in (state.mjSTATE_MOCAP_POS, state.mjSTATE_MOCAP_QUAT)]
+        self.movable = np.flatnonzero((scene.qpos >= 0) | (scene.mocap >= 0))
+        """Indices of entities that have a pose of their own: objects and the goal entity."""
+
+    def put(self, ids: Array, entity: int, position: Array | None = None, quaternion: Array | None = None) -> None:
+        """Place an entity at `position` `[n 3]` [m] and `quaternion` `[n 4]`, either of which may be left as it is."""
+        address, mocap = self._scene.qpos[entity], self._scene.mocap[entity]
+        if address >= 0:
+            positions, quaternions = self._qpos[:, address : address + 3], self._qpos[:, address + 3 : address + 7]
+        else:
+            positions = self._batch.bind("mocap_pos")[:, mocap]
+            quaternions = self._batch.bind("mocap_quat")[:, mocap]
+        if position is not None:
+            positions[ids] = position
+        if quaternion is not None:
+            quaternions[ids] = quaternion
+
+    def set_velocity(self, ids: Array, entity: int, linear: Array, angular: Array, quaternion: Array) -> None:
+        """Give a free body `linear` and `angular` velocity `[n 3]` in the world's axes; it lies at `quaternion`."""
+        dof = self._scene.dof[entity]
+        self._qvel[ids, dof : dof + 3] = linear
+        for row, world in enumerate(ids):
+            spin = np.zeros(3)
+            inverse = np.asarray(quaternion[row]) * (1.0, -1.0, -1.0, -1.0)
+            mujoco.mju_rotVecQuat(spin, np.asarray(angular[row], np.float64), inverse)
+            self._qvel[world, dof + 3 : dof + 6] = spin
+
+    def parking(self, present: Array) -> tuple[Array, Array, Array]:
+        """Rows, columns and values of the state that keep what is absent in `present` `[N K]` out of the way, at rest.
+
+        To be written after every control step: an absent object falls a little within one. Compensating its gravity
+        instead would tie `ngravcomp`, which `set_const` recounts, to who is present.
+        """
+        scene = self._scene
+        rows, columns, values = [], [], []
+        for k in self.movable:
+            worlds, pose = np.flatnonzero(~present[:, k]), scene.parking_pose[k]
+            if scene.qpos[k] >= 0:
+                where = [*(self._qpos_column + scene.qpos[k] + np.arange(7)),
+                         *(self._qvel_column + scene.dof[k] + np.arange(6)),
+                         *(self._warmstart_column + scene.dof[k] + np.arange(6))]  # fmt: skip
+                what = [*pose, *np.zeros(12)]
+            else:
+                where = [*(self._mocap_columns[0] + 3 * scene.mocap[k] + np.arange(3)),
+                         *(self._mocap_columns[1] + 4 * scene.mocap[k] + np.arange(4))]  # fmt: skip
+                what = [*pose]
+            rows.append(np.repeat(worlds, len(where)))
+            columns.append(np.tile(np.array(where, np.int64), len(worlds)))
+            values.append(np.tile(np.array(what), len(worlds)))
+        if not rows:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+
+    def fill_history(self, ids: Array) -> None:
+        """Make delayed servos believe that the present command was always there."""
+        model = self._scene.model
+        if not model.actuator_history.any():
+            return
+        data = mujoco.MjData(model)
+        history = self._batch.bind("history")
+        for world in ids:
+            mujoco.mj_resetData(model, data)
+            for actuator in self._scene.actuator:
+                count = int(model.actuator_history[actuator, 0])
+                if count:
+                    values = np.full((count, 1), self._ctrl[world, actuator])
+                    mujoco.mj_initCtrlHistory(model, data, int(actuator), None, values)
+            history[world] = data.history
