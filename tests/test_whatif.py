@@ -1,8 +1,14 @@
 """What-if scores: identities every score must obey, and the suite's exactness against the simulator."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from embodied.evaluation.branches import exact, histories, plans, settle, simulate
+from embodied.evaluation.contexts import Contexts, choose, stacked
+from embodied.evaluation.suite import ask, judge
 from embodied.evaluation.whatif_metrics import (
     Branches,
     Cases,
@@ -15,6 +21,12 @@ from embodied.evaluation.whatif_metrics import (
     strata,
 )
 from envs.errors import EmbodiedError
+from envs.goals import Goal
+from envs.interventions import Intervention
+from envs.kinematics import project
+from envs.scene import SceneConfig, build_scene
+from envs.simulation import Layout, Simulation
+from envs.types import Array, Episode, Observation, Rollout
 
 KINDS = ("move", "remove", "action")
 
@@ -131,3 +143,163 @@ def test_scores_survive_json_and_refuse_nonsense() -> None:
         )
     with pytest.raises(EmbodiedError, match="two objects or more"):
         scores(Cases(cases.context, cases.kind, np.zeros_like(cases.scored), truth), truth)
+
+
+CUBES = ("red_cube", "blue_cube", "green_cube")
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    return Simulation(build_scene(SceneConfig(objects=CUBES)), 24, threads=1)
+
+
+@pytest.fixture(scope="module")
+def episodes(simulation: Simulation) -> list[Episode]:
+    """A closed gripper pushes forward into a row of cubes, differently in each of 24 worlds."""
+    generator = np.random.default_rng(0)
+    worlds, steps = simulation.worlds, 20
+    position = np.zeros((worlds, 3, 3))
+    position[..., 0] = np.array([0.20, 0.235, 0.275]) + generator.uniform(-0.002, 0.002, (worlds, 3))
+    position[..., 1] = generator.uniform(-0.008, 0.008, (worlds, 3))
+    position[..., 2] = 0.014
+    turn = generator.uniform(-0.4, 0.4, (worlds, 3))
+    quaternion = np.stack([np.cos(turn / 2), 0 * turn, 0 * turn, np.sin(turn / 2)], axis=-1)
+    tool = np.tile([0.165, 0.0, 0.014], (worlds, 1))
+    joints = np.concatenate([project(tool, np.zeros(worlds)).joints[:, :5], np.full((worlds, 1), -0.1)], axis=1)
+    simulation.reset(Layout(joints=joints, object_position=position, object_quaternion=quaternion))
+    action = np.zeros((steps, worlds, 5))
+    action[..., 0] = 0.25 + 0.1 * generator.random((steps, worlds))
+    action[..., 1] = 0.2 * generator.standard_normal((1, worlds))
+    action[..., 4] = -1.0
+    seen, rows = [simulation.observe()], [simulation.save().rows]
+    for step in range(steps):
+        seen.append(simulation.step(action[step]))
+        rows.append(simulation.save().rows)
+    return [
+        Episode(
+            observation=Observation(
+                np.stack([o.proprioception[i] for o in seen]),
+                stacked([o.objects[i] for o in seen]),
+                np.stack([o.time[i] for o in seen]),
+            ),
+            action=action[:, i],
+            success=np.zeros(steps + 1, bool),
+            goal=Goal.parse("near(red_cube, blue_cube, 0.1)"),
+            seed=i,
+            task="play",
+            robot="so101",
+            simulator_state=np.stack([row[i] for row in rows]),
+        )
+        for i in range(worlds)
+    ]
+
+
+@pytest.fixture(scope="module")
+def contexts(episodes: list[Episode]) -> Contexts:
+    return choose(episodes, 20, np.random.default_rng(0))
+
+
+def drifting(history: Observation, actions: Array) -> Rollout:
+    """A model that lets every object go on as it moves now, ignoring everything else."""
+    steps = actions.shape[1] + 1
+    last = history[:, -1].map(lambda array: np.repeat(array[:, None], steps, axis=1))
+    time = 0.1 * np.arange(steps)[None, :, None, None]
+    position = last.objects.position_in_world + time * last.objects.linear_velocity_in_world
+    return Rollout("model", replace(last, objects=replace(last.objects, position_in_world=position)), actions)
+
+
+def test_contexts_are_in_play_and_from_many_episodes(contexts: Contexts) -> None:
+    assert len(contexts) == 20
+    assert len(np.unique(contexts.place[:, 0])) == 20
+    position = contexts.recorded.position_in_world[:, :, contexts.movable]
+    way = np.linalg.norm(np.diff(position, axis=1), axis=-1).sum(1)
+    assert (way.max(1) > 0.005).all()
+    np.testing.assert_array_equal(
+        contexts.recorded.position_in_world[:, 0], contexts.history.objects.position_in_world[:, -1]
+    )
+
+
+def test_a_replay_without_edit_is_exact_and_a_rounded_one_is_refused(
+    simulation: Simulation, contexts: Contexts
+) -> None:
+    nothing = [None] * len(contexts)
+    replay = simulate(simulation, contexts, np.arange(len(contexts)), nothing)
+    exact(simulation, contexts, replay)
+    rounded = replace(contexts, action=contexts.action.astype(np.float32).astype(np.float64))
+    replay = simulate(simulation, rounded, np.arange(len(contexts)), nothing)
+    with pytest.raises(EmbodiedError, match="differs from the recording"):
+        exact(simulation, rounded, replay)
+
+
+def test_branches_do_not_depend_on_their_neighbours(simulation: Simulation, contexts: Contexts) -> None:
+    edits = [Intervention.parse("remove(red_cube)"), None, Intervention.parse("action(hold)")] * 9
+    where = np.arange(27) % 20
+    together = simulate(simulation, contexts, where, edits)  # 27 branches in 24 worlds: two batches
+    alone = simulate(simulation, contexts, where[13:14], edits[13:14])
+    np.testing.assert_array_equal(together.position[13], alone.position[0])
+
+
+def test_what_a_model_is_shown(contexts: Contexts) -> None:
+    edits = [Intervention.parse(text) for text in ("move(blue_cube, x=+0.04)", "remove(red_cube)", "action(hold)")]
+    shown = histories(contexts, np.zeros(3, np.int64), edits)
+    original = contexts.history.objects[0]
+    blue, red = (original.index(name) for name in ("blue_cube", "red_cube"))
+    np.testing.assert_allclose(
+        shown.objects.position_in_world[0, :, blue] - original.position_in_world[:, blue], [[0.04, 0, 0]] * 3
+    )
+    assert not shown.objects.present[1, :, red].any()
+    np.testing.assert_array_equal(shown.objects.position_in_world[2], original.position_in_world)
+    planned = plans(contexts, np.zeros(3, np.int64), edits)
+    np.testing.assert_array_equal(planned[0], contexts.action[0])
+    assert not planned[2, :, :4].any()
+
+
+def test_the_suite_ranks_the_simulator_above_a_model_that_cannot_see_contact(
+    simulation: Simulation, contexts: Contexts
+) -> None:
+    result = judge(ask(simulation, drifting, contexts, np.random.default_rng(0)), np.random.default_rng(0), 50)
+    nudged, model = result.scores["nudged simulator"], result.scores["world model"]
+    assert nudged.skill["spillover"].value > 0.6
+    assert nudged.influence_auroc.value > 0.9
+    assert nudged.factual_fde.value < 0.008
+    assert model.skill["spillover"].value == pytest.approx(0, abs=1e-9)
+    assert result.scores["copy factual"].skill["spillover"].value == pytest.approx(0)
+    assert result.strata["edge"] > 0.1
+    assert set(result.cases) == {"move", "remove", "action"}
+    assert np.median(result.chaos) < 0.005
+    again = type(result).from_dict(json.loads(json.dumps(result.as_dict())))
+    assert again.scores["world model"].as_dict() == model.as_dict()
+
+
+def test_no_interaction_shows_each_object_alone(simulation: Simulation, contexts: Contexts) -> None:
+    seen: list[np.ndarray] = []
+
+    def watching(history: Observation, actions: Array) -> Rollout:
+        seen.append(np.asarray(history.objects.present)[:, -1, contexts.movable].sum(1))
+        return drifting(history, actions)
+
+    alone = ask(simulation, watching, contexts, np.random.default_rng(0)).sources["no interaction"]
+    assert (np.concatenate(seen[2:]) == 1).all()
+    assert not alone.effect.any()  # Drifting objects ignore the plan too, so even edits of actions change nothing.
+
+
+def test_moves_without_room_are_drawn_again(simulation: Simulation, contexts: Contexts) -> None:
+    k = contexts.movable
+    gap = (
+        contexts.history.objects.position_in_world[0, -1, k[1]]
+        - contexts.history.objects.position_in_world[0, -1, k[0]]
+    )
+    into = Intervention("move", "red_cube", {"x": float(gap[0]), "y": float(gap[1])})
+    where, edits = settle(simulation, contexts, np.array([0]), [into], np.random.default_rng(0))
+    assert len(where) == 1
+    assert edits[0] != into
+    simulate(simulation, contexts, where, edits)
+
+
+def test_contexts_need_exact_states_and_objects_in_play(episodes: list[Episode]) -> None:
+    generator = np.random.default_rng(0)
+    with pytest.raises(EmbodiedError, match="no simulator state"):
+        choose([replace(episodes[0], simulator_state=None)], 5, generator)
+    still = episodes[0].observation[np.zeros(21, int)]
+    with pytest.raises(EmbodiedError, match="record play"):
+        choose([replace(episodes[0], observation=still)], 5, generator)
