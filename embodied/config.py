@@ -1,7 +1,9 @@
 """Every setting there is: its type, its default and what it means. `conf/` only chooses among them."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from envs.errors import EmbodiedError
 
 
 @dataclass(frozen=True)
@@ -12,22 +14,24 @@ class EnvConfig:
     """A name from `envs.tasks.TASKS`."""
     goal: str | None = None
     """A goal in text form, e.g. `on(red_cube, bin)`, instead of the task's own goal distribution."""
-    objects: int = 1
-    """Cubes on the table, distractors included: 1 to 3."""
-    action: Literal["cartesian", "joint_delta", "joint_absolute"] = "cartesian"
+    action: Literal["cartesian_delta", "joint_delta", "joint_absolute"] = "cartesian_delta"
     """What the numbers of an action mean, see `envs.control`."""
+    rate: float = 10.0
+    """Control steps per second [Hz]."""
+    horizon: int | None = None
+    """Control steps of an episode; None is the task's own number."""
     worlds: int = 32
     """Worlds stepped together."""
     threads: int = 0
     """Native threads that step them; 0 is one per core."""
-    horizon: int = 50
-    """Control steps of an episode; at 10 Hz, 50 is five seconds."""
-    timestep: float = 0.01
-    """Physics step [s]."""
-    substeps: int = 10
-    """Physics steps per control step."""
-    variation: bool = False
-    """Randomise masses, frictions, sizes and servo gains per world."""
+    variation: float = 1.0
+    """Masses, frictions, sizes, servo gains: drawn per world from 1/variation to variation times nominal; 1 is none."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "env", 1, "worlds", "horizon", "variation")
+        _at_least(self, "env", 0, "threads")
+        _at_least(self, "env", 0.1, "rate")
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class RobotConfig:
 
     name: Literal["sim", "so101"] = "sim"
     """The simulated arm or the real one."""
-    servo: Literal["learning", "open_duck", "menagerie"] = "learning"
-    """A servo parameter set of `envs.scene`; the published sets disagree by a factor of 56 in stiffness."""
+    servo: Literal["firm", "lerobot", "open_duck", "menagerie"] = "firm"
+    """A parameter set of `envs.servo.SERVOS`; the published ones disagree by a factor of 56 in stiffness."""
     port: str | None = None
     """Serial port of the real arm; None finds it when there is exactly one."""
     calibration: str | None = None
@@ -75,6 +79,13 @@ class WorldModelConfig:
     clip: float = 1.0
     """Largest norm of the gradient."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "world_model", 1, "width", "layers", "heads", "history", "horizon", "members", "batch")
+        _at_least(self, "world_model", 0, "steps", "learning_rate", "weight_decay", "warmup", "clip")
+        if self.width % self.heads:
+            raise EmbodiedError(f"world_model.width={self.width} is not a multiple of world_model.heads={self.heads}.")
+
 
 @dataclass(frozen=True)
 class RewardConfig:
@@ -86,6 +97,10 @@ class RewardConfig:
     """Weight of potential-based shaping, which leaves the optimal policy alone; 0 is success alone."""
     tolerance: float = 0.02
     """Distance at which a placed object counts as placed [m]."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "reward", 0, "shaping", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,12 @@ class AgentConfig:
     plan_horizon: int = 12
     """Planner: control steps ahead."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "agent", 1, "width", "batch", "imagined_horizon", "candidates", "iterations", "plan_horizon")
+        _at_least(self, "agent", 0, "learning_rate", "noise", "updates_per_step", "cloning_steps", "ramp")
+        _fraction(self, "agent", "discount", "relabel", "demonstration_fraction", "imagined")
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
@@ -142,6 +163,11 @@ class TrainerConfig:
     """Unseen resets on which success is measured at the end."""
     whatif_pairs: int = 300
     """Counterfactual pairs on which the world model is judged."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "trainer", 0, "demonstrations", "model_episodes", "env_steps", "whatif_pairs")
+        _at_least(self, "trainer", 1, "checkpoint_every", "evaluation_episodes")
 
 
 @dataclass(frozen=True)
@@ -165,6 +191,10 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 0, "seed")
+
 
 @dataclass(frozen=True)
 class EvaluateArguments:
@@ -176,6 +206,11 @@ class EvaluateArguments:
     """Unseen resets."""
     seed: int = 0
     """Of the resets; they never overlap the training resets."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 1, "episodes")
+        _at_least(self, "", 0, "seed")
 
 
 @dataclass(frozen=True)
@@ -190,6 +225,10 @@ class WhatIfArguments:
     """Which of the run's saved mid-episode states to branch from."""
     picture: str | None = None
     """File for the drawing; None is `whatif.png` in the run folder."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 0, "case")
 
 
 @dataclass(frozen=True)
@@ -215,6 +254,10 @@ class BenchArguments:
     quick: bool = False
     """The smallest budget that exercises everything; its figures are no results and are written apart."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 1, "seeds")
+
 
 @dataclass(frozen=True)
 class DoctorArguments:
@@ -222,3 +265,21 @@ class DoctorArguments:
 
     json: bool = False
     """Print one JSON object instead of lines."""
+
+
+def _at_least(config: Any, group: str, least: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not least <= value < float("inf"):
+            raise EmbodiedError(f"{_dotted(group, name)} must be {least} or more, not {value}.")
+
+
+def _fraction(config: Any, group: str, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise EmbodiedError(f"{_dotted(group, name)} must be between 0 and 1, not {value}.")
+
+
+def _dotted(group: str, name: str) -> str:
+    return f"{group}.{name}" if group else name

@@ -13,9 +13,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from embodied.config import DoctorArguments
 from embodied.console import Console
 from embodied.machine import machine
+from envs.errors import EmbodiedError
+
+DEVICES = Path("/dev")
+"""Where the system shows its devices."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +80,15 @@ def look_at_torch() -> list[Check]:
 
 
 def look_at_mujoco() -> list[Check]:
-    """MuJoCo, by stepping a model in a batch."""
+    """MuJoCo, by stepping the arm and its table in a batch of two."""
     try:
-        import mujoco
-        from mujoco import batch  # noqa: F401 - whether it is there is the question
-
-        model = mujoco.MjModel.from_xml_string(
-            "<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbody></mujoco>"
-        )
-        mujoco.mj_step(model, mujoco.MjData(model))
-    except (ImportError, OSError, AttributeError, ValueError) as error:
+        simulation = importlib.import_module("envs.simulation")
+        scene = importlib.import_module("envs.scene").build_scene()
+        worlds = simulation.Simulation(scene, worlds=2)
+        worlds.step(np.zeros((2, worlds.control.spec.size)))
+    except (ImportError, OSError, AttributeError, ValueError, EmbodiedError) as error:
         return [_broken("MuJoCo", error, "make setup (MuJoCo 4 with mujoco.batch is needed)")]
-    return [Check("MuJoCo", "works", metadata.version("mujoco"), essential=True)]
+    return [Check("MuJoCo", "works", f"{metadata.version('mujoco')}, the SO-101 scene steps", essential=True)]
 
 
 def look_at_gl() -> list[Check]:
@@ -136,7 +139,7 @@ def look_at_video() -> list[Check]:
 
 def look_at_cameras() -> list[Check]:
     """Video devices of the system."""
-    devices = sorted(Path("/dev").glob("video*"))
+    devices = sorted(DEVICES.glob("video*"))
     if not devices:
         return [Check("cameras", "absent", "no /dev/video*", "plug one in; only a real arm needs it")]
     closed = [str(device) for device in devices if not os.access(device, os.R_OK | os.W_OK)]

@@ -1,4 +1,6 @@
-"""Measurements. One module per bench, each with
+"""Measurements: one module per bench.
+
+Each has
 
 - `PARTS: tuple[str, ...]`, the parts of a long bench (`("all",)` where there is one), and `SEEDS: int`, its own number,
 - `measure(part, seed, quick, console) -> dict`: the raw JSON values of one part and one seed,

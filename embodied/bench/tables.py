@@ -17,7 +17,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+)((?: \w+)*) -->\n).*?(<!-- /bench:\2 -->)
 
 
 def render(name: str, keys: Sequence[str], folder: Path) -> str:
-    """One table in Markdown, with the command and machine under it; raises `EmbodiedError` for what was not measured."""
+    """One table in Markdown, its command and machine under it; raises `EmbodiedError` for what was not measured."""
     path = folder / f"{name}.json"
     if not path.is_file():
         raise EmbodiedError(f"There is no {path}: run embodied bench {name}, then copy runs/bench/{name}.json there.")

@@ -1,0 +1,62 @@
+"""The doctor: runs anywhere, names the fix for what does not work, and fails only for what is essential."""
+
+import json
+import sys
+
+import pytest
+
+from embodied import doctor
+from embodied.cli import main
+from embodied.doctor import Check
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    def choose(*checks):
+        monkeypatch.setattr(doctor, "LOOKS", (lambda: list(checks),))
+
+    return choose
+
+
+def test_this_machine(capsys):
+    assert main(["doctor", "json=true"]) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert {"Python", "PyTorch", "CUDA", "MuJoCo", "numba", "video", "cameras", "serial", "LeRobot"} <= checks.keys()
+    assert checks["MuJoCo"]["state"] == "works"
+    assert all(check["fix"] for check in checks.values() if check["state"] == "broken")
+
+
+def test_an_optional_part_does_not_fail(looks, capsys):
+    looks(Check("cameras", "absent", "none", "plug one in"), Check("serial", "broken", "no permission", "join a group"))
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "fix: plug one in" in told
+    assert told.endswith("Everything essential works.\n")
+
+
+def test_an_essential_part_does(looks, capsys):
+    looks(Check("MuJoCo", "broken", "no module", "make setup", essential=True))
+    assert main(["doctor"]) == 1
+    told = capsys.readouterr().out
+    assert "fix: make setup" in told
+    assert told.endswith("Essential parts broken: MuJoCo\n")
+
+
+def test_a_missing_library_is_told_with_its_fix(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (check,) = doctor.look_at_torch()
+    assert (check.state, check.fix, check.essential) == ("broken", "make setup", True)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    (check,) = doctor.look_at_video()
+    assert check.state == "broken"
+    assert "imageio[ffmpeg]" in check.fix
+
+
+def test_a_camera_without_permission_is_told(monkeypatch, tmp_path):
+    (tmp_path / "video0").write_text("")
+    monkeypatch.setattr(doctor, "DEVICES", tmp_path)
+    assert doctor.look_at_cameras()[0].state == "works"
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    (check,) = doctor.look_at_cameras()
+    assert check.state == "broken"
+    assert "usermod -aG video" in check.fix
