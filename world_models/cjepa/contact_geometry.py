@@ -1,0 +1,96 @@
+"""Where two boxes are nearest, as features in the axes of the box that feels the contact.
+
+Corners with signed distances are what lets a small network see a contact coming: without them most of the skill in
+predicting who pushes whom is lost (measured on three boxes and a pusher: 0.58 against 0.41 on moves and removals).
+Corners are kept as `[E 3 8]`, components first: plain matrix products and long inner loops.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SCALE = 0.02
+"""[m] distances are divided by this and clamped to +-2."""
+SKIN = 0.003
+"""[m] width of the sigmoid that says `touching`."""
+CORNERS = 3
+"""Nearest corners kept of each box."""
+FEATURES = 3 + 9 + 3 + 3 + 1 + 2 * CORNERS * 5
+"""Length of `features`."""
+POSE = 3 + 9
+"""Length of a packed pose: position in the world [m], then the rotation body to world, row by row."""
+_SIGNS = tuple((x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0))
+
+
+def features(
+    receiver: Float[Tensor, "E 12"],
+    receiver_half: Float[Tensor, "E 3"],
+    sender: Float[Tensor, "E 12"],
+    sender_half: Float[Tensor, "E 3"],
+) -> tuple[Float[Tensor, "E F"], Float[Tensor, " E"]]:
+    """Geometry of each pair of packed poses in the receiver's axes, and a lower bound of the gap [m] (negative: overlap).
+
+    Corners are ordered by distance; of corners equally near the lower comes first, so that two boxes standing on the
+    table always give the same order.
+    """
+    own_axes, other_axes = receiver[:, 3:].unflatten(1, (3, 3)), sender[:, 3:].unflatten(1, (3, 3))
+    apart = sender[:, :3] - receiver[:, :3]
+    across = own_axes.mT @ other_axes
+    offset = (apart[:, :, None] * own_axes).sum(1)
+    back = -(apart[:, :, None] * other_axes).sum(1)
+    half = torch.stack([receiver_half, sender_half])
+    size = across.abs()
+    reach = torch.stack([(size * sender_half[:, None]).sum(2), (size * receiver_half[:, :, None]).sum(1)])
+    gaps = torch.stack([offset, back]).abs() - half - reach
+    gap = gaps.amax((0, 2))
+
+    # Row 0: the sender's corners in the receiver's axes; row 1: the receiver's in the sender's.
+    spread = torch.stack([across * sender_half[:, None], across.mT * receiver_half[:, None]])
+    points = spread @ spread.new_tensor(_SIGNS).mT + torch.stack([offset, back])[..., None]
+    excess = points.abs() - half[..., None]
+    outside = excess.clamp(min=0)
+    # The small constant keeps the root's gradient finite on the surface.
+    distance = ((outside * outside).sum(2) + 1e-10).sqrt() + excess.amax(2).clamp(max=0)
+    with torch.no_grad():
+        # Both in the receiver's axes, where z is up as far as a box has an upright side.
+        corners = torch.stack([points[0], receiver_half[..., None] * points.new_tensor(_SIGNS).mT])
+        order = (distance + 0.05 * corners[:, :, 2]).topk(CORNERS, dim=-1, largest=False, sorted=True).indices
+        mine = corners[1].gather(2, order[1, :, None].expand(-1, 3, -1))
+    theirs = points[0].gather(2, order[0, :, None].expand(-1, 3, -1))
+    depth = distance.gather(2, order).transpose(0, 1).flatten(1)
+    return torch.cat(
+        [
+            offset / 0.05,
+            across.flatten(1),
+            (gaps.transpose(0, 1).flatten(1) / SCALE).clamp(-2, 2),
+            torch.sigmoid(-gap / SKIN)[:, None],
+            (theirs / 0.05).flatten(1),
+            (mine / 0.05).flatten(1),
+            (depth / SCALE).clamp(-2, 2),
+            torch.sigmoid(-depth / SKIN),
+        ],
+        -1,
+    ), gap
+
+
+def turn(rotation_vector: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
+    """A rotation matrix by Cayley's map: exact to second order in the rotation vector [rad], smooth everywhere."""
+    v = rotation_vector
+    squared = (v * v).sum(-1, keepdim=True)
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    identity = torch.eye(3, device=v.device, dtype=v.dtype)
+    square = v[..., :, None] * v[..., None, :] - squared[..., None] * identity
+    return identity + (4.0 / (4.0 + squared))[..., None] * (cross + 0.5 * square)
+
+
+def rotation_vector(rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
+    """Axis times the sine of the angle: the rotation vector of small turns."""
+    skew = 0.5 * (rotation - rotation.mT)
+    return torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
+
+
+def lowest(position: Float[Tensor, "*B N 3"], rotation: Tensor, half: Tensor) -> Float[Tensor, "*B N"]:
+    """Height of a box's lowest point above the table [m]."""
+    return position[..., 2] - (rotation[..., 2, :].abs() * half).sum(-1)
