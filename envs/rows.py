@@ -19,7 +19,7 @@ class EntityRows:
         self._qpos_column, self._qvel_column, self._warmstart_column = (
             column(scene.model, part) for part in (state.mjSTATE_QPOS, state.mjSTATE_QVEL, state.mjSTATE_WARMSTART)
         )
-        self._mocap_columns = [column(scene.model, part) for part in (state.mjSTATE_MOCAP_POS, state.mjSTATE_MOCAP_QUAT)]
+        self._mocap_columns = [column(scene.model, p) for p in (state.mjSTATE_MOCAP_POS, state.mjSTATE_MOCAP_QUAT)]
         self.movable = np.flatnonzero((scene.qpos >= 0) | (scene.mocap >= 0))
         """Indices of entities that have a pose of their own: objects and the goal entity."""
 

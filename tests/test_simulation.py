@@ -29,8 +29,8 @@ def layout(worlds=WORLDS, **changes):
     position[:, 2] = (0.30, -0.18, 0.014)
     quaternion = np.zeros((worlds, 3, 4))
     quaternion[..., 0] = 1.0
-    begin = Layout(np.tile(HOME, (worlds, 1)), position, quaternion, goal_position=np.full((worlds, 3), (0.1, 0.25, 0.022)))
-    return replace(begin, **changes)
+    goal = np.full((worlds, 3), (0.1, 0.25, 0.022))
+    return replace(Layout(np.tile(HOME, (worlds, 1)), position, quaternion, goal_position=goal), **changes)
 
 
 def pushing(worlds=WORLDS, steps=STEPS, seed=0):
@@ -141,8 +141,10 @@ def test_threads_do_not_change_bits():
     assert all(same(one.step(action), two.step(action)) for action in pushing(steps=10))
 
 
-@pytest.mark.parametrize("text", ["move(red_cube, x=+0)", "move(red_cube, yaw=+0)", "gravity(z=-9.81)",
-                                  "mass(red_cube, 0.025)", "friction(red_cube, 0.4)", "size(red_cube, 0.028)"])  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "move(red_cube, x=+0)", "move(red_cube, yaw=+0)", "gravity(z=-9.81)", "mass(red_cube, 0.025)",
+    "friction(red_cube, 0.4)", "size(red_cube, 0.028)",
+])  # fmt: skip
 def test_edit_that_changes_nothing_keeps_every_bit(contact, text):
     made, state, actions, factual = contact
     made.restore(state)
@@ -171,7 +173,8 @@ def test_do_acts_on_the_chosen_worlds_alone(contact):
     made.restore(state)
     made.do(Intervention.parse("move(green_cube, x=+0.03, yaw=+0.5)"), [1])
     seen = made.step(actions[0])
-    assert np.abs(seen.objects.position_in_world[1, GREEN, 0] - factual[0].objects.position_in_world[1, GREEN, 0] - 0.03) < 1e-4
+    shift = seen.objects.position_in_world[1, GREEN] - factual[0].objects.position_in_world[1, GREEN]
+    assert shift == pytest.approx((0.03, 0.0, 0.0), abs=1e-4)
     for world in (0, 2, 3):
         assert same(seen[world : world + 1], factual[0][world : world + 1])
 
