@@ -98,7 +98,6 @@ def sample() -> ReportData:
     graph = InfluenceGraph(
         ("arm", "red_cube", "blue_cube"),
         ("red_cube", "blue_cube", "green_cube"),
-        {"arm": (0.16, 0.03), "red_cube": (0.2, 0.02), "blue_cube": (0.25, 0.0), "green_cube": (0.29, -0.06)},
         {"arm": (0.5, 0.5, 0.5), "red_cube": RED, "blue_cube": BLUE, "green_cube": GREEN},
         np.array([[0.05, 0.03, 0.0], [nan, 0.033, 0.0], [0.007, nan, 0.001]]),
         np.array([[0.048, 0.026, 0.0], [nan, 0.029, 0.006], [0.004, nan, 0.001]]),

@@ -94,7 +94,7 @@ def line_chart(chart: Chart) -> str:
     values = [v for s in drawn for v in (*s.y, *(s.low or ()), *(s.high or ())) if math.isfinite(v)]
     if not values:
         return ""
-    right = 14 + 6.6 * max(len(series.name) for series in drawn)
+    right = 16 + 7.8 * max(len(series.name) for series in drawn)
     x_values = [v for series in drawn for v in series.x]
     x = Axis(min(x_values), max(max(x_values), min(x_values) + 1e-9), LEFT, WIDTH - right)
     if chart.percent:
@@ -167,7 +167,8 @@ def trust_chart(clip: Clip) -> str:
     ]
     names = (("true error", clip.error, "reference"), ("uncertainty", clip.uncertainty, "main"))
     places = [y(1000 * values[-1]) for _, values, _ in names] + [level]
-    spread = _spread(places, 14, TOP, y.start)
+    # Wide enough apart for the larger text a phone gets.
+    spread = _spread(places, 23, TOP, y.start)
     for (name, values, role), place in zip(names, spread, strict=False):
         points = [(x(t), y(1000 * v)) for t, v in zip(clip.time, values, strict=True)]
         parts.append(f'<path class="line {role}" d="{path(points)}"/>')
@@ -190,7 +191,7 @@ def floor_chart(floor: ChaosFloor) -> str:
     edges = np.logspace(-3, 2.5, 34)
     counts, _ = np.histogram(np.minimum(millimetres, edges[-1]), edges)
     width, height = 460, 170
-    x = Axis(edges[0], edges[-1], 14, width - 14, logarithmic=True)
+    x = Axis(edges[0], edges[-1], 26, width - 14, logarithmic=True)
     y = Axis(0, max(int(counts.max()), 1), height - BOTTOM, TOP + 16)
     parts = []
     for count, start, end in zip(counts, edges, edges[1:], strict=False):
@@ -200,7 +201,7 @@ def floor_chart(floor: ChaosFloor) -> str:
                 f'width="{x(end) - x(start) - 1:.1f}" height="{y.start - y(count):.1f}"/>'
             )
     marks = (("median", floor.median * 1000), ("90 %", floor.p90 * 1000), ("nudge", floor.nudge * 1000))
-    places = _spread([x(max(value, 1e-3)) for _, value in marks], 46, 24, width - 30)
+    places = _spread([x(max(value, 1e-3)) for _, value in marks], 54, 30, width - 34)
     for (name, value), place in zip(marks, places, strict=True):
         parts.append(f'<path class="horizon" d="M{x(max(value, 1e-3)):.1f},{TOP + 8}V{y.start}"/>')
         parts.append(f'<text class="strong" x="{place:.1f}" y="{TOP}" text-anchor="middle">{name}</text>')

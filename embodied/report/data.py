@@ -113,8 +113,6 @@ class InfluenceGraph:
 
     causes: tuple[str, ...]
     effects: tuple[str, ...]
-    position: Mapping[str, tuple[float, float]]
-    """Where each stands at that instant, x and y [m]."""
     colour: Mapping[str, tuple[float, float, float]]
     truth: Floats
     """`[causes effects]` size of the effect at the horizon in the simulator [m]; NaN on itself."""
@@ -127,21 +125,14 @@ class InfluenceGraph:
             name: [[None if math.isnan(x) else x for x in row] for row in getattr(self, name).tolist()]
             for name in ("truth", "imagined")
         }
-        rest = {
-            "causes": self.causes,
-            "effects": self.effects,
-            "position": dict(self.position),
-            "colour": dict(self.colour),
-        }
-        return {**rest, **rows}
+        return {"causes": self.causes, "effects": self.effects, "colour": dict(self.colour), **rows}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Raises `KeyError` for a dictionary `as_dict` did not write."""
         truth, imagined = (np.array(values[name], dtype=np.float64) for name in ("truth", "imagined"))
-        position = {name: (x, y) for name, (x, y) in values["position"].items()}
         colour = {name: (r, g, b) for name, (r, g, b) in values["colour"].items()}
-        return cls(tuple(values["causes"]), tuple(values["effects"]), position, colour, truth, imagined)
+        return cls(tuple(values["causes"]), tuple(values["effects"]), colour, truth, imagined)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from html import escape
 import numpy as np
 
 from embodied.report.charts import path, svg
-from embodied.report.data import Floats, InfluenceGraph, WhatIfCase
+from embodied.report.data import Floats, InfluenceGraph, Track, WhatIfCase
 
 SCALE = 1000.0
 """User units per metre: one per millimetre."""
 GRID = 0.05
-"""[m]"""
+"""[m]."""
+STILL = 0.001
+"""[m] An object that nowhere moves further than this is drawn as standing."""
 
 
 def rgb(colour: tuple[float, float, float]) -> str:
@@ -72,7 +74,7 @@ def top_view(case: WhatIfCase) -> str:
     points = np.concatenate([xy[:, :2] for xy in spots])
     left, top, width, height = _frame(points, 0.2, 4 / 3)
     unit = width / 100
-    parts = [_grid(left, top, width, height)]
+    parts, letters = [_grid(left, top, width, height)], []
     for kind, tool in (("factual", case.tool_factual), ("truth", case.tool_truth)):
         if len(tool) and (kind == "factual" or not np.allclose(tool, case.tool_factual, atol=1e-4)):
             points_on_screen = [_screen(point) for point in tool]
@@ -97,68 +99,70 @@ def top_view(case: WhatIfCase) -> str:
             parts.append(
                 f'<path class="start" style="--cube:{rgb(track.colour)}" d="{_square(track.truth[0], half)}"/>'
             )
-        for kind in ("factual", "truth", "imagined"):
+        for kind in _drawn(track):
             poses = getattr(track, kind)
             if len(poses):
                 parts.append(f'<path class="way {kind}" d="{path([_screen(pose) for pose in poses])}"/>')
                 parts.append(f'<path class="end {kind}" d="{_square(poses[-1], half)}"/>')
-        parts.append(
+        letters.append(
             f'<text class="letter" x="{x:.1f}" y="{y + 1.9 * unit:.1f}" style="font-size:{5.4 * unit:.1f}px" '
             f'text-anchor="middle">{escape(track.name[:1].upper())}</text>'
         )
+    parts += letters
     label = f"{case.title}, {case.intervention}, seen from above. {case.sentence}"
     drawing = svg(width, height, label, f'<g transform="translate({-left:.1f},{-top:.1f})">{"".join(parts)}</g>', "top")
     return drawing.replace('class="top"', f'class="top" style="--unit:{unit:.3f}px"', 1)
 
 
+def _drawn(track: Track) -> tuple[str, ...]:
+    """Which of a track's paths are worth ink: none of an object that stands still in all of them."""
+    paths = ("factual", "truth", "imagined")
+    way = max(float(np.abs(xy[:, :2] - xy[:1, :2]).max()) for xy in (getattr(track, p) for p in paths) if len(xy))
+    return paths if way > STILL or track.edited else ()
+
+
 def influence_graph(graph: InfluenceGraph, which: str, edge: float) -> str:
-    """Nodes where they stand, arrows from cause to effect as wide as the effect, labelled in millimetres."""
+    """Nodes in a ring, arrows from cause to effect as wide as the effect, labelled in millimetres."""
     values = graph.truth if which == "truth" else graph.imagined
-    points = np.array([graph.position[name] for name in (*graph.causes, *graph.effects)])
-    left, top, width, height = _frame(points, 0.26, 4 / 3)
-    unit = width / 100
-    radius = 5.2 * unit
-    parts, words = [_grid(left, top, width, height)], []
+    names = list(dict.fromkeys((*graph.causes, *graph.effects)))
+    width, height, radius = 400.0, 300.0, 25.0
+    turns = [math.pi * (1 - 2 * k / len(names)) for k in range(len(names))]
+    place = {
+        name: np.array([200 + 132 * math.cos(t), 150 - 104 * math.sin(t)]) for name, t in zip(names, turns, strict=True)
+    }
+    parts, words = [], []
     for i, cause in enumerate(graph.causes):
         for j, effect in enumerate(graph.effects):
             size = float(values[i, j])
-            if cause == effect or math.isnan(size) or size < edge:
-                continue
-            words.append(f"{cause} moves {effect} by {1000 * size:.0f} mm")
-            a, b = (
-                np.array(_screen(np.array(graph.position[cause]))),
-                np.array(_screen(np.array(graph.position[effect]))),
-            )
-            along = (b - a) / max(float(np.linalg.norm(b - a)), 1e-9)
-            aside = np.array([-along[1], along[0]])
-            # Both directions of a pair bow to their own right, so they never cover each other.
-            start, end = a + along * radius * 1.1, b - along * (radius * 1.1 + 2.2 * unit)
-            middle = (start + end) / 2 + aside * 6 * unit
-            stroke = unit * (0.6 + 1.8 * min(1.0, size / 0.04))
-            parts.append(
-                f'<path class="arrow {which}" stroke-width="{stroke:.2f}" '
-                f'd="M{start[0]:.1f},{start[1]:.1f}Q{middle[0]:.1f},{middle[1]:.1f} {end[0]:.1f},{end[1]:.1f}"/>'
-            )
-            heading = end - middle
-            heading = heading / max(float(np.linalg.norm(heading)), 1e-9)
-            wing = np.array([-heading[1], heading[0]]) * (1.4 * unit + stroke / 2)
-            tip = end + heading * 2.4 * unit
-            parts.append(
-                f'<path class="head {which}" d="{path([tuple(end + wing), tuple(tip), tuple(end - wing)])}Z"/>'
-            )
-            label = (start + end) / 2 + aside * 5.4 * unit
-            parts.append(
-                f'<text class="on {which}" x="{label[0]:.1f}" y="{label[1] + 1.2 * unit:.1f}" '
-                f'style="font-size:{4.2 * unit:.1f}px" text-anchor="middle">{1000 * size:.0f}</text>'
-            )
-    for name in dict.fromkeys((*graph.causes, *graph.effects)):
-        x, y = _screen(np.array(graph.position[name]))
+            if cause != effect and size >= edge:
+                words.append(f"{cause} moves {effect} by {1000 * size:.0f} mm")
+                parts.append(_arrow(place[cause], place[effect], radius, size, which))
+    for name in names:
+        x, y = place[name]
         fill = rgb(graph.colour[name])
         parts.append(f'<circle class="node" style="--cube:{fill}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
         parts.append(
-            f'<text class="letter" x="{x:.1f}" y="{y + 1.7 * unit:.1f}" style="font-size:{5 * unit:.1f}px" '
-            f'text-anchor="middle">{escape(name[:1].upper())}</text>'
+            f'<text class="label" x="{x:.1f}" y="{y + 4.5:.1f}" text-anchor="middle">'
+            f"{escape(name.removesuffix('_cube'))}</text>"
         )
     label = f"Influence in {'the simulator' if which == 'truth' else 'the model'}: {'; '.join(words) or 'none'}."
-    drawing = svg(width, height, label, f'<g transform="translate({-left:.1f},{-top:.1f})">{"".join(parts)}</g>', "top")
-    return drawing.replace('class="top"', f'class="top" style="--unit:{unit:.3f}px"', 1)
+    return svg(width, height, label, "".join(parts), "graph")
+
+
+def _arrow(a: Floats, b: Floats, radius: float, size: float, which: str) -> str:
+    """From node to node, bowed to its own right so that the two directions of a pair never cover each other."""
+    along = (b - a) / float(np.linalg.norm(b - a))
+    aside = np.array([-along[1], along[0]])
+    stroke = 1.6 + 6 * min(1.0, size / 0.05)
+    start, end = a + along * (radius + 3) + aside * 6, b - along * (radius + 15) + aside * 6
+    bend = (start + end) / 2 + aside * 22
+    heading = (end - bend) / float(np.linalg.norm(end - bend))
+    wing = np.array([-heading[1], heading[0]]) * (4.5 + stroke / 2)
+    head = [tuple(end + wing), tuple(end + heading * 12), tuple(end - wing)]
+    at = 0.25 * start + 0.5 * bend + 0.25 * end
+    return (
+        f'<path class="arrow {which}" style="stroke-width:{stroke:.1f}" '
+        f'd="M{start[0]:.1f},{start[1]:.1f}Q{bend[0]:.1f},{bend[1]:.1f} {end[0]:.1f},{end[1]:.1f}"/>'
+        f'<path class="head {which}" d="{path(head)}Z"/>'
+        f'<text class="on" x="{at[0]:.1f}" y="{at[1] + 4.5:.1f}" text-anchor="middle">{1000 * size:.0f}</text>'
+    )

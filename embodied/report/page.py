@@ -62,11 +62,12 @@ def verdict(data: ReportData) -> tuple[str, str]:
         first = escape(data.title)
     spill = row.skill.get("spillover") if row else None
     if spill is not None and math.isfinite(spill.value):
-        beats = spill.low > 0
+        skill = f"{_plain(spill.value)} ({_plain(spill.low)} to {_plain(spill.high)})"
+        sense = "so it knows" if spill.low > 0 else "so it does not yet know"
         parts.append(
-            f"Its world model recovers {percent(max(spill.value, 0))} of how moving or removing one object changes "
-            f"the <i>others</i> ({_plain(spill.low)} to {_plain(spill.high)} on a scale where 1 is MuJoCo and 0 is "
-            f"answering that nothing would change), {'clearly more' if beats else 'not clearly more'} than nothing."
+            f"When one object is moved or taken away, its world model foretells what becomes of the <i>others</i> with a "
+            f"skill of {skill}, where 1 is MuJoCo itself and 0 is answering that nothing would change: {sense} more "
+            "than that."
         )
     return first, " ".join(parts)
 
@@ -196,8 +197,8 @@ def _sections(data: ReportData) -> str:
             "<section><h2>What nobody can know</h2><div class='grid-2'><div><p>Contact amplifies small differences. "
             f"MuJoCo itself, started with every object nudged by {1000 * floor.nudge:g} mm, ends "
             f"{1000 * floor.median:.2g} mm away in the median and {1000 * floor.p90:.2g} mm for the worst tenth. No "
-            "model that sees the world through a camera can be asked for more, and no effect below that size is "
-            "counted as an influence.</p></div>"
+            "model that sees the world through a camera can be asked for more. Only effects above "
+            f"{1000 * EDGE:.0f} mm count as influence.</p></div>"
             f"<figure>{floor_chart(floor)}</figure></div></section>"
         )
     if data.curves:

@@ -27,6 +27,7 @@ h2 { font: 400 27px/1.25 var(--serif); letter-spacing: -.006em; margin: 76px 0 6
 h3 { font: 600 15px/1.4 var(--sans); margin: 0 0 2px; }
 p { margin: 0 0 12px; max-width: 44em; }
 .lead { color: var(--quiet); font-size: 19px; line-height: 1.5; max-width: 40em; text-wrap: pretty; }
+table + .note, .scroll + .note, .grid-2 + .note { margin-top: 16px; }
 .note, figcaption { color: var(--quiet); font-size: 14.5px; line-height: 1.5; max-width: 46em; }
 figcaption { margin-top: 10px; }
 figure { margin: 26px 0 0; }
@@ -55,7 +56,8 @@ pre { font: 14px/1.6 var(--mono); background: var(--faint); border-radius: 8px; 
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 26px; margin: 18px 0 0; padding: 0; list-style: none;
   font-size: 14.5px; color: var(--quiet); }
-.legend svg { width: 34px; height: 12px; margin-right: 8px; vertical-align: -1px; overflow: visible; }
+.legend svg { display: inline-block; width: 34px; height: 12px; margin-right: 8px; vertical-align: -1px;
+  overflow: visible; }
 .scroll { overflow-x: auto; margin-top: 22px; -webkit-overflow-scrolling: touch; }
 table { border-collapse: collapse; width: 100%; min-width: 820px; font-size: 15px;
   font-variant-numeric: tabular-nums lining-nums; }
@@ -75,7 +77,6 @@ dd { margin: 0; overflow-wrap: anywhere; }
 footer { color: var(--quiet); font-size: 13.5px; padding-block: 56px 60px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--quiet); font: 12px var(--sans); font-variant-numeric: tabular-nums lining-nums; }
-.chart.wide { min-width: 0; }
 svg.mini { width: 118px; height: 14px; margin: 3px 0 0; }
 .grid { stroke: var(--line); stroke-width: 1; fill: none; }
 .axis { fill: var(--quiet); }
@@ -89,6 +90,7 @@ svg .strong { fill: var(--ink); font-weight: 600; }
 svg .name { font-size: 12.5px; font-weight: 600; }
 svg .name.main { fill: var(--main); } svg .name.reference { fill: var(--ink); }
 svg .name.baseline { fill: var(--quiet); }
+svg.mini .grid { stroke: var(--factual); opacity: .55; }
 .whisker { fill: none; stroke-width: 2.4; stroke-linecap: round; opacity: .45; }
 .whisker.main { stroke: var(--main); } .whisker.reference { stroke: var(--ink); }
 .whisker.baseline { stroke: var(--factual); }
@@ -104,22 +106,25 @@ svg .name.baseline { fill: var(--quiet); }
 .top .cross { stroke: var(--quiet); stroke-width: calc(.45 * var(--unit)); fill: none; }
 .top .edit { stroke: var(--quiet); stroke-width: calc(.7 * var(--unit)); fill: none;
   stroke-dasharray: calc(.1 * var(--unit)) calc(1.4 * var(--unit)); stroke-linecap: round; }
-.top .letter { fill: var(--ink); font-weight: 650; }
+.top .letter { fill: var(--ink); font-weight: 650; stroke: var(--faint); stroke-width: calc(1.1 * var(--unit));
+  paint-order: stroke; stroke-opacity: .7; }
 .way, .end, .tool, .key { fill: none; stroke-linejoin: round; stroke-linecap: round; }
 .top .way { stroke-width: calc(.6 * var(--unit)); } .top .end { stroke-width: calc(.75 * var(--unit)); }
+.top .way.truth, .top .end.truth { stroke-width: calc(1.5 * var(--unit)); }
 .factual { stroke: var(--factual); } .truth { stroke: var(--ink); } .imagined { stroke: var(--imagined); }
 .top .end.factual, .top .way.factual { stroke-dasharray: calc(1.5 * var(--unit)) calc(1.2 * var(--unit)); }
-.top .way.imagined, .top .end.imagined { stroke-width: calc(.95 * var(--unit)); }
+.top .way.imagined, .top .end.imagined { stroke-width: calc(.75 * var(--unit)); }
 .top .tool { stroke: var(--factual); stroke-width: calc(.4 * var(--unit)); opacity: .75; }
 .top .tool.truth { stroke: var(--ink); }
 .top .tool-end { fill: var(--factual); stroke: none; opacity: .75; } .top .tool-end.truth { fill: var(--ink); }
-.top .node { fill: color-mix(in srgb, var(--cube) 34%, var(--card)); stroke: var(--cube);
-  stroke-width: calc(.6 * var(--unit)); }
-.top .arrow { fill: none; } .top .head { stroke: none; }
-.top .head.truth { fill: var(--ink); } .top .head.imagined { fill: var(--imagined); }
-.top .on { stroke: var(--faint); stroke-width: calc(1.4 * var(--unit)); paint-order: stroke; font-weight: 650; }
-.top .on.truth { fill: var(--ink); } .top .on.imagined { fill: var(--imagined); }
-.key { stroke-width: 2.4; } .key.factual { stroke-dasharray: 5 4; } .key.imagined { stroke-width: 3; }
+.node { fill: color-mix(in srgb, var(--cube) 26%, var(--card)); stroke: var(--cube); stroke-width: 2; }
+.graph .arrow { fill: none; stroke-linecap: round; } .head { stroke: none; }
+.head.truth { fill: var(--ink); } .head.imagined { fill: var(--imagined); }
+svg .label { fill: var(--ink); font-size: 13px; font-weight: 600; }
+svg .on { fill: var(--ink); font-size: 14px; font-weight: 650; stroke: var(--card); stroke-width: 5;
+  paint-order: stroke; }
+.key { stroke-width: 2.4; } .key.factual { stroke-dasharray: 5 4; }
+.key.truth { stroke-width: 4; } .key.imagined { stroke-width: 2.4; }
 @media (max-width: 720px) {
   body { font-size: 16px; }
   main, footer, header { padding-inline: 18px; }
@@ -127,7 +132,7 @@ svg .name.baseline { fill: var(--quiet); }
   h2 { margin-top: 56px; }
   h1 { margin-top: 30px; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
-  .film .below { overflow-x: auto; } .chart.wide { min-width: 560px; }
+  .chart.wide text, .chart.wide .name { font-size: 21px; }
 }
 @media print {
   :root { --paper: #fff; --card: #fff; --ink: #111; --quiet: #444; --line: #ccc; --faint: #f5f5f5; --main: #0b62a4;
