@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from envs.errors import EmbodiedError, unknown
-from envs.kinematics import JOINTS, JOINT_HIGH, JOINT_LOW, forward, project
+from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward, project
 from envs.types import ActionSpec, Array
 
 GRIPPER_RANGE = (-0.1, 0.8)
@@ -22,7 +22,10 @@ GRIPPER_RANGE = (-0.1, 0.8)
 class Controller(Protocol):
     """Turns normalised actions into joint targets."""
 
-    spec: ActionSpec
+    @property
+    def spec(self) -> ActionSpec:
+        """Names, bounds and rate of its actions."""
+        ...
 
     def target(self, previous: Array, action: Array) -> Array:
         """The joint target `[*B 6]` [rad] that follows `previous` `[*B 6]` under `action` `[*B A]` in -1..1."""

@@ -188,9 +188,7 @@ class _View:
         stopped = np.abs(proprioception[..., PROPRIOCEPTION["joint_velocity"]][..., 5]) < 0.3
         inverse = quaternion[..., hand, :] * np.array([1.0, -1.0, -1.0, -1.0])
         offset = quat_rotate(inverse, position[..., cube, :] - position[..., hand, :])
-        inside = (
-            (np.abs(offset[..., 0]) < 0.016) & (np.abs(offset[..., 1]) < 0.014) & (np.abs(offset[..., 2]) < 0.014)
-        )
+        inside = (np.abs(offset[..., 0]) < 0.016) & (np.abs(offset[..., 1]) < 0.014) & (np.abs(offset[..., 2]) < 0.014)
         error = yaw_of(quaternion[..., cube, :]) - commanded.yaw
         folded = np.remainder(error + np.pi / 4, np.pi / 2) - np.pi / 4
         return cls(

@@ -49,11 +49,15 @@ def flatten(observation: Observation, chosen: Task) -> ObservationDict:
     flat = per_entity.reshape(*per_entity.shape[:-2], -1)
     achieved = objects.position_in_world[..., objects.index(chosen.subject), :]
     return {
-        "observation": np.concatenate([observation.proprioception, flat], axis=-1).astype(np.float32),
-        "achieved_goal": achieved.astype(np.float32),
-        "desired_goal": _desired(observation, chosen).astype(np.float32),
+        "observation": _bounded(np.concatenate([observation.proprioception, flat], axis=-1)),
+        "achieved_goal": _bounded(achieved),
+        "desired_goal": _bounded(_desired(observation, chosen)),
         **{name: image for name, image in observation.images.items()},
     }
+
+
+def _bounded(array: np.ndarray) -> np.ndarray:
+    return np.clip(array, -BOUND, BOUND).astype(np.float32)
 
 
 def _desired(observation: Observation, chosen: Task) -> np.ndarray:
@@ -66,6 +70,8 @@ def _desired(observation: Observation, chosen: Task) -> np.ndarray:
     return desired
 
 
+BOUND = 100.0
+"""Every number of an observation lies within plus and minus this; only an object shot away would reach it."""
 LIFTED_HEIGHT = 0.06
 """[m] The height that a task without a goal entity (lifting) gives as desired."""
 
@@ -73,7 +79,7 @@ LIFTED_HEIGHT = 0.06
 def _space(worlds: TaskWorlds, cameras: tuple[CameraConfig, ...]) -> Dict:
     example = flatten(worlds.observation, worlds.task)
     spaces: dict[str, Box] = {
-        key: Box(-np.inf, np.inf, example[key].shape[1:], np.float32)
+        key: Box(-BOUND, BOUND, example[key].shape[1:], np.float32)
         for key in ("observation", "achieved_goal", "desired_goal")
     }
     for camera in cameras:
@@ -215,9 +221,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, np.ndarray, np.nda
             self.worlds.reset(seeds=np.array(drawn))
         return self._observe(), {"is_success": self._success()}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[ObservationDict, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[ObservationDict, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One control step of every world."""
         transition = self.worlds.step(actions)
         observation = self._observe()

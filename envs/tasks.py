@@ -8,8 +8,8 @@ import numpy as np
 from envs.errors import EmbodiedError, unknown
 from envs.goals import Goal
 from envs.kinematics import project
-from envs.scene import BIN_HALF_EXTENTS, CUBE_HALF_EXTENT, SceneConfig
 from envs.layout import Layout
+from envs.scene import BIN_HALF_EXTENTS, CUBE_HALF_EXTENT, SceneConfig
 
 AREA = ((0.14, 0.34), (-0.10, 0.10))
 """[m] x and y of everything that is placed at random: where a grasp needs almost no tilt, whatever the yaw."""
@@ -58,10 +58,14 @@ class Task:
         # One block of numbers per world and one vectorised pass over worlds, however many tries it takes.
         draws = np.stack([generator.random((len(movable) + 1, TRIES, 4)) for generator in generators])
         worlds, placed = len(generators), []
+        low, high = np.array(START)[:, 0], np.array(START)[:, 1]
+        tool = low + (high - low) * draws[:, -1, TRIES // 2, :3]
         position, quaternion = np.zeros((worlds, len(movable), 3)), np.zeros((worlds, len(movable), 4))
         for index, name in enumerate(movable):
             candidate = self._candidates(name, draws[:, index])
             allowed = _graspable(candidate, bin_=name == "bin") if name != "target" else _reachable(candidate)
+            if self.subject == "gripper":
+                allowed &= np.linalg.norm(candidate[..., :3] - tool[:, None], axis=-1) > CLEARANCE["target"]
             for other, where in placed:
                 apart = np.linalg.norm(candidate[..., :2] - where[:, None, :2], axis=-1)
                 allowed &= apart > max(_clearance(name), _clearance(other))
@@ -77,8 +81,6 @@ class Task:
         present = draws[:, -1, 0 : len(self.scene.objects), 3] < self.distractor_probability
         if self.subject in self.scene.objects:
             present[:, self.scene.objects.index(self.subject)] = True
-        low, high = np.array(START)[:, 0], np.array(START)[:, 1]
-        tool = low + (high - low) * draws[:, -1, TRIES // 2, :3]
         arm = project(tool, np.zeros(worlds)).joints
         joints = np.concatenate([arm, np.full((worlds, 1), START_GRIPPER)], axis=1)
         return Layout(
@@ -114,7 +116,11 @@ def _clearance(name: str) -> float:
 def _graspable(candidate: np.ndarray, *, bin_: bool) -> np.ndarray:
     """Whether the tool gets there, and above, with little tilt, at the nearest of the four equivalent yaws."""
     quarter = np.pi / 2
-    yaw = np.zeros_like(candidate[..., 3]) if bin_ else np.remainder(candidate[..., 3] + quarter / 2, quarter) - quarter / 2
+    yaw = (
+        np.zeros_like(candidate[..., 3])
+        if bin_
+        else np.remainder(candidate[..., 3] + quarter / 2, quarter) - quarter / 2
+    )
     allowed = np.ones(yaw.shape, bool)
     for height in (0.06,) if bin_ else (0.010, 0.035):
         place = np.concatenate([candidate[..., :2], np.full((*yaw.shape, 1), height)], axis=-1)
@@ -131,7 +137,9 @@ def _within(place: np.ndarray, yaw: np.ndarray, tilt: float) -> np.ndarray:
     return (np.abs(tool.tilt) <= tilt) & (np.linalg.norm(tool.position - place, axis=-1) < 0.003)
 
 
-def _task(name: str, goal: str, subject: str, objects: tuple[str, ...], goal_entity: str | None, **more: object) -> Task:
+def _task(
+    name: str, goal: str, subject: str, objects: tuple[str, ...], goal_entity: str | None, **more: object
+) -> Task:
     scene = SceneConfig(objects=objects, goal_entity=goal_entity)
     return Task(name=name, goal=Goal.parse(goal), scene=scene, subject=subject, **more)  # type: ignore[arg-type]
 

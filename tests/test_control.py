@@ -1,0 +1,61 @@
+"""Controllers are pure, open-loop, within reach, and the same for numpy and torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from envs.control import CONTROLLERS, CartesianDelta, check_action, controller, targets
+from envs.errors import EmbodiedError
+from envs.kinematics import JOINT_HIGH, JOINT_LOW, forward
+from envs.scene import HOME
+
+START = np.tile(np.array(HOME), (8, 1))
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_numpy_and_torch_agree(name: str) -> None:
+    control = controller(name)
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (8, 15, control.spec.size))
+    plain = targets(control, START, actions)
+    tensors = targets(control, torch.from_numpy(START), torch.from_numpy(actions))
+    np.testing.assert_allclose(plain, tensors.numpy(), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_targets_stay_within_the_joints_ranges(name: str) -> None:
+    control = controller(name)
+    actions = np.random.default_rng(1).choice([-1.0, 1.0], (8, 40, control.spec.size))
+    planned = targets(control, START, actions)
+    assert (planned >= np.array(JOINT_LOW) - 1e-6).all()
+    assert (planned <= np.array(JOINT_HIGH) + 1e-6).all()
+
+
+def test_cartesian_delta_moves_the_tool_by_what_it_says() -> None:
+    control = CartesianDelta()
+    start = control.target(START, np.zeros((8, 5)))
+    before = forward(start)
+    after = forward(control.target(start, np.tile([0.5, -0.5, 0.2, 0.5, 0.0], (8, 1))))
+    np.testing.assert_allclose(after.position - before.position, np.tile([0.015, -0.015, 0.006], (8, 1)), atol=1e-6)
+    np.testing.assert_allclose(after.yaw - before.yaw, 0.15, atol=1e-6)
+
+
+def test_pushing_against_the_rim_does_not_wind_up() -> None:
+    control = CartesianDelta()
+    out = targets(control, START, np.tile([1.0, 0, 0, 0, 0], (8, 30, 1)))
+    back = targets(control, out[:, -1], np.tile([-1.0, 0, 0, 0, 0], (8, 2, 1)))
+    moved = forward(out[:, -1]).position[:, 0] - forward(back[:, -1]).position[:, 0]
+    assert (moved > 0.03).all()
+
+
+def test_bad_actions_are_named() -> None:
+    spec = CartesianDelta().spec
+    with pytest.raises(EmbodiedError, match=r"shape \(2, 4\).*need \(2, 5\)"):
+        check_action(np.zeros((2, 4)), spec, 2)
+    action = np.zeros((3, 5))
+    action[1, 2] = np.nan
+    with pytest.raises(EmbodiedError, match="action of world 1 has z = nan"):
+        check_action(action, spec, 3)
+    assert check_action(np.full((1, 5), 7.0), spec, 1).max() == 1.0
+    with pytest.raises(EmbodiedError, match="Unknown action mode 'cartesian'"):
+        controller("cartesian")
