@@ -42,7 +42,7 @@ _JAW_ANCHOR = (0.0202, 0.0188, -0.0234)
 _FIXED_PAD = (-0.0055, -0.000218, -0.097)
 _MOVING_PAD, _MOVING_PAD_ANGLE = (-0.012616, -0.076376, 0.019018), -0.46
 _MIDDLE = 0.165  # distance from the pan axis that is reached at every height from floor to ceiling, at any yaw
-_GRID, _HALVINGS = 8, 12
+_HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ def project(position: Array, yaw: Array) -> Projection:
     """
     xp = array_namespace(position)
     _, roll = _turns(xp, position, yaw)
-    roll = xp.clip(roll, JOINT_LOW[4], JOINT_HIGH[4])
+    roll = _clip(xp, roll, JOINT_LOW[4], JOINT_HIGH[4])
     out, side, _ = _tool_offset(xp, roll - ROLL_OFFSET)
-    pan = xp.clip(_pan(xp, position[..., 0] - _PAN_X, position[..., 1], _LATERAL + side), JOINT_LOW[0], JOINT_HIGH[0])
-    along, height = _along(xp, position, pan), xp.clip(position[..., 2], TOOL_FLOOR, TOOL_CEILING)
+    pan = _clip(xp, _pan(xp, position[..., 0] - _PAN_X, position[..., 1], _LATERAL + side), JOINT_LOW[0], JOINT_HIGH[0])
+    along, height = _along(xp, position, pan), _clip(xp, position[..., 2], TOOL_FLOOR, TOOL_CEILING)
     tilt = xp.zeros_like(along)
     lift, elbow, wrist, slack = _triangle(xp, along, height, out, tilt)
     leaning = slack < 0.0
@@ -112,6 +112,7 @@ def project(position: Array, yaw: Array) -> Projection:
         along, tilt = xp.asarray(along, copy=True), xp.asarray(tilt, copy=True)
         along[leaning], tilt[leaning] = _lean(xp, along[leaning], height[leaning], out[leaning])
         lift, elbow, wrist, _ = _triangle(xp, along, height, out, tilt)
+    wrist = _clip(xp, wrist, JOINT_LOW[3], JOINT_HIGH[3])  # beyond by rounding, where it is at its limit
     arm = xp.stack([pan, lift, elbow, wrist, roll], axis=-1)
     return Projection(_to_world(xp, pan, along, side + _LATERAL, height), roll - ROLL_OFFSET - pan, tilt, arm)
 
@@ -121,24 +122,23 @@ def body_poses(joints: Array) -> tuple[Array, Array]:
     xp = array_namespace(joints)
     pan, tilt, spin, jaw = joints[..., 0], _tilt(joints), joints[..., 4] - ROLL_OFFSET, joints[..., 5]
     along, height = _wrist(xp, joints)
-    origin = (along + _WRIST * xp.sin(tilt), height - _WRIST * xp.cos(tilt))
     sine, cosine = xp.sin(jaw), xp.cos(jaw)
     x, y, z = _MOVING_PAD
     # The jaw's frame is the gripper's, turned a quarter about x.
     moving = (_JAW_ANCHOR[0] + x * cosine - y * sine, _JAW_ANCHOR[1] - z + 0.0 * jaw,
               _JAW_ANCHOR[2] + x * sine + y * cosine)  # fmt: skip
+    turn_sine, turn_cosine, lean_sine, lean_cosine = xp.sin(spin), xp.cos(spin), xp.sin(tilt), xp.cos(tilt)
     points = []
     for px, py, pz in (TCP_IN_GRIPPER, _FIXED_PAD, moving):
-        a = px * xp.cos(spin) - py * xp.sin(spin)
-        side = px * xp.sin(spin) + py * xp.cos(spin)
-        out = origin[0] + a * xp.cos(tilt) - pz * xp.sin(tilt)
-        up = origin[1] + a * xp.sin(tilt) + pz * xp.cos(tilt)
+        upright, side = px * turn_cosine - py * turn_sine, px * turn_sine + py * turn_cosine
+        out = along + upright * lean_cosine + (_WRIST - pz) * lean_sine
+        up = height + upright * lean_sine - (_WRIST - pz) * lean_cosine
         points.append(_to_world(xp, pan, out, side + _LATERAL, up))
     # Rz(-pan) Ry(-tilt) Rz(spin), multiplied out.
     total, difference = 0.5 * (spin - pan), 0.5 * (spin + pan)
-    lean_sine, lean_cosine = -xp.sin(0.5 * tilt), xp.cos(0.5 * tilt)
-    gripper = (lean_cosine * xp.cos(total), lean_sine * xp.sin(difference),
-               lean_sine * xp.cos(difference), lean_cosine * xp.sin(total))  # fmt: skip
+    half_sine, half_cosine = -xp.sin(0.5 * tilt), xp.cos(0.5 * tilt)
+    gripper = (half_cosine * xp.cos(total), half_sine * xp.sin(difference),
+               half_sine * xp.cos(difference), half_cosine * xp.sin(total))  # fmt: skip
     turn = 0.5 * (jaw + _MOVING_PAD_ANGLE)
     half = math.sqrt(0.5)
     pad = (half * xp.cos(turn), half * xp.cos(turn), -half * xp.sin(turn), half * xp.sin(turn))
@@ -172,7 +172,7 @@ def _pan(xp: Array, forwards: Array, left: Array, side: Array | float) -> Array:
     """The pan that leaves the point `side` to the left of the arm's plane, the point given from the pan axis."""
     radius = xp.sqrt(forwards**2 + left**2)
     # Nearer to the axis than `side` there is no such pan, and at the axis no direction at all: any will do.
-    return xp.asin(xp.clip(side / xp.clip(radius, 1e-6, None), -1.0, 1.0)) - xp.atan2(left, forwards)
+    return xp.asin(_clip(xp, side / xp.maximum(radius, 1e-6), -1.0, 1.0)) - xp.atan2(left, forwards)
 
 
 def _along(xp: Array, position: Array, pan: Array) -> Array:
@@ -197,7 +197,7 @@ def _triangle(xp: Array, along: Array, height: Array, out: Array, tilt: Array) -
     across = along - out * cosine - drop * sine - _SHOULDER[0]
     up = height - out * sine + drop * cosine - _SHOULDER[1]
     bend = (across**2 + up**2 - _UPPER**2 - _FORE**2) / (2.0 * _UPPER * _FORE)
-    inside = xp.clip(bend, -1.0, 1.0)
+    inside = _clip(xp, bend, -1.0, 1.0)
     beta = xp.acos(inside)
     upper = xp.atan2(across, up) - xp.atan2(_FORE * xp.sin(beta), _UPPER + _FORE * inside)
     lift, elbow = upper - _UPPER_PITCH, beta + (_UPPER_PITCH - _FORE_PITCH)
@@ -208,34 +208,56 @@ def _triangle(xp: Array, along: Array, height: Array, out: Array, tilt: Array) -
     return lift, elbow, wrist, slack
 
 
+def _least_tilt(xp: Array, along: Array, height: Array, out: Array) -> Array:
+    """The least tilt outwards that brings the wrist within reach and takes wrist_flex off its upper limit.
+
+    Pitches are measured from the vertical. With wrist_flex at its limit, forearm and tool are one rigid link, so the
+    tilt at which that happens is a triangle as well.
+    """
+    across, up = along - _SHOULDER[0], height - _SHOULDER[1]
+    drop, limit = _WRIST - TCP_IN_GRIPPER[2], JOINT_HIGH[3]
+    distance = xp.maximum(xp.sqrt(across**2 + up**2), 1e-6)
+    pitch = xp.atan2(across, up)
+    tool, tool_pitch = xp.sqrt(out**2 + drop**2), math.pi - xp.atan2(out, drop + 0.0 * out)
+    nearness = (distance**2 + tool**2 - (_UPPER + _FORE) ** 2) / (2.0 * distance * tool)
+    within_reach = tool_pitch - pitch - xp.acos(_clip(xp, nearness, -1.0, 1.0))
+    bend = tool_pitch + (limit - 0.5 * math.pi - _FORE_PITCH)
+    rigid = xp.sqrt(_FORE**2 + tool**2 + 2.0 * _FORE * tool * xp.cos(bend))
+    rigid_pitch = xp.atan2(tool * xp.sin(bend), _FORE + tool * xp.cos(bend))
+    inside = _clip(xp, (distance**2 - _UPPER**2 - rigid**2) / (2.0 * _UPPER * rigid), -1.0, 1.0)
+    beta = xp.acos(inside)
+    upper = pitch - xp.atan2(rigid * xp.sin(beta), _UPPER + rigid * inside)
+    off_limit = (0.5 * math.pi - limit + _FORE_PITCH) - (upper + beta - rigid_pitch)
+    # Where that triangle has its elbow down, or does not close, wrist_flex is off its limit at any tilt.
+    off_limit = xp.where(beta < rigid_pitch, xp.zeros_like(off_limit), off_limit)
+    return _clip(xp, xp.maximum(within_reach, off_limit), 0.0, TILT_LIMIT)
+
+
 def _lean(xp: Array, along: Array, height: Array, out: Array) -> tuple[Array, Array]:
     """Distance and least tilt for points `[M]` that an upright tool does not reach."""
-    step = TILT_LIMIT / _GRID
-    tilts = xp.stack([xp.full_like(along, step * i) for i in range(_GRID + 1)], axis=-1)
-
-    def slack(distance: Array, *rows: Array, tilt: Array) -> Array:
-        height, out = rows
-        return _triangle(xp, distance[..., None], height[..., None], out[..., None], tilt)[3]
-
-    ladder = slack(along, height, out, tilt=tilts)
-    stuck = ~xp.any(ladder >= 0.0, axis=-1)
+    sine, cosine = math.sin(TILT_LIMIT), math.cos(TILT_LIMIT)
+    drop = _WRIST - TCP_IN_GRIPPER[2]
+    up = height - out * sine + drop * cosine - _SHOULDER[1]
+    rim = _SHOULDER[0] + out * cosine + drop * sine + xp.sqrt((_UPPER + _FORE) ** 2 - up**2)
+    along = xp.minimum(along, rim)
+    tilt = _least_tilt(xp, along, height, out)
+    # A pose at the very edge may come out beyond it by rounding.
+    tolerance = max(1e-9, 100.0 * float(xp.finfo(along.dtype).eps))
+    stuck = _triangle(xp, along, height, out, tilt)[3] < -tolerance
     if bool(xp.any(stuck)):
         rows = (height[stuck], out[stuck])
         outside, inside = along[stuck], xp.full_like(along[stuck], _MIDDLE)
         for _ in range(_HALVINGS):
             trial = 0.5 * (outside + inside)
-            reached = xp.any(slack(trial, *rows, tilt=tilts[stuck]) >= 0.0, axis=-1)
+            reached = _triangle(xp, trial, *rows, _least_tilt(xp, trial, *rows))[3] >= -tolerance
             inside, outside = xp.where(reached, trial, inside), xp.where(reached, outside, trial)
-        along = xp.asarray(along, copy=True)
-        along[stuck] = inside
-        ladder = slack(along, height, out, tilt=tilts)
-    enough = xp.min(xp.where(ladder >= 0.0, tilts, TILT_LIMIT), axis=-1)
-    short = xp.clip(enough - step, 0.0, None)
-    for _ in range(_HALVINGS):
-        trial = 0.5 * (short + enough)
-        reached = _triangle(xp, along, height, out, trial)[3] >= 0.0
-        enough, short = xp.where(reached, trial, enough), xp.where(reached, short, trial)
-    return along, enough
+        along[stuck], tilt[stuck] = inside, _least_tilt(xp, inside, *rows)
+    return along, tilt
+
+
+def _clip(xp: Array, values: Array, low: float, high: float) -> Array:
+    """`xp.clip` of array_api_compat 1.x costs numpy several times the work."""
+    return xp.minimum(xp.maximum(values, low), high)
 
 
 def _within(joints: Array, joint: int) -> Array:
