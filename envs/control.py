@@ -127,7 +127,7 @@ def targets(control: Controller, start: Array, actions: Array) -> Array:
     return xp.stack(planned, axis=-2)
 
 
-def check_action(action: Array, spec: ActionSpec, worlds: int) -> np.ndarray:
+def check_action(action: Array, spec: ActionSpec, worlds: int) -> Array:
     """The action as float64 `[N A]`, clipped to the spec; raises `EmbodiedError` on a wrong shape or a NaN."""
     array = np.asarray(action, dtype=np.float64)
     if array.shape != (worlds, spec.size):

@@ -61,7 +61,7 @@ class PickAndPlace:
             aim[..., 2] = np.where(is_bin, scene.cube_half, aim[..., 2])
         return self._law(scene, aim, rim)
 
-    def _law(self, scene: "_View", aim: np.ndarray, rim: np.ndarray) -> Array:
+    def _law(self, scene: "_View", aim: Array, rim: Array) -> Array:
         to_aim = aim - scene.cube
         flat_error = np.linalg.norm(to_aim[..., :2], axis=-1)
         placing = self.goal_entity is not None
@@ -165,15 +165,15 @@ class Push:
 class _View:
     """What the laws look at, for one subject; arrays `[*B ...]`."""
 
-    command: np.ndarray
-    tool: np.ndarray
-    gripper_quaternion: np.ndarray
-    gripper: np.ndarray
-    cube: np.ndarray
-    cube_half: np.ndarray
-    yaw_error: np.ndarray
-    inside: np.ndarray
-    held: np.ndarray
+    command: Array
+    tool: Array
+    gripper_quaternion: Array
+    gripper: Array
+    cube: Array
+    cube_half: Array
+    yaw_error: Array
+    inside: Array
+    held: Array
 
     @classmethod
     def of(cls, observation: Observation, subject: str) -> "_View":
@@ -204,7 +204,7 @@ class _View:
         )
 
 
-def _action(control: CartesianDelta, move: np.ndarray, turn: np.ndarray, gripper: np.ndarray) -> np.ndarray:
+def _action(control: CartesianDelta, move: Array, turn: Array, gripper: Array) -> Array:
     low, high = GRIPPER_RANGE
     return np.concatenate(
         [

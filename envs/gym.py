@@ -24,10 +24,10 @@ from envs.control import controller
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
 from envs.tasks import Task, task
-from envs.types import Observation
+from envs.types import Array, Observation
 from envs.worlds import TaskWorlds
 
-ObservationDict = dict[str, np.ndarray]
+ObservationDict = dict[str, Array]
 
 
 def flatten(observation: Observation, chosen: Task) -> ObservationDict:
@@ -52,18 +52,18 @@ def flatten(observation: Observation, chosen: Task) -> ObservationDict:
         "observation": _bounded(np.concatenate([observation.proprioception, flat], axis=-1)),
         "achieved_goal": _bounded(achieved),
         "desired_goal": _bounded(_desired(observation, chosen)),
-        **{name: image for name, image in observation.images.items()},
+        **observation.images,
     }
 
 
-def _bounded(array: np.ndarray) -> np.ndarray:
+def _bounded(array: Array) -> Array:
     return np.clip(array, -BOUND, BOUND).astype(np.float32)
 
 
-def _desired(observation: Observation, chosen: Task) -> np.ndarray:
+def _desired(observation: Observation, chosen: Task) -> Array:
     objects = observation.objects
     if chosen.goal_entity is not None:
-        where: np.ndarray = objects.position_in_world[..., objects.index(chosen.goal_entity), :]
+        where: Array = objects.position_in_world[..., objects.index(chosen.goal_entity), :]
         return where
     desired = np.array(objects.position_in_world[..., objects.index(chosen.subject), :])
     desired[..., 2] = LIFTED_HEIGHT
@@ -110,14 +110,14 @@ class _Tabletop:
             flat |= self._cameras.render(self.worlds.simulation)
         return flat
 
-    def _render(self) -> np.ndarray:
+    def _render(self) -> Array:
         """`[N 480 640 3]` uint8 from the front camera."""
         if self._picture is None:
             self._picture = Cameras(self.worlds.simulation.scene, (CameraConfig("front", 640, 480),))
-        picture: np.ndarray = self._picture.render(self.worlds.simulation)["front"]
+        picture: Array = self._picture.render(self.worlds.simulation)["front"]
         return picture
 
-    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+    def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any) -> Array:
         """0 within the goal's distance of the desired position, -1 elsewhere; what hindsight relabelling needs.
 
         Literals that do not speak of the goal entity are taken from `info["others_hold"]` where it is given.
@@ -126,7 +126,7 @@ class _Tabletop:
         reached = distance <= _tolerance(self.task.goal)
         infos = info if isinstance(info, (list, tuple, np.ndarray)) else [info]
         others = np.array([bool((one or {}).get("others_hold", True)) for one in infos])
-        reward: np.ndarray = (reached & (others if reached.ndim else others[0])).astype(np.float32) - 1.0
+        reward: Array = (reached & (others if reached.ndim else others[0])).astype(np.float32) - 1.0
         return reward
 
 
@@ -138,10 +138,10 @@ def _tolerance(goal: Goal) -> float:
     return 0.035
 
 
-class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, np.ndarray]):
+class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
     """One world of a task."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
     def __init__(
         self,
@@ -166,18 +166,18 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, np.ndarray]):
         self.worlds.reset(seeds=[int(self.np_random.integers(2**31))])
         return self._first(self._observe()), {"is_success": bool(self._success()[0])}
 
-    def step(self, action: np.ndarray) -> tuple[ObservationDict, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[ObservationDict, float, bool, bool, dict[str, Any]]:
         """One control step."""
         transition = self.worlds.step(np.asarray(action)[None])
         success = bool(transition.success[0])
         info = {"is_success": success, "others_hold": bool(_others_hold(transition.next_observation, self.task)[0])}
         return self._first(self._observe()), float(success) - 1.0, False, bool(transition.truncated[0]), info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> Array | None:
         """`[480 640 3]` uint8 from the front camera, with `render_mode="rgb_array"`."""
         return self._render()[0] if self.render_mode == "rgb_array" else None
 
-    def _success(self) -> np.ndarray:
+    def _success(self) -> Array:
         return np.asarray(self.task.goal.satisfied(self.worlds.observation.objects))
 
     @staticmethod
@@ -185,10 +185,14 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, np.ndarray]):
         return {key: value[0] for key, value in batched.items()}
 
 
-class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, np.ndarray, np.ndarray]):
+class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
     """N worlds of a task; finished episodes start anew within the same step, as `AutoresetMode.SAME_STEP` says."""
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"], "render_fps": 10}
+    metadata = {  # noqa: RUF012
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": ["rgb_array"],
+        "render_fps": 10,
+    }
 
     def __init__(
         self,
@@ -221,7 +225,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, np.ndarray, np.nda
             self.worlds.reset(seeds=np.array(drawn))
         return self._observe(), {"is_success": self._success()}
 
-    def step(self, actions: np.ndarray) -> tuple[ObservationDict, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[ObservationDict, Array, Array, Array, dict[str, Any]]:
         """One control step of every world."""
         transition = self.worlds.step(actions)
         observation = self._observe()
@@ -237,15 +241,15 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, np.ndarray, np.nda
         reward = transition.success.astype(np.float32) - 1.0
         return observation, reward, transition.terminated, transition.truncated, info
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[Array, ...] | None:
         """One `[480 640 3]` uint8 picture per world, with `render_mode="rgb_array"`."""
         return tuple(self._render()) if self.render_mode == "rgb_array" else None
 
-    def _success(self) -> np.ndarray:
+    def _success(self) -> Array:
         return np.asarray(self.task.goal.satisfied(self.worlds.observation.objects))
 
 
-def _others_hold(observation: Observation, chosen: Task) -> np.ndarray:
+def _others_hold(observation: Observation, chosen: Task) -> Array:
     """`[*B]` whether the literals that do not speak of the goal entity hold."""
     others = [literal for literal in chosen.goal.literals if chosen.goal_entity not in literal.arguments]
     if not others:

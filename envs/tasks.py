@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from envs.goals import Goal
 from envs.kinematics import project
 from envs.layout import Layout
 from envs.scene import BIN_HALF_EXTENTS, CUBE_HALF_EXTENT, SceneConfig
+from envs.types import Array
 
 AREA = ((0.14, 0.34), (-0.10, 0.10))
 """[m] x and y of everything that is placed at random: where a grasp needs almost no tilt, whatever the yaw."""
@@ -57,7 +59,8 @@ class Task:
         movable = ([self.goal_entity] if self.goal_entity else []) + list(self.scene.objects)
         # One block of numbers per world and one vectorised pass over worlds, however many tries it takes.
         draws = np.stack([generator.random((len(movable) + 1, TRIES, 4)) for generator in generators])
-        worlds, placed = len(generators), []
+        worlds = len(generators)
+        placed: list[tuple[str, Array]] = []
         low, high = np.array(START)[:, 0], np.array(START)[:, 1]
         tool = low + (high - low) * draws[:, -1, TRIES // 2, :3]
         position, quaternion = np.zeros((worlds, len(movable), 3)), np.zeros((worlds, len(movable), 4))
@@ -93,7 +96,7 @@ class Task:
             seed=np.array([generator.integers(2**52) for generator in generators]),
         )
 
-    def _candidates(self, name: str, draws: np.ndarray) -> np.ndarray:
+    def _candidates(self, name: str, draws: Array) -> Array:
         """`[N TRIES 4]` x, y, z, yaw."""
         (x_low, x_high), (y_low, y_high) = self.area
         x = x_low + (x_high - x_low) * draws[..., 0]
@@ -113,7 +116,7 @@ def _clearance(name: str) -> float:
     return CLEARANCE.get(name, CLEARANCE["object"])
 
 
-def _graspable(candidate: np.ndarray, *, bin_: bool) -> np.ndarray:
+def _graspable(candidate: Array, *, bin_: bool) -> Array:
     """Whether the tool gets there, and above, with little tilt, at the nearest of the four equivalent yaws."""
     quarter = np.pi / 2
     yaw = (
@@ -128,20 +131,18 @@ def _graspable(candidate: np.ndarray, *, bin_: bool) -> np.ndarray:
     return allowed
 
 
-def _reachable(candidate: np.ndarray) -> np.ndarray:
+def _reachable(candidate: Array) -> Array:
     return _within(candidate[..., :3], np.zeros_like(candidate[..., 3]), 0.35)
 
 
-def _within(place: np.ndarray, yaw: np.ndarray, tilt: float) -> np.ndarray:
+def _within(place: Array, yaw: Array, tilt: float) -> Array:
     tool = project(place, yaw)
     return (np.abs(tool.tilt) <= tilt) & (np.linalg.norm(tool.position - place, axis=-1) < 0.003)
 
 
-def _task(
-    name: str, goal: str, subject: str, objects: tuple[str, ...], goal_entity: str | None, **more: object
-) -> Task:
+def _task(name: str, goal: str, subject: str, objects: tuple[str, ...], goal_entity: str | None, **more: Any) -> Task:
     scene = SceneConfig(objects=objects, goal_entity=goal_entity)
-    return Task(name=name, goal=Goal.parse(goal), scene=scene, subject=subject, **more)  # type: ignore[arg-type]
+    return Task(name=name, goal=Goal.parse(goal), scene=scene, subject=subject, **more)
 
 
 _RED, _ALL = ("red_cube",), ("red_cube", "blue_cube", "green_cube")

@@ -35,7 +35,7 @@ class TaskWorlds:
         self.seed = seed
         self.observation = self.reset()
 
-    def reset(self, ids: np.ndarray | None = None, seeds: np.ndarray | list[int] | None = None) -> Observation:
+    def reset(self, ids: Array | None = None, seeds: Array | list[int] | None = None) -> Observation:
         """Begin episodes in the worlds `ids` (all by default); returns the observation of all worlds.
 
         `seeds` `[n]` choose the beginnings; without, each world's next episode is `(seed, world, episode)`.
