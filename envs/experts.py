@@ -4,7 +4,7 @@ Each is a `Policy`: it sees no simulator internals, so the same code drives the 
 `embodied bench grasp`; the workspace and pad facts they rest on are in `envs/kinematics.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class PickAndPlace:
     goal_entity: str | None = "target"
     lift_height: float = 0.06
     """[m] where the cube is held when there is no goal entity."""
-    control: CartesianDelta = CartesianDelta()
+    control: CartesianDelta = field(default_factory=CartesianDelta)
 
     def reset(self) -> None:
         """Nothing to forget: the law is stateless."""
@@ -103,7 +103,7 @@ class PickAndPlace:
 class Reach:
     """Moves the tool to the target."""
 
-    control: CartesianDelta = CartesianDelta()
+    control: CartesianDelta = field(default_factory=CartesianDelta)
 
     def reset(self) -> None:
         """Nothing to forget: the law is stateless."""
@@ -124,7 +124,7 @@ class Push:
     """Pushes the subject over the table to the target with closed jaws."""
 
     subject: str = "red_cube"
-    control: CartesianDelta = CartesianDelta()
+    control: CartesianDelta = field(default_factory=CartesianDelta)
 
     def reset(self) -> None:
         """Nothing to forget: the law is stateless."""
