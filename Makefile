@@ -12,7 +12,7 @@ demo: setup
 	$(BIN)/embodied demo $(ARGS)
 
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
@@ -10,3 +12,7 @@ if os.environ.get("EMBODIED_SHAPES", "1") != "0":
     from jaxtyping import install_import_hook
 
     install_import_hook("world_models", "beartype.beartype")
+
+# A busy machine is no fault of the code: speed belongs to the benches.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
