@@ -18,6 +18,7 @@ Text form, one line each:
 Any of them takes `t=10`: the step from which it acts (default 0).
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -109,6 +110,8 @@ class Intervention:
                 )
         if len(values) < form.least or form.entity != (self.entity is not None):
             raise EmbodiedError(f"{self.kind!r} is incomplete or has an object too many: write {form.example}.")
+        if not all(math.isfinite(value) for value in values.values()):
+            raise EmbodiedError(f"The numbers of {self.kind!r} must be finite, got {values}.")
         if form.positive and any(value < 0 or (value == 0 and self.kind != "friction") for value in values.values()):
             raise EmbodiedError(f"{self.kind!r} needs a positive number, as in {form.example}; got {values}.")
         if self.mode == "delay" and values["steps"] != int(values["steps"]):
