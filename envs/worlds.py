@@ -1,14 +1,17 @@
 """N worlds of one task, stepped together: the one engine under the Gymnasium classes, collection and evaluation."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from envs.control import Controller
 from envs.errors import EmbodiedError
 from envs.scene import build_scene
-from envs.simulation import Simulation
+from envs.simulation import Simulation, SimulationState
 from envs.tasks import Task
-from envs.types import Array, Observation, Transition
-from envs.variation import Variation
+from envs.types import ActionSpec, Array, Observation, Transition
+from envs.variation import Parameters, Variation
 
 
 class TaskWorlds:
@@ -35,6 +38,11 @@ class TaskWorlds:
         self.seed = seed
         self.observation = self.reset()
 
+    @property
+    def spec(self) -> ActionSpec:
+        """The actions."""
+        return self.simulation.control.spec
+
     def reset(self, ids: Array | None = None, seeds: Array | list[int] | None = None) -> Observation:
         """Begin episodes in the worlds `ids` (all by default); returns the observation of all worlds.
 
@@ -48,7 +56,10 @@ class TaskWorlds:
         else:
             generators = [np.random.default_rng((self.seed, int(i), int(self.episode[i]))) for i in ids]
         if len(ids):
-            self.simulation.reset(self.task.layout(generators), ids)
+            layout = self.task.layout(generators)
+            if self.variation is not None:
+                layout = replace(layout, parameters=self._vary(self.variation, generators))
+            self.simulation.reset(layout, ids)
             self.elapsed[ids] = 0
             self.episode[ids] += 1
         self.observation = self.simulation.observe()
@@ -67,3 +78,22 @@ class TaskWorlds:
             terminated=np.zeros(self.worlds, bool),
             truncated=self.elapsed >= self.task.horizon,
         )
+
+    def _vary(self, variation: Variation, generators: Sequence[np.random.Generator]) -> Parameters:
+        nominal = Parameters.nominal(self.simulation.scene, 1)
+        drawn = [variation.sample(nominal, generator) for generator in generators]
+        return nominal.like(np.concatenate([one.flat() for one in drawn]))
+
+    def state_dict(self) -> dict[str, Array]:
+        """All that decides the worlds' future, as arrays."""
+        return {
+            "simulation": self.simulation.save().rows,
+            "elapsed": self.elapsed.copy(),
+            "episode": self.episode.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Continue where `state_dict` was taken, bit for bit."""
+        self.simulation.restore(SimulationState(np.asarray(state["simulation"])))
+        self.elapsed[:], self.episode[:] = state["elapsed"], state["episode"]
+        self.observation = self.simulation.observe()
