@@ -1,0 +1,265 @@
+"""Cameras over a scene: images, entity masks and depth of true or imagined states, drawn by the ray-caster.
+
+A picture is a function of joint angles and an `ObjectState` alone. So what is observed, what really happened and what a
+model imagined are drawn by the same code, and a simulator is needed for none of it.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import mujoco
+import numpy as np
+
+from envs import raycast
+from envs.errors import EmbodiedError, unknown
+from envs.types import PROPRIOCEPTION, Array, Kind, ObjectState, Observation
+
+if TYPE_CHECKING:
+    from envs.scene import Scene
+    from envs.simulation import Simulation
+
+
+class Mode(NamedTuple):
+    """How much light a picture gets."""
+
+    samples: int
+    """Side of the grid of rays in a pixel; odd."""
+    shadow: int
+    """Rays to the light per sample; 0 for no shadows."""
+    bounce: int
+    """Rays of indirect light per sample; 0 for none."""
+
+
+MODES = {"fast": Mode(1, 0, 0), "shadow": Mode(1, 1, 0), "video": Mode(3, 1, 1), "hero": Mode(5, 2, 2)}
+"""`fast` for observations, `video` for films, `hero` for single pictures (about 100 times the cost of `fast`)."""
+
+GHOST_ALPHA, GHOST_MARGIN = 0.45, 4e-4
+"""Ghosts are translucent, and larger by this [m] so that one exactly over its object is not lost in it."""
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """One camera of the scene and the images wanted from it."""
+
+    name: str
+    width: int = 64
+    height: int = 64
+    mode: str = "fast"
+    """A name in `MODES`."""
+
+    def __post_init__(self) -> None:
+        """Raise `EmbodiedError` for an unknown mode or an image without pixels."""
+        if self.mode not in MODES:
+            raise unknown("camera mode", self.mode, MODES)
+        if min(self.width, self.height) < 1:
+            raise EmbodiedError(f"Camera {self.name!r} was given {self.width} x {self.height} pixels; it needs some.")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What one camera sees in N states."""
+
+    rgb: Array
+    """`[N h w 3]` uint8."""
+    entity: Array
+    """`[N h w]` int16, index into the scene's entities; -1 for what is none (floor, arm links, sky)."""
+    depth: Array
+    """`[N h w]` float32 [m] along the optical axis; inf for the sky."""
+
+
+@dataclass(frozen=True)
+class _Geoms:
+    """Geoms as the kernel takes them; G of them in N states."""
+
+    kinds: Array
+    gloss: Array
+    entity: Array
+    sizes: Array
+    albedo: Array
+    alpha: Array
+    position: Array
+    matrix: Array
+
+    def select(self, which: Array) -> "_Geoms":
+        """Some of the geoms."""
+        shared = {f.name: getattr(self, f.name)[which] for f in fields(self)[:3]}
+        return _Geoms(**shared, **{f.name: getattr(self, f.name)[:, which] for f in fields(self)[3:]})
+
+    def join(self, other: "_Geoms") -> "_Geoms":
+        """Both."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return _Geoms(**{name: np.concatenate(pair, axis=min(1, pair[0].ndim - 1)) for name, pair in pairs.items()})
+
+
+class Cameras:
+    """Draws the states of one scene. Results do not depend on the number of threads."""
+
+    def __init__(self, scene: "Scene", configs: Sequence[CameraConfig], threads: int = 0) -> None:
+        """`threads` = 0 uses every core this process may run on.
+
+        Raises `EmbodiedError` for a camera the scene lacks or a geom that is no primitive.
+        """
+        model = scene.model
+        allowed = [model.camera(i).name for i in range(model.ncam)]
+        for config in configs:
+            if config.name not in allowed:
+                raise unknown("camera", config.name, allowed)
+        self.scene, self.configs = scene, tuple(configs)
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._pool: ThreadPoolExecutor | None = None
+        self._data = mujoco.MjData(model)
+        self._kinds = model.geom_type.astype(np.int64)
+        self._rgba = np.where((model.geom_matid >= 0)[:, None], model.mat_rgba[model.geom_matid], model.geom_rgba)
+        self._rgba[model.geom_group > 2, 3] = 0.0
+        shown = self._rgba[:, 3] > 0.0
+        drawable = (raycast.PLANE, raycast.SPHERE, raycast.CAPSULE, raycast.ELLIPSOID, raycast.CYLINDER, raycast.BOX)
+        for i in np.flatnonzero(shown & ~np.isin(self._kinds, drawable)):
+            raise EmbodiedError(f"Geom {model.geom(i).name!r} is no primitive; the ray-caster cannot draw it.")
+        self._gloss = np.where(model.geom_matid >= 0, model.mat_specular[model.geom_matid], 0.2).astype(np.float64)
+        self._entity = entity_of_geoms(scene)
+        movable = np.isin(scene.kind, (Kind.BOX, Kind.BIN, Kind.TARGET))
+        self._movable = (self._entity >= 0) & movable[self._entity]
+
+    def render(self, source: "Simulation | Observation") -> dict[str, Array]:
+        """Images `[N h w 3]` uint8 by camera name, of a simulation now or of observations `[N]`."""
+        return {name: frames.rgb for name, frames in self.frames(source).items()}
+
+    def frames(self, source: "Simulation | Observation") -> dict[str, Frames]:
+        """Images, entity masks and depth by camera name, of a simulation now or of observations `[N]`."""
+        observation = source if isinstance(source, Observation) else source.observe()
+        return self.draw(observation.proprioception[..., PROPRIOCEPTION["joint_position"]], observation.objects)
+
+    def draw(self, joints: Array, objects: ObjectState, ghosts: ObjectState | None = None) -> dict[str, Frames]:
+        """What the cameras see of given states, by name.
+
+        `joints` `[N 6]` [rad], `objects` `[N ...]` numpy or torch; `ghosts` adds translucent copies of the movable
+        entities at other poses, e.g. imagined ones beside the true ones. Masks and depth include ghosts.
+        """
+        joints = _numpy(joints).astype(np.float64)
+        objects = objects.map(_numpy)
+        if objects.names != self.scene.names or joints.ndim != 2 or objects.shape != joints.shape[:1]:
+            raise EmbodiedError(
+                f"A state of {', '.join(objects.names)} with shape {objects.shape} and joints {joints.shape} was given; "
+                f"this scene draws states [N] of {', '.join(self.scene.names)} with joints [N 6]."
+            )
+        geoms, eyes, axes = self._place(joints, objects)
+        if ghosts is not None:
+            extra = self._place(joints, ghosts.map(_numpy))[0].select(self._movable)
+            extra = _Geoms(**{**vars(extra), "alpha": extra.alpha * GHOST_ALPHA, "sizes": extra.sizes + GHOST_MARGIN})
+            geoms = geoms.join(extra)
+        return {config.name: self._shoot(config, geoms, eyes, axes) for config in self.configs}
+
+    def _shoot(self, config: CameraConfig, geoms: _Geoms, eyes: Array, axes: Array) -> Frames:
+        camera = self.scene.model.camera(config.name)
+        count, shape = len(eyes), (config.height, config.width)
+        out = (np.empty((count, *shape, 3), np.uint8), np.empty((count, *shape), np.int16),
+               np.empty((count, *shape), np.float32))  # fmt: skip
+        arrays = (geoms.kinds, geoms.sizes, geoms.albedo, geoms.alpha, geoms.gloss, geoms.entity, geoms.position,
+                  geoms.matrix, eyes[:, camera.id], axes[:, camera.id])  # fmt: skip
+        # The kernel is compiled once, for contiguous arrays; another layout would compile it again.
+        arguments = (*(np.ascontiguousarray(array) for array in arrays), float(np.tan(np.deg2rad(camera.fovy[0]) / 2)),
+                     raycast.TONE, *MODES[config.mode], *out)  # fmt: skip
+        bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
+        if len(bounds) <= 2:
+            raycast.draw(*arguments, 0, count)
+        else:
+            self._pool = self._pool or ThreadPoolExecutor(self._threads)
+            jobs = [self._pool.submit(raycast.draw, *arguments, *span) for span in pairwise(bounds)]
+            for job in jobs:
+                job.result()
+        return Frames(*out)
+
+    def _place(self, joints: Array, objects: ObjectState) -> tuple[_Geoms, Array, Array]:
+        """Geoms `[N G]`, cameras' positions `[N C 3]` and axes `[N C 3 3]`, by MuJoCo's kinematics."""
+        scene, model, data = self.scene, self.scene.model, self._data
+        count = len(joints)
+        pose = np.concatenate([objects.position_in_world, objects.quaternion_in_world], axis=-1)
+        qpos = np.tile(model.qpos0, (count, 1))
+        qpos[:, scene.joint_qpos] = joints
+        for k in np.flatnonzero(scene.qpos >= 0):
+            qpos[:, scene.qpos[k] : scene.qpos[k] + 7] = pose[:, k]
+        mocap = np.flatnonzero(scene.mocap >= 0)
+        position, matrix = np.empty((count, model.ngeom, 3)), np.empty((count, model.ngeom, 9))
+        eyes, axes = np.empty((count, model.ncam, 3)), np.empty((count, model.ncam, 9))
+        for n in range(count):
+            data.qpos[:] = qpos[n]
+            for k in mocap:
+                data.mocap_pos[scene.mocap[k]], data.mocap_quat[scene.mocap[k]] = pose[n, k, :3], pose[n, k, 3:]
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_camlight(model, data)
+            position[n], matrix[n], eyes[n], axes[n] = data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat
+        matrix = matrix.reshape(count, -1, 3, 3)
+        sizes, shift = self._scale(objects.half_extents)
+        position += np.einsum("ngij,ngj->ngi", matrix, shift)
+        colour = np.where(self._movable[:, None], objects.colour[:, self._entity], self._rgba[:, :3])
+        alpha = self._rgba[:, 3] * np.where(self._movable, objects.present[:, self._entity], True)
+        geoms = _Geoms(self._kinds, self._gloss, self._entity, sizes, _linear(colour), alpha, position, matrix)
+        return geoms, eyes, axes.reshape(count, -1, 3, 3)
+
+    def _scale(self, half_extents: Array) -> tuple[Array, Array]:
+        """Sizes `[N G 3]` of the geoms, and their shifts in their own axes, of entities with these half extents.
+
+        Geoms of movable entities have their entity's axes; an entity of another size has all its parts stretched.
+        """
+        model = self.scene.model
+        ratio = half_extents[:, self._entity] / np.maximum(self.scene.half_extents[self._entity], 1e-9)
+        ratio = np.where(self._movable[:, None], ratio, 1.0)
+        along = np.where((self._kinds == raycast.CYLINDER)[:, None], (0, 2, 2), (0, 1, 2))
+        sizes = model.geom_size * np.take_along_axis(ratio, np.broadcast_to(along, ratio.shape), axis=-1)
+        return sizes, model.geom_pos * (ratio - 1.0)
+
+
+def picture_of(
+    scene: "Scene", joints: Array, objects: ObjectState, camera: str = "front", width: int = 480, height: int = 360,
+    ghosts: ObjectState | None = None, mode: str = "hero",
+) -> Array:  # fmt: skip
+    """`[h w 3]` uint8: one given state, true or imagined: `joints` `[6]` [rad], `objects` without batch shape.
+
+    `ghosts` adds translucent copies of the movable entities where that other state has them.
+    """
+    cameras = Cameras(scene, (CameraConfig(camera, width, height, mode),), threads=1)
+    ghosts = None if ghosts is None else ghosts.map(lambda array: array[None])
+    image: Array = cameras.draw(joints[None], objects.map(lambda array: array[None]), ghosts)[camera].rgb[0]
+    return image
+
+
+def picture(
+    simulation: "Simulation", world: int = 0, camera: str = "front", width: int = 480, height: int = 360,
+    mode: str = "hero",
+) -> Array:  # fmt: skip
+    """`[h w 3]` uint8: one world of a simulation as it is now."""
+    now = simulation.observe()[world]
+    joints = now.proprioception[PROPRIOCEPTION["joint_position"]]
+    return picture_of(simulation.scene, joints, now.objects, camera, width, height, mode=mode)
+
+
+def entity_of_geoms(scene: "Scene") -> Array:
+    """`[G]` int16: the entity every geom shows, -1 for none.
+
+    Jaws' pads show their own entity; the rest of the fixed finger is the gripper's, of the moving one the moving jaw's.
+    """
+    model = scene.model
+    entity = np.full(model.ngeom, -1, np.int16)
+    for name in ("gripper", "moving_jaw", "table", "fixed_jaw"):
+        k = scene.index(name)
+        if name in ("gripper", "moving_jaw"):
+            entity[model.geom_bodyid == scene.body[k]] = k
+        else:
+            entity[list(scene.geoms[k])] = k
+    for k in np.flatnonzero((scene.qpos >= 0) | (scene.mocap >= 0)):
+        entity[model.geom_bodyid == scene.body[k]] = k
+    return entity
+
+
+def _linear(colour: Array) -> Array:
+    """SRGB 0..1 to linear light."""
+    colour = np.clip(colour, 0.0, 1.0).astype(np.float64)
+    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+
+
+def _numpy(array: Array) -> Array:
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

@@ -1,0 +1,201 @@
+"""Cameras: the ray-caster against MuJoCo's own rays, and pictures of true and imagined states."""
+
+import copy
+from dataclasses import replace
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+from mujoco.batch import Batch
+
+from envs import raycast
+from envs.cameras import MODES, CameraConfig, Cameras, entity_of_geoms, picture, picture_of
+from envs.errors import EmbodiedError
+from envs.scene import SceneConfig, build_scene
+from envs.simulation import Simulation
+from envs.types import PROPRIOCEPTION, Observation
+
+SHAPES = {
+    "sphere": lambda r: [r(), 0, 0],
+    "capsule": lambda r: [r(), r(), 0],
+    "ellipsoid": lambda r: [r(), r(), r()],
+    "cylinder": lambda r: [r(), r(), 0],
+    "box": lambda r: [r(), r(), r()],
+}
+
+
+def random_model(rng: np.random.Generator, geoms: int = 14) -> mujoco.MjModel:
+    """Overlapping primitives of all kinds over a plane; one of them is invisible."""
+    lines = ['<geom type="plane" size="0 0 1" pos="0 0 -1"/>']
+    for i in range(geoms):
+        kind = list(SHAPES)[i % len(SHAPES)]
+        size = " ".join(str(v) for v in SHAPES[kind](lambda: rng.uniform(0.03, 0.4)))
+        pos, quat = rng.uniform(-1, 1, 3), rng.normal(size=4)
+        alpha = 0 if i == 3 else rng.choice([0.3, 1.0])
+        lines.append(
+            f'<geom type="{kind}" size="{size}" pos="{pos[0]} {pos[1]} {pos[2]}" '
+            f'quat="{quat[0]} {quat[1]} {quat[2]} {quat[3]}" rgba="1 1 1 {alpha}"/>'
+        )
+    return mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{''.join(lines)}</worldbody></mujoco>")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_single_rays_hit_what_mujoco_hits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model = random_model(rng)
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    count = 3000
+    origins, directions = rng.uniform(-1.5, 1.5, (count, 3)), rng.normal(size=(count, 3))
+    distance, geom = np.empty(count), np.empty(count, np.int64)
+    raycast.cast(
+        model.geom_type.astype(np.int64), model.geom_size, model.geom_rgba[:, 3].astype(float), data.geom_xpos,
+        data.geom_xmat.reshape(-1, 3, 3), origins, directions, distance, geom,
+    )  # fmt: skip
+    found = np.zeros(1, np.int32)
+    for i in range(count):
+        expected = mujoco.mj_ray(model, data, origins[i], directions[i], None, 1, -1, found)
+        assert geom[i] == found[0]
+        assert distance[i] == pytest.approx(expected, abs=1e-6)
+    assert 0.3 < np.mean(geom >= 0) < 1.0
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    scene = build_scene(SceneConfig(objects=("red_cube", "blue_cube", "green_cube"), goal_entity="bin"))
+    simulation = Simulation(scene, 4)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        simulation.step(rng.uniform(-1, 1, (4, simulation.control.spec.size)))
+    return simulation
+
+
+@pytest.fixture(scope="module")
+def observation(simulation: Simulation) -> Observation:
+    return simulation.observe()
+
+
+def joints_of(observation: Observation) -> np.ndarray:
+    joints: np.ndarray = observation.proprioception[..., PROPRIOCEPTION["joint_position"]]
+    return joints
+
+
+def hide_geoms_around(model: mujoco.MjModel, camera: int) -> mujoco.MjModel:
+    """MuJoCo's rays meet the inside of a geom they start in; cameras look out of it."""
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    for g in range(model.ngeom):
+        offset = data.geom_xmat[g].reshape(3, 3).T @ (data.cam_xpos[camera] - data.geom_xpos[g])
+        kind, size = model.geom_type[g], model.geom_size[g]
+        inside_box = kind == raycast.BOX and np.all(np.abs(offset) < size)
+        inside_cylinder = kind == raycast.CYLINDER and np.hypot(*offset[:2]) < size[0] and abs(offset[2]) < size[1]
+        if inside_box or inside_cylinder:
+            model.geom_group[g] = 5
+    return model
+
+
+@pytest.mark.parametrize("camera", ["front", "top", "wrist"])
+def test_images_of_the_arm_agree_with_batched_rays(
+    simulation: Simulation, observation: Observation, camera: str
+) -> None:
+    scene, size = simulation.scene, 48
+    model = copy.copy(scene.model)
+    number = model.camera(camera).id
+    frames = Cameras(scene, [CameraConfig(camera, size, size)]).frames(observation)[camera]
+    batch = Batch(hide_geoms_around(model, number), simulation.worlds, 1)
+    rows = batch.bind("qpos"), batch.bind("mocap_pos")
+    rows[0][:, scene.joint_qpos] = joints_of(observation)
+    for k, name in enumerate(scene.names):
+        objects = observation.objects
+        pose = np.concatenate([objects.position_in_world, objects.quaternion_in_world], -1)[:, k]
+        if name in scene.objects:
+            rows[0][:, scene.qpos[k] : scene.qpos[k] + 7] = pose
+        elif name == "bin":
+            rows[1][:, 0] = pose[:, :3]
+    eyes, axes = batch.bind("cam_xpos"), batch.bind("cam_xmat")
+    batch.forward()
+    tangent = np.tan(np.deg2rad(model.cam_fovy[number]) / 2)
+    across = ((np.arange(size) + 0.5) * 2 / size - 1) * tangent
+    local = np.stack(np.broadcast_arrays(across[None, :], -across[:, None], -1.0), axis=-1).reshape(-1, 3)
+    rays = np.einsum("nij,rj->nri", axes[:, number].reshape(-1, 3, 3), local)
+    shown = np.array([1, 1, 1, 0, 0, 0], np.uint8)
+    distance, geom = batch.ray(eyes[:, None, number], rays, geomgroup=shown)[:2]
+    entity = np.where(geom >= 0, entity_of_geoms(scene)[geom], -1).reshape(frames.entity.shape)
+    depth = np.where(geom >= 0, distance, np.inf).reshape(frames.depth.shape)
+    np.testing.assert_allclose(frames.depth, depth, rtol=1e-6, atol=1e-6)
+    assert np.array_equal(frames.entity, entity)
+    assert len(np.unique(entity)) >= 4
+
+
+def test_threads_do_not_change_a_bit(simulation: Simulation, observation: Observation) -> None:
+    scene, wanted = simulation.scene, [CameraConfig("front")]
+    pair = [Cameras(scene, wanted, threads).frames(observation)["front"] for threads in (1, 3)]
+    for name in ("rgb", "entity", "depth"):
+        assert np.array_equal(getattr(pair[0], name), getattr(pair[1], name))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_masks_colours_and_shadows(simulation: Simulation, observation: Observation, mode: str) -> None:
+    frames = Cameras(simulation.scene, [CameraConfig("front", 64, 48, mode)]).frames(observation[:1])["front"]
+    for name, channel in (("red_cube", 0), ("blue_cube", 2), ("green_cube", 1)):
+        pixels = frames.rgb[frames.entity == simulation.scene.index(name)]
+        assert len(pixels) > 4
+        assert np.all(np.argmax(pixels.mean(0)) == channel)
+    table = frames.rgb[frames.entity == simulation.scene.index("table")].astype(float).mean(-1)
+    contrast = np.percentile(table, 99) - np.percentile(table, 1)
+    assert (contrast > 30) == (MODES[mode].shadow > 0)
+
+
+def test_declared_size_colour_and_absence_are_drawn(simulation: Simulation, observation: Observation) -> None:
+    red, blue = simulation.scene.index("red_cube"), simulation.scene.index("blue_cube")
+    objects = observation.objects.map(np.copy)
+    objects.half_extents[1, red] *= 2.0
+    objects.colour[2, red] = (0.9, 0.9, 0.0)
+    objects.present[3, red] = False
+    cameras = Cameras(simulation.scene, [CameraConfig("top", 96, 96)])
+    still = observation[[0, 0, 0, 0]]
+    same = replace(still.objects, half_extents=objects.half_extents, colour=objects.colour, present=objects.present)
+    frames = cameras.draw(joints_of(still), same)["top"]
+    area = (frames.entity == red).sum((1, 2))
+    assert area[1] > 2.5 * area[0]
+    assert area[3] == 0
+    assert area[2] == area[0] > 0
+    assert frames.rgb[2][frames.entity[2] == red].mean(0)[1] > 150
+    assert np.all((frames.entity == blue).sum((1, 2)) > 0)
+
+
+def test_ghosts_tint_but_do_not_hide(simulation: Simulation, observation: Observation) -> None:
+    scene = simulation.scene
+    one = observation[0]
+    moved = one.objects.map(np.copy)
+    red = scene.index("red_cube")
+    moved.position_in_world[red] += (0.0, -0.06, 0.0)
+    plain = picture_of(scene, joints_of(one), one.objects, width=120, height=90, mode="fast").astype(int)
+    ghost = picture_of(scene, joints_of(one), one.objects, width=120, height=90, ghosts=moved, mode="fast").astype(int)
+    real = picture_of(scene, joints_of(one), moved, width=120, height=90, mode="fast").astype(int)
+    where = np.abs(real - plain).sum(-1) > 60
+    assert where.sum() > 30
+    change = np.abs(ghost - plain).sum(-1)[where]
+    assert 10 < change.mean() < np.abs(real - plain).sum(-1)[where].mean()
+
+
+def test_torch_states_and_simulations_draw_alike(simulation: Simulation, observation: Observation) -> None:
+    cameras = Cameras(simulation.scene, [CameraConfig("wrist"), CameraConfig("top", 32, 24)])
+    ours = cameras.render(simulation)
+    theirs = cameras.render(observation.map(torch.as_tensor))
+    assert ours["top"].shape == (4, 24, 32, 3)
+    assert ours["wrist"].dtype == np.uint8
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ("wrist", "top"))
+    assert picture(simulation, 2, "top", 32, 24, mode="fast").shape == (24, 32, 3)
+
+
+def test_bad_requests_are_named(simulation: Simulation, observation: Observation) -> None:
+    with pytest.raises(EmbodiedError, match=r"Unknown camera .frnt.\. Did you mean .front."):
+        Cameras(simulation.scene, [CameraConfig("frnt")])
+    with pytest.raises(EmbodiedError, match="Unknown camera mode"):
+        CameraConfig("front", mode="pretty")
+    with pytest.raises(EmbodiedError, match="0 x 64 pixels"):
+        CameraConfig("front", 0)
+    with pytest.raises(EmbodiedError, match="this scene draws"):
+        picture_of(build_scene(SceneConfig()), joints_of(observation[0]), observation.objects[0])
