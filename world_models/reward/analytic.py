@@ -6,7 +6,7 @@ and judge of any learned one. It says nothing about how sure the poses are.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from array_api_compat import array_namespace
 
@@ -39,6 +39,7 @@ class Score:
     """`[*B R]` in 0..1, exp(-distance/scale) of the rung's own literals."""
 
 
+@runtime_checkable
 class RewardModel(Protocol):
     """Judges states against goals."""
 
