@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,21 +49,14 @@ class ToyWorlds:
         never = np.zeros(self.worlds, bool)
         return Transition(before, action, self.observation, success, never, never)
 
-    def state_dict(self) -> dict[str, Array]:
-        state = self._rng.bit_generator.state["state"]
-        words = [int(state["state"]), int(state["inc"])]
-        random = np.frombuffer(b"".join(word.to_bytes(16, "little") for word in words), dtype=np.uint64)
+    def state_dict(self) -> dict[str, Any]:
         rows = np.concatenate([self.tool, self.cube, self.target, self.opening[:, None]], axis=1)
-        return {"rows": rows, "random": random.copy()}
+        return {"rows": rows, "random": self._rng.bit_generator.state}
 
-    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        self.tool, self.cube, self.target, opening = np.split(np.array(arrays["rows"]), [3, 6, 9], axis=1)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.tool, self.cube, self.target, opening = np.split(np.array(state["rows"]), [3, 6, 9], axis=1)
         self.opening = opening[:, 0]
-        raw = np.asarray(arrays["random"]).tobytes()
-        inner = {"state": int.from_bytes(raw[:16], "little"), "inc": int.from_bytes(raw[16:], "little")}
-        self._rng.bit_generator.state = {
-            "bit_generator": "PCG64", "state": inner, "has_uint32": 0, "uinteger": 0
-        }  # fmt: skip
+        self._rng.bit_generator.state = state["random"]
         self.observation = toy_observation(self.tool, self.opening, self.target, self.cube)
 
 

@@ -1,57 +1,55 @@
-"""Small actor and critics, laid out for one core: no modules, and both critics in one batched product."""
+"""Small actor and critics, laid out for one core: no modules, flat storage, and both critics in one batched product."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+NORM_EPSILON = 1e-5
 _LAST_SCALE = 0.1
 
 
-@dataclass(frozen=True)
 class Stack:
-    """The weights of `E` multilayer perceptrons of one shape; `E = 1` for an actor."""
+    """The weights of `E` multilayer perceptrons of one shape (`E = 1` for an actor), all in one flat vector.
 
-    weights: tuple[Tensor, ...]
-    """Per layer `[E in out]`."""
-    biases: tuple[Tensor, ...]
-    """Per layer `[E 1 out]`."""
+    `weights` and `biases` are leaves that share the memory of `flat`, and their gradients share that of `gradient`: an
+    optimiser or a moving average touches one long vector instead of twelve short tensors.
+    """
 
-    @classmethod
-    def create(cls, members: int, sizes: Sequence[int], generator: torch.Generator, device: torch.device) -> "Stack":
+    def __init__(self, members: int, sizes: Sequence[int], device: torch.device) -> None:
+        """`sizes` are the widths of input, hidden layers and output. All parameters begin at zero."""
+        self.members, self.sizes = members, tuple(sizes)
+        shapes = [(members, a, b) for a, b in pairwise(sizes)] + [(members, 1, b) for b in sizes[1:]]
+        lengths = [math.prod(shape) for shape in shapes]
+        self.flat = torch.zeros(sum(lengths), device=device)
+        self.gradient = torch.zeros_like(self.flat)
+        leaves = [part.view(shape) for part, shape in zip(torch.split(self.flat, lengths), shapes, strict=True)]
+        slopes = [part.view(shape) for part, shape in zip(torch.split(self.gradient, lengths), shapes, strict=True)]
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        for leaf, slope in zip(leaves, slopes, strict=True):
+            leaf.grad = slope
+        layers = len(sizes) - 1
+        self.weights, self.biases = leaves[:layers], leaves[layers:]
+        """Per layer `[E in out]` and `[E 1 out]`."""
+        self.weight_slopes, self.bias_slopes = slopes[:layers], slopes[layers:]
+        """Their gradients."""
+
+    def randomise(self, generator: torch.Generator) -> None:
         """Uniform fan-in initialisation (He et al. 2015); a smaller last layer makes outputs start near 0."""
-        weights, biases = [], []
-        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-            bound = 1.0 / math.sqrt(fan_in)
-            scale = _LAST_SCALE if layer == len(sizes) - 2 else 1.0
-            weight = (torch.rand(members, fan_in, fan_out, generator=generator) * 2 - 1) * bound * scale
-            bias = (torch.rand(members, 1, fan_out, generator=generator) * 2 - 1) * bound * scale
-            weights.append(weight.to(device).requires_grad_())
-            biases.append(bias.to(device).requires_grad_())
-        return cls(tuple(weights), tuple(biases))
+        for layer, fan_in in enumerate(self.sizes[:-1]):
+            bound = (_LAST_SCALE if layer == len(self.sizes) - 2 else 1.0) / math.sqrt(fan_in)
+            for leaf in (self.weights[layer], self.biases[layer]):
+                drawn = torch.rand(leaf.shape, generator=generator) * 2 - 1
+                leaf.data.copy_(drawn * bound)
 
-    @property
-    def parameters(self) -> list[Tensor]:
-        """All tensors, weights first."""
-        return [*self.weights, *self.biases]
-
-    def frozen_copy(self) -> "Stack":
-        """A copy that carries no gradient, such as a target network."""
-        return Stack(
-            tuple(weight.detach().clone() for weight in self.weights),
-            tuple(bias.detach().clone() for bias in self.biases),
-        )
-
-    def member(self, index: int) -> "Stack":
-        """One network as a stack of one, sharing memory and detached: gradients pass through it to the input alone."""
-        return Stack(
-            tuple(weight.detach()[index : index + 1] for weight in self.weights),
-            tuple(bias.detach()[index : index + 1] for bias in self.biases),
-        )
+    def copy(self) -> "Stack":
+        """Another stack with the same parameters, such as a target network."""
+        twin = Stack(self.members, self.sizes, self.flat.device)
+        twin.flat.copy_(self.flat)
+        return twin
 
 
 def actor_forward(actor: Stack, state: Tensor) -> Tensor:
@@ -62,13 +60,14 @@ def actor_forward(actor: Stack, state: Tensor) -> Tensor:
     return torch.addmm(actor.biases[-1][0], hidden, actor.weights[-1][0])
 
 
-def critic_forward(critics: Stack, state: Tensor, action: Tensor) -> Tensor:
-    """Values `[E B]` of state `[B S]` and action `[B A]`.
+def critic_forward(critics: Stack, state: Tensor, action: Tensor, members: slice = slice(None)) -> Tensor:
+    """Values `[E B]` of state `[B S]` and action `[B A]` by all members or some.
 
     LayerNorm without scale and shift before each ReLU bounds the values of unseen actions (Ball et al. 2023, RLPD).
     """
-    hidden = torch.cat([state, action], dim=-1).expand(critics.weights[0].shape[0], -1, -1)
-    for weight, bias in zip(critics.weights[:-1], critics.biases[:-1], strict=True):
+    weights, biases = [w[members] for w in critics.weights], [b[members] for b in critics.biases]
+    hidden = torch.cat([state, action], dim=-1).expand(weights[0].shape[0], -1, -1)
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         layer = torch.baddbmm(bias, hidden, weight)
-        hidden = functional.relu(functional.layer_norm(layer, layer.shape[-1:]))
-    return torch.baddbmm(critics.biases[-1], hidden, critics.weights[-1])[..., 0]
+        hidden = functional.relu(functional.layer_norm(layer, layer.shape[-1:], eps=NORM_EPSILON))
+    return torch.baddbmm(biases[-1], hidden, weights[-1])[..., 0]

@@ -1,7 +1,9 @@
 """Policies that need no planning: a trained actor and the random baseline."""
 
+import math
 from collections.abc import Mapping
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -53,15 +55,18 @@ class RandomPolicy:
 
 
 class NumpyActor:
-    """A saved actor without torch: two hidden ReLU layers and tanh, read from `Learner.state_dict` arrays."""
+    """A saved actor without torch: two hidden ReLU layers and tanh, read from `Learner.state_dict`."""
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
         """Raises `EmbodiedError` where the arrays are not an actor's."""
-        layers = sum(name.startswith("actor.") for name in arrays) // 2
-        if layers == 0:
+        if "actor" not in arrays or "actor_sizes" not in arrays:
             raise EmbodiedError("The checkpoint holds no actor; train a policy first.")
-        self._weights = [np.asarray(arrays[f"actor.{i}"])[0] for i in range(layers)]
-        self._biases = [np.asarray(arrays[f"actor.{layers + i}"])[0, 0] for i in range(layers)]
+        sizes = [int(size) for size in arrays["actor_sizes"]]
+        shapes = [*pairwise(sizes), *((size,) for size in sizes[1:])]
+        edges = np.cumsum([0, *(math.prod(shape) for shape in shapes)])
+        flat = np.asarray(arrays["actor"])
+        parts = [flat[a:b].reshape(shape) for a, b, shape in zip(edges[:-1], edges[1:], shapes, strict=True)]
+        self._weights, self._biases = parts[: len(sizes) - 1], parts[len(sizes) - 1 :]
 
     def act(self, state: Array) -> Array:
         """Actions `[B A]` in -1..1 for inputs `[B S]`."""

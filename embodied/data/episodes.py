@@ -2,11 +2,10 @@
 
 A shard is one safetensors file: its arrays are the episodes' arrays laid end to end, its header holds one JSON text
 with what is said once per episode. A shard appears under its name in one atomic rename, so a killed process leaves
-whole shards and at most one `.partial` file, which readers ignore. One writer at a time; any number of readers.
+whole shards alone. One writer at a time; any number of readers.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
@@ -17,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from embodied.checkpoint import write_atomically
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.interventions import Intervention
@@ -190,13 +190,3 @@ def _head(episode: Episode) -> Mapping[str, Any]:
         "interventions": [str(intervention) for intervention in episode.interventions],
         "versions": dict(episode.versions),
     }
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or absent, even if the process or the machine dies meanwhile."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

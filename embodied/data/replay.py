@@ -113,13 +113,12 @@ class Replay:
         With `imitate`, rows that keep their own goal are marked for cloning.
         """
         slot, step = self.draw(count, rng)
-        relabelled = self.can_relabel & (rng.random(count) < self.relabel)
-        ahead = 1 + np.floor(rng.random(count) * (self._length[slot] - step)).astype(np.int64)
+        later, relabelled = self._choose_later(slot, step, rng)
         before, after = self._rows[slot, step], self._rows[slot, step + 1]
         objects, following = self._objects(before, slot), self._objects(after, slot)
         if self.can_relabel:
             subject = self.names.index(self.roles.subject)
-            reached = self._part(self._rows[slot, step + ahead], "position_in_world")[:, subject]
+            reached = self._part(self._rows[slot, later], "position_in_world")[:, subject]
             objects = self._move_anchor(objects, reached, relabelled)
             following = self._move_anchor(following, reached, relabelled)
         success = self._succeeds(following, after)
@@ -132,6 +131,25 @@ class Replay:
             label=self._label[slot, step],
             clone=(imitate & ~relabelled).astype(np.float32),
         )
+
+    def _choose_later(self, slot: Array, step: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+        """A later step `[B]` whose outcome becomes the goal, and the rows `[B]` that are relabelled.
+
+        Only an outcome that the unmoved literals allow was a success: a cube in the closed gripper is nowhere released.
+        Of two draws and the last step the first such is taken; rows without one keep their goal.
+        """
+        count, last = len(slot), self._length[slot]
+        wanted = self.can_relabel & (rng.random(count) < self.relabel)
+        later = last.copy()
+        fits = self._kept_margin(slot, last) > 0.0
+        for _ in range(2):
+            drawn = step + 1 + np.floor(rng.random(count) * (last - step)).astype(np.int64)
+            possible = self._kept_margin(slot, drawn) > 0.0
+            later, fits = np.where(possible, drawn, later), fits | possible
+        return later, wanted & fits
+
+    def _kept_margin(self, slot: Array, step: Array) -> Array:
+        return self._rows[slot, step, self._parts["kept_margin"].start]
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Slots and steps `[count]` of transitions, each equally likely; raises `EmbodiedError` when there are none."""

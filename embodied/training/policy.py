@@ -1,13 +1,14 @@
 """Training a policy off-policy: clone demonstrations, then explore, relabel and improve, in one resumable loop."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from embodied.agents.batch import Batch
+from embodied.agents.losses import LearnerConfig
 from embodied.agents.policies import ActorPolicy, policy_input
-from embodied.agents.td3 import Learner, LearnerConfig
+from embodied.agents.td3 import Learner
 from embodied.config import AgentConfig
 from embodied.data.replay import Replay
 from envs.errors import EmbodiedError
@@ -30,13 +31,13 @@ class Errand(Protocol):
 
 
 class Resumable(Protocol):
-    """Anything whose future is a function of the arrays it gives out."""
+    """Anything whose future is a function of the nested arrays and plain values it gives out."""
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Any]:
         """All that decides its future."""
         ...
 
-    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         ...
 
@@ -178,43 +179,25 @@ class PolicyTrainer:
         """The learner's last losses. Raises `EmbodiedError` naming a loss that is not finite."""
         return {**self.learner.metrics(), "env_steps": self.env_steps, "updates": self.learner.updates}
 
-    def state_dict(self) -> dict[str, Array]:
-        """All that decides the rest of the training, as named arrays; demonstrations are given again on resuming."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
-        arrays = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
-        arrays["counters"] = np.array([self.cloned, self.steps])
-        arrays["slots"] = self._slots.copy()
-        arrays["random"] = np.stack([_pack_generator(rng) for rng in (self._explore, self._sample)])
-        return arrays
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the rest of the training; demonstrations are given again on resuming."""
+        return {
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            "cloned": self.cloned,
+            "steps": self.steps,
+            "slots": self._slots.copy(),
+            "random": [rng.bit_generator.state for rng in (self._explore, self._sample)],
+        }
 
     def _parts(self) -> Mapping[str, "Resumable"]:
         return {"learner": self.learner, "replay": self.replay, "worlds": self.worlds}
 
-    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken, bit for bit on a CPU."""
         for name, part in self._parts().items():
-            prefix = f"{name}."
-            part.load_state_dict({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
-        self.cloned, self.steps = (int(count) for count in arrays["counters"])
-        self._slots = np.array(arrays["slots"])
-        for rng, words in zip((self._explore, self._sample), arrays["random"], strict=True):
-            _unpack_generator(rng, words)
+            part.load_state_dict(state[name])
+        self.cloned, self.steps = int(state["cloned"]), int(state["steps"])
+        self._slots = np.array(state["slots"])
+        for rng, saved in zip((self._explore, self._sample), state["random"], strict=True):
+            rng.bit_generator.state = saved
         self._observation = self.worlds.observation
-
-
-def _pack_generator(rng: np.random.Generator) -> Array:
-    """The state of a PCG64 generator as six uint64 words."""
-    state = rng.bit_generator.state
-    inner, mask = state["state"], 2**64 - 1
-    words = [inner["state"] & mask, inner["state"] >> 64, inner["inc"] & mask, inner["inc"] >> 64]
-    return np.array([*words, state["has_uint32"], state["uinteger"]], dtype=np.uint64)
-
-
-def _unpack_generator(rng: np.random.Generator, words: Array) -> None:
-    low, high, inc_low, inc_high, has_uint32, uinteger = (int(word) for word in words)
-    rng.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": low | high << 64, "inc": inc_low | inc_high << 64},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
-    }

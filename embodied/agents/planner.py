@@ -1,0 +1,157 @@
+"""Planning by sampling over a dynamics model: CEM with reused elites, or MPPI, behind the `Policy` contract.
+
+Sources: Pinneri et al. 2020 (iCEM: coloured noise, kept elites, shifted means), Williams et al. 2017 (MPPI: weights
+exp(return / temperature)).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from embodied.agents.features import roles
+from envs.errors import EmbodiedError
+from envs.goals import Goal
+from envs.types import ActionSpec, Array, ObjectState, Observation, Rollout
+
+Imagine = Callable[[Observation, Array], Rollout]
+"""Rolls actions `[M H A]` forward from observations `[M]`; the rollout's arrays are `[M H+1 ...]`."""
+Progress = Callable[[ObjectState, Goal], Array]
+"""How far along the goal is `[*B]`, larger is better, e.g. the reward model's progress in 0..1."""
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Sizes of the search."""
+
+    method: Literal["cem", "mppi"] = "cem"
+    horizon: int = 12
+    """H, control steps looked ahead."""
+    candidates: int = 256
+    """N, action sequences per iteration."""
+    elites: int = 24
+    """Best sequences that the next distribution is fitted to (CEM), some of which are tried again."""
+    iterations: int = 4
+    spread: float = 0.6
+    """Standard deviation of the first iteration, in units of half the action's range."""
+    least_spread: float = 0.05
+    momentum: float = 0.1
+    """Share of the former mean and spread that survives a fit."""
+    persistence: float = 0.7
+    """Correlation of the noise from one step to the next: hands that shake get nowhere."""
+    temperature: float = 0.05
+    """MPPI: returns this much apart differ e-fold in weight."""
+    final_weight: float = 2.0
+    """Weight of the last step's progress beside the mean over all steps."""
+    doubt_weight: float = 1.0
+    """Return lost per metre of the subject's uncertainty (standard deviation over the ensemble)."""
+    trusted: float = 0.05
+    """[m] an imagined future counts up to the step where the subject's uncertainty first exceeds this."""
+
+
+class Planner:
+    """Replans at every step from what it sees; remembers its last plan as the next start."""
+
+    def __init__(
+        self,
+        imagine: Imagine,
+        progress: Progress,
+        spec: ActionSpec,
+        rng: np.random.Generator,
+        config: PlannerConfig = PlannerConfig(),
+    ) -> None:
+        """`imagine` and `progress` see numpy arrays in and give numpy arrays or CPU tensors out."""
+        if not 0 < config.elites <= config.candidates:
+            raise EmbodiedError(f"{config.elites} elites of {config.candidates} candidates; use fewer elites.")
+        self.config, self.spec = config, spec
+        self._imagine, self._progress, self._rng = imagine, progress, rng
+        self._middle = (np.asarray(spec.high) + np.asarray(spec.low)) / 2.0
+        self._half = (np.asarray(spec.high) - np.asarray(spec.low)) / 2.0
+        self._mean: Array | None = None
+
+    def reset(self) -> None:
+        """Forget the last plan."""
+        self._mean = None
+
+    def act(self, observation: Observation, goal: Goal) -> Array:
+        """The first actions `[*B A]` of the best plans found."""
+        return self.plan(observation, goal)[..., 0, :]
+
+    def plan(self, observation: Observation, goal: Goal) -> Array:
+        """The best plans found, `[*B H A]` within the spec's bounds."""
+        batch, config = observation.objects.shape, self.config
+        worlds, steps, size = int(np.prod(batch)), config.horizon, self.spec.size
+        flat = observation.map(lambda array: np.asarray(array).reshape(worlds, *np.shape(array)[len(batch) :]))
+        mean: Array = self._warm_start(worlds)
+        spread = np.full((worlds, steps, size), config.spread)
+        kept: Array = np.zeros((worlds, 0, steps, size))
+        best, best_return = mean, np.full(worlds, -np.inf)
+        for iteration in range(config.iterations):
+            plans = np.concatenate([self._draw(mean, spread, config.candidates - kept.shape[1]), kept], axis=1)
+            if iteration == config.iterations - 1:
+                plans[:, 0] = mean
+            returns = self._returns(flat, plans, goal)
+            order = np.argsort(-returns, axis=1)[:, : config.elites]
+            elites = np.take_along_axis(plans, order[:, :, None, None], axis=1)
+            top = np.take_along_axis(returns, order, axis=1)
+            better = top[:, 0] > best_return
+            best = np.where(better[:, None, None], elites[:, 0], best)
+            best_return = np.where(better, top[:, 0], best_return)
+            mean, spread = self._fit(elites, top, mean, spread)
+            kept = elites[:, : max(1, config.elites // 4)]
+        self._mean = mean if config.method == "mppi" else best
+        # Clipped, for the middle plus half the range may pass the end by one rounding.
+        plan = np.clip(self._middle + self._half * self._mean, self.spec.low, self.spec.high)
+        return plan.reshape(*batch, steps, size)
+
+    def _warm_start(self, worlds: int) -> Array:
+        """The last plan, moved on by one step; zeros at first or for another number of worlds."""
+        if self._mean is None or len(self._mean) != worlds:
+            return np.zeros((worlds, self.config.horizon, self.spec.size))
+        return np.concatenate([self._mean[:, 1:], self._mean[:, -1:]], axis=1)
+
+    def _draw(self, mean: Array, spread: Array, count: int) -> Array:
+        """Plans `[W count H A]` in -1..1 with noise that persists over steps."""
+        worlds, steps, size = mean.shape
+        noise = self._rng.standard_normal((worlds, count, steps, size))
+        keep = self.config.persistence
+        for step in range(1, steps):
+            noise[:, :, step] = keep * noise[:, :, step - 1] + np.sqrt(1.0 - keep**2) * noise[:, :, step]
+        return np.clip(mean[:, None] + spread[:, None] * noise, -1.0, 1.0)
+
+    def _returns(self, observation: Observation, plans: Array, goal: Goal) -> Array:
+        """Returns `[W N]` of plans `[W N H A]`: progress over the trusted steps, less a charge for doubt."""
+        worlds, count, steps, size = plans.shape
+        starts = observation.map(lambda array: np.repeat(array, count, axis=0))
+        actions = self._middle + self._half * plans.reshape(worlds * count, steps, size)
+        rollout = self._imagine(starts, actions)
+        progress = np.asarray(self._progress(rollout.observation.objects, goal), dtype=np.float64)
+        doubt = np.zeros_like(progress)
+        if rollout.uncertainty is not None:
+            subject = rollout.observation.objects.index(roles(goal).subject)
+            doubt = np.asarray(rollout.uncertainty, dtype=np.float64)[..., subject]
+        trusted = np.cumsum(doubt > self.config.trusted, axis=1) == 0
+        trusted[:, 0] = True
+        # Beyond the trusted steps nothing more is won or lost: the last trusted progress stands.
+        last = np.maximum.accumulate(np.where(trusted, np.arange(steps + 1), 0), axis=1)
+        progress = np.take_along_axis(progress, last, axis=1)
+        value = progress[:, 1:].mean(axis=1) + self.config.final_weight * progress[:, -1]
+        value = value - self.config.doubt_weight * (doubt * trusted).mean(axis=1)
+        if not np.isfinite(value).all():
+            raise EmbodiedError("The planner's imagined returns are not finite: the model or the observation has NaN.")
+        return value.reshape(worlds, count)
+
+    def _fit(self, elites: Array, returns: Array, mean: Array, spread: Array) -> tuple[Array, Array]:
+        """The next mean and spread `[W H A]` from the best plans `[W E H A]` and their returns `[W E]`."""
+        config = self.config
+        weights = np.full(returns.shape, 1.0 / returns.shape[1])
+        if config.method == "mppi":
+            weights = np.exp((returns - returns[:, :1]) / config.temperature)
+            weights /= weights.sum(axis=1, keepdims=True)
+        weights = weights[:, :, None, None]
+        fitted = (weights * elites).sum(axis=1)
+        deviation = np.sqrt((weights * (elites - fitted[:, None]) ** 2).sum(axis=1))
+        mean = config.momentum * mean + (1.0 - config.momentum) * fitted
+        spread = config.momentum * spread + (1.0 - config.momentum) * deviation
+        return mean, np.maximum(spread, config.least_spread)
