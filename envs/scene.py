@@ -15,6 +15,7 @@ import numpy as np
 
 from envs.errors import EmbodiedError, unknown
 from envs.kinematics import JOINTS, TCP_IN_GRIPPER
+from envs.physics import Physics
 from envs.servo import SERVOS, Servo
 from envs.types import Array, Kind
 
@@ -54,30 +55,6 @@ HOME = (-0.00249, -0.29752, 0.24951, 1.61880, 0.04619, 0.6)
 
 # Contact bits. Two geoms meet where one's contype shares a bit with the other's conaffinity.
 _TABLE_TYPE, _OBJECT_AFFINITY, _SOLID_AFFINITY, _BIN_TYPE = 1, 7, 3, 4
-
-
-@dataclass(frozen=True)
-class Physics:
-    """Solver and contact parameters; the choice is measured by `embodied bench grasp`.
-
-    The `discrete` integrator stays stable with stiff servos at 10 ms, where `implicitfast` loses grasps. Elliptic
-    cones with impratio 10 stop creep in the grasp without noslip iterations. Solver iterations are left at MuJoCo's
-    default: a cap of 3 or 4 shoots cubes away.
-    """
-
-    timestep: float = 0.01
-    """[s]."""
-    integrator: str = "discrete"
-    """One of `discrete`, `implicitfast`, `implicit`, `euler`."""
-    impratio: float = 10.0
-    gravity: float = 9.81
-    """[m/s^2] downwards."""
-    object_friction: float = 0.4
-    """Sliding friction of objects on the table and on each other. Low, to keep the world predictable."""
-    table_friction: float = 0.1
-    """Contacts take the larger of two frictions: below the objects' one, theirs decides, and can be varied."""
-    pad_friction: float = 1.0
-    """Sliding friction of the jaw pads; they have priority, so it holds whatever the object's friction is."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +98,6 @@ class SceneConfig:
             raise EmbodiedError(f"Objects {', '.join(self.objects)} were given; each may appear once.")
         if self.goal_entity not in (None, "bin", "target"):
             raise unknown("goal entity", self.goal_entity, ("bin", "target", "none"))
-        if self.physics.integrator not in _INTEGRATORS:
-            raise unknown("integrator", self.physics.integrator, _INTEGRATORS)
-
-
-_INTEGRATORS = {
-    "discrete": mujoco.mjtIntegrator.mjINT_DISCRETE,
-    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
-    "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
-    "euler": mujoco.mjtIntegrator.mjINT_EULER,
-}
 
 
 @dataclass(frozen=True)
@@ -202,7 +169,8 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     text = resources.files("assets").joinpath("so101.xml").read_text(encoding="utf-8")
     spec = mujoco.MjSpec.from_string(text)
     spec.modelname = "embodied_whatif"
-    _set_options(spec, config.physics)
+    config.physics.apply(spec)
+    _set_view(spec)
     _add_surroundings(spec, config)
     config.servo.apply(spec, JOINTS, config.physics.timestep)
     if config.goal_entity == "bin":
@@ -223,15 +191,7 @@ def _home_qpos(spec: mujoco.MjSpec, config: SceneConfig) -> Array:
     return np.concatenate([HOME, *cubes])
 
 
-def _set_options(spec: mujoco.MjSpec, physics: Physics) -> None:
-    option = spec.option
-    option.timestep = physics.timestep
-    option.integrator = _INTEGRATORS[physics.integrator]
-    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    option.impratio = physics.impratio
-    option.gravity = (0.0, 0.0, -physics.gravity)
-    for name in ("fixed_jaw_pad", "moving_jaw_pad"):
-        spec.geom(name).friction = (physics.pad_friction, 0.005, 0.0001)
+def _set_view(spec: mujoco.MjSpec) -> None:
     view = spec.visual
     view.global_.offwidth, view.global_.offheight = 1280, 960
     view.headlight.ambient, view.headlight.diffuse = (0.42, 0.42, 0.44), (0.22, 0.22, 0.22)

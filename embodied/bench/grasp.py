@@ -17,7 +17,8 @@ from mujoco.batch import Batch
 from embodied.bench.harness import Figure, over_seeds
 from embodied.console import Console
 from envs.kinematics import body_poses, project
-from envs.scene import CUBE_HALF_EXTENT, HOME, Physics, Scene, SceneConfig, build_scene
+from envs.physics import Physics
+from envs.scene import CUBE_HALF_EXTENT, HOME, Scene, SceneConfig, build_scene
 from envs.types import Array
 
 CONTROL_PERIOD = 0.1
