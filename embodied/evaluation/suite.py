@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class WhatIfs:
     """What each source says of every case."""
     chaos: NDArray[np.float64]
     """Final error of every present object of every context after a nudge [m]."""
+    calm: NDArray[np.bool_]
+    """`[M K]` where the nudged simulator ends within `EDGE` of itself in both branches: what can be foretold at all."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,11 @@ class Result:
     strata: Mapping[str, float]
     """Shares of unedited objects untouched, barely and truly influenced by edits of objects."""
     chaos: Sequence[float]
-    """[m]"""
+    """[m]."""
+    calm: Scores
+    """The model's, where chaos leaves an answer; chosen by the simulator, never by the model."""
+    calm_share: float
+    """Share of scored objects that are calm."""
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file; `from_dict` is its inverse."""
@@ -85,6 +91,8 @@ class Result:
             "nudge": NUDGE,
             "edge": EDGE,
             "chaos": [round(error, 9) for error in self.chaos],
+            "calm": self.calm.as_dict(),
+            "calm_share": self.calm_share,
             "scores": {name: scores.as_dict() for name, scores in self.scores.items()},
         }
 
@@ -92,7 +100,10 @@ class Result:
     def from_dict(cls, values: Mapping[str, Any]) -> "Result":
         """Raises `KeyError` for a dictionary `as_dict` did not write."""
         scores = {name: Scores.from_dict(each) for name, each in values["scores"].items()}
-        return cls(scores, values["contexts"], values["cases"], values["strata"], values["chaos"])
+        calm = Scores.from_dict(values["calm"])
+        return cls(
+            scores, values["contexts"], values["cases"], values["strata"], values["chaos"], calm, values["calm_share"]
+        )
 
     def write(self, file: Path) -> None:
         """Save as JSON, whole or not at all."""
@@ -125,6 +136,7 @@ def ask(
     nudged_factual = simulate(simulation, contexts, everywhere, nothing, nudges)
     nudged = simulate(simulation, contexts, where, edits, nudges[where])
     off = np.linalg.norm(nudged_factual.position - factual.position, axis=-1)[:, -1][:, movable]
+    off_after = np.linalg.norm(nudged.position - truth.position, axis=-1)[:, -1][:, movable]
 
     imagined_factual = imagine(model, contexts, everywhere, nothing)
     imagined = imagine(model, contexts, where, edits)
@@ -139,7 +151,17 @@ def ask(
         STILL: persistence(sure),
     }
     return WhatIfs(
-        contexts, where, tuple(edits), cases, factual, truth, imagined_factual, imagined, sources, off[contexts.present]
+        contexts,
+        where,
+        tuple(edits),
+        cases,
+        factual,
+        truth,
+        imagined_factual,
+        imagined,
+        sources,
+        off[contexts.present],
+        (off[where] < EDGE) & (off_after < EDGE),
     )
 
 
@@ -165,8 +187,9 @@ def _alone(model: Imagine, contexts: Contexts, where: NDArray[np.int64], edits: 
 
 
 def judge(whatifs: WhatIfs, generator: np.random.Generator, resamples: int = 1000) -> Result:
-    """Score every source."""
-    kinds = whatifs.cases.kind
+    """Score every source, and the model once more where the simulator agrees with its nudged self."""
+    kinds, scored = whatifs.cases.kind, whatifs.cases.scored
+    calm = replace(whatifs.cases, scored=scored & whatifs.calm)
     return Result(
         scores={
             name: score(whatifs.cases, said, generator, resamples=resamples) for name, said in whatifs.sources.items()
@@ -175,4 +198,6 @@ def judge(whatifs: WhatIfs, generator: np.random.Generator, resamples: int = 100
         cases={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         strata=strata(whatifs.cases),
         chaos=[float(error) for error in whatifs.chaos],
+        calm=score(calm, whatifs.sources[MODEL], generator, resamples=resamples),
+        calm_share=float(calm.scored.sum() / max(scored.sum(), 1)),
     )

@@ -65,8 +65,8 @@ def verdict(data: ReportData) -> tuple[str, str]:
         skill = f"{_plain(spill.value)} ({_plain(spill.low)} to {_plain(spill.high)})"
         sense = "so it knows" if spill.low > 0 else "so it does not yet know"
         parts.append(
-            f"When one object is moved or taken away, its world model foretells what becomes of the <i>others</i> with a "
-            f"skill of {skill}, where 1 is MuJoCo itself and 0 is answering that nothing would change: {sense} more "
+            f"When one object is moved or taken away, its world model foretells what becomes of the <i>others</i> with "
+            f"a skill of {skill}, where 1 is MuJoCo itself and 0 is answering that nothing would change: {sense} more "
             "than that."
         )
     return first, " ".join(parts)

@@ -1,0 +1,97 @@
+"""Films one held-out episode: what happened beside what the model imagined from its first moments and its plan."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodied.evaluation.branches import Imagine
+from embodied.evaluation.contexts import stacked
+from embodied.report import video
+from embodied.report.data import Clip
+from envs.cameras import CameraConfig, Cameras
+from envs.errors import EmbodiedError
+from envs.scene import Scene
+from envs.types import PROPRIOCEPTION, Array, Episode, Kind, Observation
+
+THRESHOLD = 0.01
+"""[m] Largest disagreement of the ensemble that is still trusted: a third of a cube."""
+WIDTH, HEIGHT = 440, 330
+"""Pixels of each half."""
+
+
+def clip(
+    scene: Scene, model: Imagine, episodes: Sequence[Episode], rate: float, history: int = 3, steps: int = 40
+) -> Clip:
+    """The episode of median error among those given, imagined in one go without seeing anything on the way.
+
+    Raises `EmbodiedError` where no episode is long enough.
+    """
+    long = [episode for episode in episodes if episode.length >= history + 1]
+    if not long:
+        raise EmbodiedError(f"A film needs an episode of at least {history + 1} steps.")
+    steps = min(steps, *(episode.length - history + 1 for episode in long))
+    start = history - 1
+    shown = [episode.observation[: start + 1] for episode in long]
+    seen = Observation(
+        np.stack([o.proprioception for o in shown]),
+        stacked([o.objects for o in shown]),
+        np.stack([o.time for o in shown]),
+    )
+    actions = np.stack([np.asarray(e.action, np.float64)[start : start + steps] for e in long])
+    rollout = model(seen, actions)
+    if rollout.uncertainty is None:
+        raise EmbodiedError("The model gives no uncertainty; a film of trust needs an ensemble.")
+    imagined = rollout.observation.map(lambda array: np.asarray(array, dtype=np.float64))
+    truth = [episode.observation[start : start + steps + 1] for episode in long]
+    boxes = [k for k, kind in enumerate(seen.objects.kind) if int(kind) == Kind.BOX]
+    actual = np.stack([o.objects.position_in_world for o in truth])[:, :, boxes]
+    there = np.stack([o.objects.present for o in truth])[:, :, boxes]
+    error = _largest(np.linalg.norm(imagined.objects.position_in_world[:, :, boxes] - actual, axis=-1), there)
+    uncertainty = _largest(np.asarray(rollout.uncertainty, dtype=np.float64)[:, :, boxes], there)
+    chosen = int(np.argsort(error[:, -1], kind="stable")[len(long) // 2])
+    time = np.arange(steps + 1) / rate
+
+    cameras = Cameras(scene, (CameraConfig("front", 2 * WIDTH, 2 * HEIGHT, "shadow"),))
+    happened = _filmed(cameras, truth[chosen])
+    # What is drawn of the imagination is only what it may say: declared colours and sizes come from its start.
+    dreamt = _filmed(cameras, imagined[chosen])
+    above = uncertainty[chosen] > THRESHOLD
+    trusted = max(0, int(above.argmax()) - 1) if above.any() else steps
+    film, media_type = video.encode(video.side_by_side(happened, dreamt, trusted), rate)
+    still = video.side_by_side(happened, dreamt, trusted)[max(trusted, steps // 2)]
+    return Clip(
+        film,
+        media_type,
+        video.jpeg(still),
+        f"The episode of median error among {len(long)} unseen ones, {time[-1]:.1f} s imagined in one go.",
+        time.tolist(),
+        uncertainty[chosen].tolist(),
+        error[chosen].tolist(),
+        THRESHOLD,
+    )
+
+
+def _largest(values: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """`[E T+1]` the largest over the objects that are there."""
+    largest: NDArray[np.float64] = np.where(there, values, 0.0).max(-1)
+    return largest
+
+
+def _filmed(cameras: Cameras, observation: Observation) -> video.Frames:
+    """`[T h w 3]`, drawn at twice the size and averaged: smooth edges at the price of four rays a pixel."""
+    joints = observation.proprioception[:, PROPRIOCEPTION["joint_position"]]
+    large: Array = cameras.draw(joints, observation.objects)["front"].rgb.astype(np.float32)
+    count, height, width, _ = large.shape
+    small = large.reshape(count, height // 2, 2, width // 2, 2, 3).mean((2, 4))
+    frames: video.Frames = np.round(small).astype(np.uint8)
+    return frames
+
+
+def portrait(scene: Scene, observation: Observation, width: int = 1040, height: int = 560) -> bytes:
+    """JPEG of one state (no batch axis), for the head of the page."""
+    cameras = Cameras(scene, (CameraConfig("front", width, height, "video"),))
+    single = observation.map(lambda array: np.asarray(array)[None])
+    single = replace(single, images={})
+    return video.jpeg(cameras.render(single)["front"][0], quality=90)
