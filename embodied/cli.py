@@ -222,7 +222,7 @@ def _check(key: str, override: Any, choices: dict[str, list[str]]) -> None:
     if key in choices:
         for value in given:
             if value is not None and str(value) not in choices[key]:
-                raise unknown(key, value, choices[key])
+                raise unknown(key, str(value), choices[key])
         return
     known = names(Config)
     if key not in known:

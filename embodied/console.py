@@ -23,7 +23,7 @@ class Stage:
         self.name = name
         self._console = console
         self._start = self._spoken = time.perf_counter()
-        self._numbers: list[str] = []
+        self.numbers: list[str] = []
         self._live: Status | None = None
         if console.terminal:
             self._live = console.rich.status(f"[bold]{escape(name)}[/]")
@@ -44,7 +44,7 @@ class Stage:
 
     def result(self, what: str, value: str, baseline: str = "") -> None:
         """Set a number beside its baseline, e.g. `result("success", "97.5 %", "random 2 %")`."""
-        self._numbers.append(f"{what} {value}" + (f" ({baseline})" if baseline else ""))
+        self.numbers.append(f"{what} {value}" + (f" ({baseline})" if baseline else ""))
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -59,7 +59,7 @@ class Stage:
         if self._live is not None:
             self._live.stop()
         mark = "done" if error is None else "stopped"
-        line = f"{self.name:<24} {mark} {_clock(self.seconds):>8}   {'; '.join(self._numbers)}"
+        line = f"{self.name:<24} {mark} {_clock(self.seconds):>8}   {'; '.join(self.numbers)}"
         self._console.say(line.rstrip())
 
 

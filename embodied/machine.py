@@ -43,14 +43,16 @@ def _git(root: Path, *words: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, usable cores, memory [GiB] and system."""
+    """Processor, usable cores, memory [GiB], system, and the GPU where PyTorch is loaded and has one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    torch = sys.modules.get("torch")
     return {
         "processor": _processor(),
         "cores": cores,
         "memory_gib": None if memory is None else round(memory, 1),
         "system": f"{platform.system()} {platform.machine()}",
+        "gpu": torch.cuda.get_device_name(0) if torch is not None and torch.cuda.is_available() else None,
     }
 
 

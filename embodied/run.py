@@ -7,7 +7,7 @@ what is finished and its results, `checkpoints/NAME.safetensors`.
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -131,7 +131,7 @@ class Run:
         return self.folder / "checkpoints" / f"{name}.safetensors"
 
     def finished(self, stage: str) -> dict[str, Any] | None:
-        """`{"seconds", "results"}` of a finished stage, None of one that is not."""
+        """`{"seconds", "numbers", "results"}` of a finished stage, None of one that is not."""
         done: dict[str, Any] | None = self.stages().get(stage)
         return done
 
@@ -140,9 +140,10 @@ class Run:
         path = self.folder / "stages.json"
         return _read_json(path) if path.exists() else {}
 
-    def finish(self, stage: str, seconds: float, **results: Any) -> None:
-        """Note that a stage is done, the time it took [s] and its results (JSON values)."""
-        _write_json(self.folder / "stages.json", {**self.stages(), stage: {"seconds": seconds, "results": results}})
+    def finish(self, stage: str, seconds: float, numbers: Sequence[str], results: Mapping[str, Any]) -> None:
+        """Note that a stage is done: the time it took [s], the numbers it showed and its results (JSON values)."""
+        entry = {"seconds": seconds, "numbers": list(numbers), "results": dict(results)}
+        _write_json(self.folder / "stages.json", {**self.stages(), stage: entry})
 
     def close(self) -> None:
         """Let another process open this run."""

@@ -1,5 +1,6 @@
 """Run folders and checkpoints: nothing lost, nothing overwritten, and refusals in one sentence."""
 
+import io
 import json
 import os
 import subprocess
@@ -12,8 +13,10 @@ import torch
 
 from embodied import checkpoint
 from embodied.config import Config, EnvConfig
+from embodied.console import Console
 from embodied.run import Run
 from embodied.schema import to_dict
+from embodied.stages import stage
 from envs.errors import EmbodiedError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,13 +25,40 @@ CONFIG = to_dict(Config())
 
 def test_a_folder_says_how_it_was_made(tmp_path):
     with Run.open(tmp_path / "a", CONFIG) as run:
-        run.finish("collect", 1.5, episodes=10)
+        run.finish("collect", 1.5, ["success 1"], {"episodes": 10})
     assert json.loads((tmp_path / "a/config.json").read_text()) == CONFIG
     (start,) = json.loads((tmp_path / "a/versions.json").read_text())["starts"]
     assert {"python", "torch", "mujoco", "numpy"} <= start["versions"].keys()
     assert start["git"] is None or len(start["git"]["commit"]) == 40
-    assert Run.load(tmp_path / "a").finished("collect") == {"seconds": 1.5, "results": {"episodes": 10}}
+    assert Run.load(tmp_path / "a").finished("collect") == {
+        "seconds": 1.5,
+        "numbers": ["success 1"],
+        "results": {"episodes": 10},
+    }
     assert Run.load(tmp_path / "a").finished("train") is None
+
+
+def test_a_finished_stage_is_kept_and_an_unfinished_one_done_again(tmp_path):
+    told = io.StringIO()
+    console = Console(told)
+
+    def work(display):
+        display.result("loss", "0.1", "untrained 0.9")
+        return {"loss": 0.1}
+
+    def interrupted(display):
+        raise KeyboardInterrupt
+
+    with Run.open(tmp_path, CONFIG) as run:
+        assert stage(run, console, "model", work) == {"loss": 0.1}
+        with pytest.raises(KeyboardInterrupt):
+            stage(run, console, "policy", interrupted)
+    with Run.open(tmp_path, CONFIG) as run:
+        assert stage(run, console, "model", interrupted) == {"loss": 0.1}
+        assert stage(run, console, "policy", work) == {"loss": 0.1}
+    shown = [line for line in told.getvalue().splitlines() if " done " in line or " kept " in line]
+    assert [line.split()[:2] for line in shown] == [["model", "done"], ["model", "kept"], ["policy", "done"]]
+    assert all(line.endswith("loss 0.1 (untrained 0.9)") for line in shown)
 
 
 def test_the_same_settings_continue_and_others_are_refused(tmp_path):
