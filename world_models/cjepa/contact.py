@@ -18,15 +18,15 @@ from world_models.cjepa.hand import HAND_BOXES, Hand
 from world_models.slots.bodies import Bodies
 from world_models.slots.slots import declared
 
-REACH = 0.04
+REACH = 0.02
 """[m] messages fade to zero as the gap of two boxes, now and at the step's end, grows from half of this to all of it."""
-MARGIN = 0.05
-"""[m] pairs whose bounding spheres are further apart are not looked at: a box moves at most 3 cm in a step."""
+MARGIN = 0.035
+"""[m] boxes whose bounding spheres are further apart are not looked at: one moves at most 3 cm in a step."""
 UNITS = (0.02, 0.2, 0.2, 2.0)
 """One unit of the network's change of position [m], orientation [rad], velocity [m/s] and spin [rad/s]."""
 NODE = 32
 _PERIOD = 0.1
-_EDGE = 2 * contact_geometry.FEATURES + 6 + 6 + 5 + 3
+_EDGE = contact_geometry.GLANCE + contact_geometry.FEATURES + 6 + 6 + 5 + 3
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,9 @@ class _Pairs:
         self.axes = self.receiver[:, 3:].unflatten(1, (3, 3))
         motion = torch.stack([(sender_velocity - receiver_velocity) / 0.3, sender_spin / 3.0], 1) @ self.axes
         self.fixed = torch.cat([motion.flatten(1), fixed, self.sender_half / 0.014 - 1.0], -1)
-        self.now: tuple[Tensor, Tensor] | None = None
+        relation = contact_geometry.relation(self.receiver, self.receiver_half, self.sender, self.sender_half)
+        self.now = contact_geometry.glance(*relation)
+        self.gap = relation[2].amax((0, 2))
 
     def at(self, tentative: Bodies) -> tuple[Tensor, Tensor, Tensor]:
         """Edge inputs `[E F]`, the sender's rigid motion at the receiver's centre `[E 2 3]`, and the weight `[E]`."""
@@ -151,23 +153,15 @@ class _Pairs:
         there = _packed(tentative.position, tentative.rotation)
         receiver = there.flatten(0, 1).index_select(0, edges.receiver)
         sender = torch.cat([there, self.hand_after], 1).flatten(0, 1).index_select(0, edges.sender)
-        if self.now is None:
-            both, gaps = contact_geometry.features(
-                torch.cat([self.receiver, receiver]), self.receiver_half.repeat(2, 1),
-                torch.cat([self.sender, sender]), self.sender_half.repeat(2, 1),
-            )  # fmt: skip
-            before, then = both.chunk(2)
-            gap_before, gap = gaps.chunk(2)
-            self.now = before, gap_before
-        else:
-            then, gap = contact_geometry.features(receiver, self.receiver_half, sender, self.sender_half)
-            before, gap_before = self.now
+        relation = contact_geometry.relation(receiver, self.receiver_half, sender, self.sender_half)
+        then = contact_geometry.features(*relation, self.receiver_half, self.sender_half)
+        gap = relation[2].amax((0, 2))
         twist = sender[:, 3:].unflatten(1, (3, 3)) @ self.sender[:, 3:].unflatten(1, (3, 3)).mT
         arm = self.receiver[:, :3] - self.sender[:, :3]
         shift = (twist * arm[:, None]).sum(-1) + sender[:, :3] - self.receiver[:, :3]
         carried = torch.stack([shift / UNITS[0], rotation_vector(twist) / UNITS[1]], 1) @ self.axes
-        near = ((REACH - torch.minimum(gap, gap_before)) / (0.5 * REACH)).clamp(0, 1)
-        return torch.cat([before, then, carried.flatten(1), self.fixed], -1), carried, near * edges.weight
+        near = ((REACH - torch.minimum(gap, self.gap)) / (0.5 * REACH)).clamp(0, 1)
+        return torch.cat([self.now, then, carried.flatten(1), self.fixed], -1), carried, near * edges.weight
 
 
 def near_pairs(bodies: Bodies, hand: Hand, hand_after: Hand, *, between_bodies: bool, sparse: bool) -> Edges:
@@ -176,23 +170,30 @@ def near_pairs(bodies: Bodies, hand: Hand, hand_after: Hand, *, between_bodies: 
     with torch.no_grad():
         radius = bodies.half_extents.square().sum(-1).sqrt()
         hand_radius = hand.half.square().sum(-1).sqrt()
-        to_bodies = torch.cdist(bodies.position, bodies.position) - radius[:, None]
+        to_bodies = torch.cdist(bodies.position, bodies.position) - radius[:, None] - MARGIN
         to_hand = torch.minimum(
             torch.cdist(bodies.position, hand.position), torch.cdist(bodies.position, hand_after.position)
         )
-        apart = torch.cat([to_bodies, to_hand - hand_radius[:, None]], -1) - radius[..., None]
+        # Where the hand will be is known, so its reach needs no margin.
+        apart = torch.cat([to_bodies, to_hand - hand_radius[:, None] - REACH], -1) - radius[..., None]
         there = bodies.present > 0
         pair = there[:, :, None] & there[:, None] & ~torch.eye(entities, dtype=torch.bool, device=there.device)
         pair = pair & between_bodies
-        allowed = torch.cat([pair, there[..., None].expand(-1, -1, HAND_BOXES)], -1) & (apart < MARGIN)
-        if sparse:
-            b, i, j = allowed.nonzero(as_tuple=True)
-            weight = torch.ones_like(b, dtype=bodies.position.dtype)
-        else:
-            b, i, j = (x.flatten() for x in torch.meshgrid(
-                *(torch.arange(size, device=there.device) for size in allowed.shape), indexing="ij"))  # fmt: skip
-            weight = allowed.flatten().to(bodies.position.dtype)
-        return Edges(b * entities + i, b * (entities + HAND_BOXES) + j, weight)
+        allowed = torch.cat([pair, there[..., None].expand(-1, -1, HAND_BOXES)], -1) & (apart < 0.0)
+        if not sparse:
+            index = torch.arange(allowed.numel(), device=there.device)
+            receiver, sender = _pair_rows(index, entities)
+            return Edges(receiver, sender, allowed.flatten().to(bodies.position.dtype))
+        receiver, sender = _pair_rows(allowed.flatten().nonzero()[:, 0], entities)
+        weight = torch.ones_like(receiver, dtype=bodies.position.dtype)
+        return Edges(receiver, sender, weight)
+
+
+def _pair_rows(index: Int[Tensor, " E"], entities: int) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"]]:
+    """Receiver and sender rows of entries of a flattened `[B N N+4]`."""
+    senders = entities + HAND_BOXES
+    receiver = index // senders
+    return receiver, (receiver // entities) * senders + index % senders
 
 
 def _node_features(bodies: Bodies, before: Bodies, properties: Tensor) -> Tensor:

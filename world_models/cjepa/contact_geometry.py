@@ -15,38 +15,64 @@ SKIN = 0.003
 """[m] width of the sigmoid that says `touching`."""
 CORNERS = 3
 """Nearest corners kept of each box."""
-FEATURES = 3 + 9 + 3 + 3 + 1 + 2 * CORNERS * 5
+GLANCE = 3 + 3 + 3 + 1
+"""Length of `glance`."""
+FEATURES = GLANCE + 9 + 2 * CORNERS * 5
 """Length of `features`."""
 POSE = 3 + 9
 """Length of a packed pose: position in the world [m], then the rotation body to world, row by row."""
 _SIGNS = tuple((x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0))
 
 
-def features(
+def relation(
     receiver: Float[Tensor, "E 12"],
     receiver_half: Float[Tensor, "E 3"],
     sender: Float[Tensor, "E 12"],
     sender_half: Float[Tensor, "E 3"],
-) -> tuple[Float[Tensor, "E F"], Float[Tensor, " E"]]:
-    """Geometry of each pair of packed poses in the receiver's axes, and a lower bound of the gap [m] (negative: overlap).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How two packed poses lie to each other.
 
-    Corners are ordered by distance; of corners equally near the lower comes first, so that two boxes standing on the
-    table always give the same order.
+    Returns:
+        across `[E 3 3]`: the sender's axes in the receiver's.
+        offsets `[2 E 3]`: the sender's centre in the receiver's axes, and the receiver's in the sender's [m].
+        gaps `[2 E 3]`: signed separation along the receiver's axes and along the sender's [m]; the largest is a lower
+            bound of the gap, negative where the boxes overlap.
     """
     own_axes, other_axes = receiver[:, 3:].unflatten(1, (3, 3)), sender[:, 3:].unflatten(1, (3, 3))
     apart = sender[:, :3] - receiver[:, :3]
     across = own_axes.mT @ other_axes
-    offset = (apart[:, :, None] * own_axes).sum(1)
-    back = -(apart[:, :, None] * other_axes).sum(1)
-    half = torch.stack([receiver_half, sender_half])
+    offsets = torch.stack([(apart[:, :, None] * own_axes).sum(1), -(apart[:, :, None] * other_axes).sum(1)])
     size = across.abs()
     reach = torch.stack([(size * sender_half[:, None]).sum(2), (size * receiver_half[:, :, None]).sum(1)])
-    gaps = torch.stack([offset, back]).abs() - half - reach
-    gap = gaps.amax((0, 2))
+    return across, offsets, offsets.abs() - torch.stack([receiver_half, sender_half]) - reach
 
+
+def glance(across: Tensor, offsets: Float[Tensor, "2 E 3"], gaps: Float[Tensor, "2 E 3"]) -> Float[Tensor, "E G"]:
+    """Features of a relation without corners."""
+    gap = gaps.amax((0, 2))
+    return torch.cat(
+        [offsets[0] / 0.05, (gaps[0] / SCALE).clamp(-2, 2), (gaps[1] / SCALE).clamp(-2, 2),
+         torch.sigmoid(-gap / SKIN)[:, None]],
+        -1,
+    )  # fmt: skip
+
+
+def features(
+    across: Tensor,
+    offsets: Float[Tensor, "2 E 3"],
+    gaps: Float[Tensor, "2 E 3"],
+    receiver_half: Float[Tensor, "E 3"],
+    sender_half: Float[Tensor, "E 3"],
+) -> Float[Tensor, "E F"]:
+    """All features of a relation, in the receiver's axes.
+
+    Corners are ordered by distance; of corners equally near the lower comes first, so that two boxes standing on the
+    table always give the same order.
+    """
+    half = torch.stack([receiver_half, sender_half])
     # Row 0: the sender's corners in the receiver's axes; row 1: the receiver's in the sender's.
     spread = torch.stack([across * sender_half[:, None], across.mT * receiver_half[:, None]])
-    points = spread @ spread.new_tensor(_SIGNS).mT + torch.stack([offset, back])[..., None]
+    points = spread @ spread.new_tensor(_SIGNS).mT + offsets[..., None]
     excess = points.abs() - half[..., None]
     outside = excess.clamp(min=0)
     # The small constant keeps the root's gradient finite on the surface.
@@ -60,17 +86,15 @@ def features(
     depth = distance.gather(2, order).transpose(0, 1).flatten(1)
     return torch.cat(
         [
-            offset / 0.05,
+            glance(across, offsets, gaps),
             across.flatten(1),
-            (gaps.transpose(0, 1).flatten(1) / SCALE).clamp(-2, 2),
-            torch.sigmoid(-gap / SKIN)[:, None],
             (theirs / 0.05).flatten(1),
             (mine / 0.05).flatten(1),
             (depth / SCALE).clamp(-2, 2),
             torch.sigmoid(-depth / SKIN),
         ],
         -1,
-    ), gap
+    )
 
 
 def turn(rotation_vector: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:

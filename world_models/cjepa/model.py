@@ -28,7 +28,7 @@ class ModelConfig:
     """Frames it sees, at least 2."""
     future: int = 5
     """Steps the encoder looks ahead at once."""
-    width: int = 48
+    width: int = 32
     """Of the encoder's tokens."""
     layers: int = 1
     """Of the encoder; 0 leaves it out (the contact model alone)."""

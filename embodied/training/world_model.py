@@ -1,0 +1,193 @@
+"""Training of one member of the world model: short open-loop rollouts against what really followed."""
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from embodied.data.windows import Window, Windows
+from envs.errors import EmbodiedError
+from envs.types import PROPRIOCEPTION
+from world_models.cjepa.masking import draw_mask
+from world_models.cjepa.model import ModelConfig, Prediction, WorldModel
+from world_models.slots.bodies import Bodies
+from world_models.slots.slots import encode
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a member is trained."""
+
+    steps: int = 2400
+    """Gradient steps."""
+    batch: int = 128
+    """Windows per step."""
+    horizon: tuple[int, int] = (3, 5)
+    """Steps of the rollout in the loss before and after half time: long rollouts teach chains, short ones are cheap."""
+    busy: float = 0.3
+    """Share of windows in which several objects move."""
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: int = 100
+    clip: float = 1.0
+    recall: float = 0.05
+    """Weight of the masked-prediction loss; it falls to a tenth with the learning rate. Larger weights cost what-if
+    skill on state slots."""
+    mixed_precision: bool = False
+    """bfloat16 autocast; pays on a GPU only."""
+    compile: bool = False
+    """Compile the model; pays on a GPU only."""
+
+
+class MemberTrainer:
+    """Trains one `WorldModel`; `state_dict` holds all that is needed to go on bit for bit."""
+
+    def __init__(self, model: ModelConfig, config: TrainConfig, windows: Windows, seed: int) -> None:
+        """Weights, order of data and masks come from `seed` alone. Trains on the device of `windows`."""
+        if max(config.horizon) > model.future:
+            raise EmbodiedError(
+                f"A rollout of {max(config.horizon)} steps needs an encoder that looks as far; it looks {model.future} ahead."
+            )
+        self.config, self.windows = config, windows
+        device = windows.device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = WorldModel(model)
+        self.model.to(device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.step = 0
+        self._loss = torch.compile(self.losses) if config.compile else self.losses
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are made."""
+        return self.step >= self.config.steps
+
+    def train_step(self) -> Tensor:
+        """One gradient step; returns the loss's parts `[6]` as in `LOSSES`, on the device, not waited for."""
+        config = self.config
+        horizon = config.horizon[0] if self.step < config.steps // 2 else config.horizon[1]
+        window = self.windows.sample(config.batch, horizon, config.busy, self.generator)
+        share = self._schedule()
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * share
+        recall = config.recall * max(share, 0.1)
+        with self._precision():
+            parts = self._loss(window)
+        weights = parts.new_tensor([1.0, 0.5, 0.1, 0.1, 0.2, recall])
+        self.optimiser.zero_grad(set_to_none=True)
+        (parts * weights).sum().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimiser.step()
+        self.step += 1
+        return parts.detach()
+
+    def losses(self, window: Window) -> Float[Tensor, " 6"]:
+        """Position, orientation, velocity, spin, arm, recall."""
+        config, history = self.model.config, window.history
+        hidden = draw_mask(
+            history.bodies.present[:, -1], config.history, config.mask, config.mask_budget, self.generator
+        )
+        steps = window.targets.shape[1]
+        among = _before(history.bodies, window.bodies)
+        arm = self.model.roll_arm(history.proprioception[:, -1], window.targets, among)
+        prediction = self.model(history, window.targets, hidden, teacher=arm.detach())
+        return torch.stack(
+            [*body_losses(prediction.bodies, window.bodies), _arm_loss(arm, window.proprioception),
+             _recall_loss(prediction, window, hidden, steps)]
+        )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights, optimiser moments, generator and step as a flat mapping of tensors."""
+        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        names = [name for name, _ in self.model.named_parameters()]
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            state |= {f"optimiser.{names[index]}.{key}": value for key, value in moments.items()}
+        state["generator"] = self.generator.get_state()
+        state["step"] = torch.tensor(self.step)
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state_dict`. Raises `EmbodiedError` if it is of another model."""
+        model = {name[6:]: value for name, value in state.items() if name.startswith("model.")}
+        try:
+            self.model.load_state_dict(model)
+        except RuntimeError as error:
+            raise EmbodiedError(f"This checkpoint is of a world model of another shape: {error}") from error
+        names = [name for name, _ in self.model.named_parameters()]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for index, name in enumerate(names):
+            prefix = f"optimiser.{name}."
+            found = {key[len(prefix) :]: value.clone() for key, value in state.items() if key.startswith(prefix)}
+            if found:
+                moments[index] = found
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.generator.set_state(state["generator"].cpu())
+        self.step = int(state["step"])
+
+    def _schedule(self) -> float:
+        config = self.config
+        if self.step < config.warmup:
+            return (self.step + 1) / config.warmup
+        progress = (self.step - config.warmup) / max(1, config.steps - config.warmup)
+        return 0.005 + 0.995 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if not self.config.mixed_precision:
+            return nullcontext()
+        return torch.autocast(self.windows.device.type, torch.bfloat16)
+
+
+LOSSES = ("position", "orientation", "velocity", "spin", "arm", "recall")
+
+
+def body_losses(predicted: Bodies, truth: Bodies) -> list[Tensor]:
+    """Huber losses of position [cm], orientation, velocity and spin, over the boxes that are there throughout."""
+    there = truth.present
+    count = there.sum().clamp(min=1.0)
+
+    def huber(error: Tensor) -> Tensor:
+        each = functional.huber_loss(error, torch.zeros_like(error), reduction="none").flatten(3).sum(-1)
+        return (each * there).sum() / count
+
+    return [
+        huber(100.0 * (predicted.position - truth.position)),
+        huber(2.5 * (predicted.rotation - truth.rotation)),
+        huber((predicted.linear_velocity - truth.linear_velocity) / 0.1),
+        huber((predicted.angular_velocity - truth.angular_velocity) / 4.0),
+    ]
+
+
+def _arm_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    position, velocity = PROPRIOCEPTION["joint_position"], PROPRIOCEPTION["joint_velocity"]
+    # 1 for an error of 10 mrad, which is 3 mm at the tool, or of 0.3 rad/s.
+    return functional.smooth_l1_loss(100.0 * predicted[..., position], 100.0 * truth[..., position]) + 0.1 * (
+        functional.smooth_l1_loss(predicted[..., velocity] / 0.3, truth[..., velocity] / 0.3)
+    )
+
+
+def _recall_loss(prediction: Prediction, window: Window, hidden: Tensor, steps: int) -> Tensor:
+    """Mean squared error of recalled slots where they were hidden: in the history, and always in the future."""
+    if prediction.context is None:
+        return window.proprioception.new_zeros(())
+    target = torch.cat([encode(window.history.bodies), encode(window.bodies)], 1)
+    ahead = window.bodies.present[:, -1:].expand(-1, steps, -1)
+    counted = torch.cat([hidden.to(target.dtype), ahead], 1)
+    each = (prediction.context.recalled - target).square().mean(-1)
+    return (each * counted).sum() / counted.sum().clamp(min=1.0)
+
+
+def _before(history: Bodies, after: Bodies) -> Bodies:
+    """The boxes at the beginning of each of F steps, from those at their ends."""
+    first = history[:, -1:]
+    names = Bodies.__dataclass_fields__
+    return Bodies(**{name: torch.cat([getattr(first, name), getattr(after, name)[:, :-1]], 1) for name in names})
