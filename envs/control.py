@@ -54,10 +54,17 @@ class CartesianDelta:
 
     def target(self, previous: Array, action: Array) -> Array:
         """See `Controller.target`."""
+        gripper = _between(*GRIPPER_RANGE, action[..., 4:5])
+        both = isinstance(previous, np.ndarray) and isinstance(action, np.ndarray)
+        if both and previous.shape[:-1] == action.shape[:-1]:
+            # Its compiled twin; imported here, as who only reads specs should not load numba.
+            from envs.kinematics_compiled import cartesian_target
+
+            arm = cartesian_target(previous, action, self.step, self.turn)
+            return np.concatenate([arm.astype(previous.dtype, copy=False), gripper], axis=-1)
         xp = array_namespace(previous, action)
         tool = forward(previous)
         reached = project(tool.position + self.step * action[..., 0:3], tool.yaw + self.turn * action[..., 3])
-        gripper = _between(*GRIPPER_RANGE, action[..., 4:5])
         return xp.concat([reached.joints[..., 0:5], gripper], axis=-1)
 
 
@@ -142,7 +149,8 @@ def check_action(action: Array, spec: ActionSpec, worlds: int) -> Array:
             f"The action of world {world} has {spec.names[component]} = {array[world, component]}; "
             "actions must be finite. Nothing was stepped."
         )
-    return np.clip(array, spec.low, spec.high)
+    # Not `np.clip`, which costs a single world three times as much.
+    return np.minimum(np.maximum(array, spec.low), spec.high)
 
 
 def _normalised(names: tuple[str, ...], rate: float) -> ActionSpec:

@@ -13,7 +13,7 @@ from envs.doing import do
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention
 from envs.layout import Layout, checked_layout
-from envs.readout import chain_of, read_poses
+from envs.readout import chain_of, column, read_poses
 from envs.rows import EntityRows
 from envs.scene import Scene
 from envs.types import Array, ObjectState, Observation
@@ -51,11 +51,12 @@ class Simulation:
         self.scene = scene
         self.worlds = worlds
         self.control: Controller = control if control is not None else CartesianDelta()
-        period = 1.0 / (self.control.spec.rate * scene.model.opt.timestep)
+        self._spec = self.control.spec
+        period = 1.0 / (self._spec.rate * scene.model.opt.timestep)
         self.substeps = round(period)
         if self.substeps < 1 or abs(period - self.substeps) > 1e-6:
             raise EmbodiedError(
-                f"Control at {self.control.spec.rate} Hz is not a whole number of physics steps of "
+                f"Control at {self._spec.rate} Hz is not a whole number of physics steps of "
                 f"{scene.model.opt.timestep} s."
             )
         self._batch = Batch(scene.model, worlds, threads or len(os.sched_getaffinity(0)))
@@ -63,9 +64,16 @@ class Simulation:
         """The true physics of every world."""
         self.rows = EntityRows(self._batch, scene)
         self._chain = chain_of(scene.model, scene.body, scene.local_pose)
-        self._qpos, self._qvel, self._ctrl, self._time = (
-            self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", "time")
+        self._qpos, self._ctrl, self._time = (
+            self._batch.bind(name) for name in ("qpos", "ctrl", "time")
         )
+        state = mujoco.mjtState
+        self._own = np.concatenate([
+            column(scene.model, state.mjSTATE_QPOS) + scene.joint_qpos,
+            column(scene.model, state.mjSTATE_QVEL) + scene.joint_dof,
+            column(scene.model, state.mjSTATE_CTRL) + scene.actuator,
+        ])  # fmt: skip
+        """Columns of a state row that make the proprioception."""
         self._all = np.arange(worlds)
         self._objects = np.flatnonzero(scene.qpos >= 0)
         # What observations say; what holds is in `fields`.
@@ -86,21 +94,17 @@ class Simulation:
         worlds, if MuJoCo reports that their physics diverged.
         """
         self._ctrl[:, self.scene.actuator] = self.control.target(
-            self.joint_target, check_action(action, self.control.spec, self.worlds)
+            self.joint_target, check_action(action, self._spec, self.worlds)
         )
         self._advance(None, self.substeps)
         return self.observe()
 
     def observe(self) -> Observation:
         """What is true now; arrays of its own, never views of the simulation."""
-        scene, actuator = self.scene, self.scene.actuator
+        scene, shown = self.scene, self._shown
         position, quaternion, linear, angular = read_poses(self._chain, self._batch.state, self.present)
-        proprioception = np.concatenate(
-            [self._qpos[:, scene.joint_qpos], self._qvel[:, scene.joint_dof], self._ctrl[:, actuator]], axis=1
-        )
-        shown = self._shown
         return Observation(
-            proprioception=proprioception,
+            proprioception=self._batch.state[:, self._own],
             objects=ObjectState(
                 names=scene.names,
                 position_in_world=position,
@@ -148,8 +152,8 @@ class Simulation:
         self.present[chosen] = True
         if layout.present is not None:
             self.present[chosen[:, None], objects] = layout.present
-        for column, k in enumerate(objects):
-            self.rows.put(chosen, int(k), layout.object_position[:, column], layout.object_quaternion[:, column])
+        for o, k in enumerate(objects):
+            self.rows.put(chosen, int(k), layout.object_position[:, o], layout.object_quaternion[:, o])
         for k in np.flatnonzero(scene.mocap >= 0):
             body = scene.body[k]
             position, quaternion = layout.goal_position, layout.goal_quaternion

@@ -1,4 +1,4 @@
-"""How close stepping worlds comes to bare MuJoCo: the same model, start, joint targets and cores, without anything else.
+"""How close stepping worlds comes to bare MuJoCo: the same model, start, joint targets and cores, and nothing else.
 
 The limit is the faster of two bare loops that see the same physics, bit for bit: `mujoco.batch` with precomputed
 controls and nothing read back, and one `mj_step(nstep)` loop per thread over `MjData`. All are timed in turn within one
@@ -21,7 +21,6 @@ from embodied.evaluation.statistics import bootstrap
 from envs.control import targets
 from envs.gym import TabletopVectorEnv
 from envs.simulation import Simulation
-from envs.tasks import task
 from envs.types import Array
 
 PARTS = ("engine", "one_thread", "one_world", "vector_env", "clutter")

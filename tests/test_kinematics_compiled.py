@@ -1,0 +1,40 @@
+import numpy as np
+import torch
+
+from envs.control import CartesianDelta
+from envs.kinematics_compiled import cartesian_target
+from envs.scene import HOME
+
+
+def test_compiled_targets_equal_the_array_code():
+    """Random walks that lean on every limit: the floor, the ceiling, the rim, the base, the roll's range."""
+    generator, control = np.random.default_rng(0), CartesianDelta()
+    joints = np.tile(HOME, (300, 1))
+    drift = generator.uniform(-1.0, 1.0, (300, 5))
+    upright, leaning = 0, 0
+    for _ in range(40):
+        action = np.clip(drift + generator.uniform(-1.0, 1.0, (300, 5)), -1.0, 1.0)
+        expected = control.target(torch.from_numpy(joints), torch.from_numpy(action)).numpy()
+        compiled = control.target(joints, action)
+        # At the rim the elbow is straight, and acos turns one rounding into its square root.
+        assert np.abs(compiled - expected).max() < 1e-6
+        tilt = 0.5 * np.pi - expected[:, 1:4].sum(axis=1)
+        upright, leaning = upright + (tilt < 1e-9).sum(), leaning + (tilt > 0.1).sum()
+        joints = expected
+    assert upright > 1000
+    assert leaning > 1000
+
+
+def test_a_row_does_not_depend_on_its_company():
+    joints = np.tile(HOME, (7, 1))
+    action = np.random.default_rng(1).uniform(-1.0, 1.0, (7, 5))
+    together = cartesian_target(joints, action, 0.03, 0.3)
+    alone = np.stack([cartesian_target(joints[i], action[i], 0.03, 0.3) for i in range(7)])
+    assert np.array_equal(together, alone)
+
+
+def test_leading_shapes_and_dtypes_are_kept():
+    joints = np.tile(HOME, (2, 3, 1)).astype(np.float32)
+    target = CartesianDelta().target(joints, np.zeros((2, 3, 5), np.float32))
+    assert target.shape == (2, 3, 6)
+    assert target.dtype == np.float32
