@@ -121,8 +121,7 @@ class Cameras:
             raise EmbodiedError(f"Geom {model.geom(i).name!r} is no primitive; the ray-caster cannot draw it.")
         self._gloss = np.where(model.geom_matid >= 0, model.mat_specular[model.geom_matid], 0.2).astype(np.float64)
         self._entity = entity_of_geoms(scene)
-        movable = np.isin(scene.kind, (Kind.BOX, Kind.BIN, Kind.TARGET))
-        self._movable = (self._entity >= 0) & movable[self._entity]
+        self._movable = movable_geoms(scene)
 
     def render(self, source: "Simulation | Observation") -> dict[str, Array]:
         """Images `[N h w 3]` uint8 by camera name, of a simulation now or of observations `[N]`."""
@@ -139,19 +138,24 @@ class Cameras:
         `joints` `[N 6]` [rad], `objects` `[N ...]` numpy or torch; `ghosts` adds translucent copies of the movable
         entities at other poses, e.g. imagined ones beside the true ones. Masks and depth include ghosts.
         """
-        joints = _numpy(joints).astype(np.float64)
-        objects = objects.map(_numpy)
-        if objects.names != self.scene.names or joints.ndim != 2 or objects.shape != joints.shape[:1]:
-            raise EmbodiedError(
-                f"A state of {', '.join(objects.names)} with shape {objects.shape} and joints {joints.shape} was given; "
-                f"this scene draws states [N] of {', '.join(self.scene.names)} with joints [N 6]."
-            )
+        joints, objects = self.check(joints, objects)
         geoms, eyes, axes = self._place(joints, objects)
         if ghosts is not None:
             extra = self._place(joints, ghosts.map(_numpy))[0].select(self._movable)
             extra = _Geoms(**{**vars(extra), "alpha": extra.alpha * GHOST_ALPHA, "sizes": extra.sizes + GHOST_MARGIN})
             geoms = geoms.join(extra)
         return {config.name: self._shoot(config, geoms, eyes, axes) for config in self.configs}
+
+    def check(self, joints: Array, objects: ObjectState) -> tuple[Array, ObjectState]:
+        """States as numpy arrays; raises `EmbodiedError` if they are none of this scene's."""
+        joints = _numpy(joints).astype(np.float64)
+        objects = objects.map(_numpy)
+        if objects.names != self.scene.names or joints.ndim != 2 or objects.shape != joints.shape[:1]:
+            raise EmbodiedError(
+                f"A state of {', '.join(objects.names)} with shape {objects.shape} was given; "
+                f"this scene draws states [N] of {', '.join(self.scene.names)} with joints [N 6]."
+            )
+        return joints, objects
 
     def _shoot(self, config: CameraConfig, geoms: _Geoms, eyes: Array, axes: Array) -> Frames:
         camera = self.scene.model.camera(config.name)
@@ -177,40 +181,19 @@ class Cameras:
         """Geoms `[N G]`, cameras' positions `[N C 3]` and axes `[N C 3 3]`, by MuJoCo's kinematics."""
         scene, model, data = self.scene, self.scene.model, self._data
         count = len(joints)
-        pose = np.concatenate([objects.position_in_world, objects.quaternion_in_world], axis=-1)
-        qpos = np.tile(model.qpos0, (count, 1))
-        qpos[:, scene.joint_qpos] = joints
-        for k in np.flatnonzero(scene.qpos >= 0):
-            qpos[:, scene.qpos[k] : scene.qpos[k] + 7] = pose[:, k]
-        mocap = np.flatnonzero(scene.mocap >= 0)
         position, matrix = np.empty((count, model.ngeom, 3)), np.empty((count, model.ngeom, 9))
         eyes, axes = np.empty((count, model.ncam, 3)), np.empty((count, model.ncam, 9))
+        pose = np.concatenate([objects.position_in_world, objects.quaternion_in_world], axis=-1)
         for n in range(count):
-            data.qpos[:] = qpos[n]
-            for k in mocap:
-                data.mocap_pos[scene.mocap[k]], data.mocap_quat[scene.mocap[k]] = pose[n, k, :3], pose[n, k, 3:]
-            mujoco.mj_kinematics(model, data)
-            mujoco.mj_camlight(model, data)
+            set_poses(scene, data, joints[n], pose[n])
             position[n], matrix[n], eyes[n], axes[n] = data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat
         matrix = matrix.reshape(count, -1, 3, 3)
-        sizes, shift = self._scale(objects.half_extents)
-        position += np.einsum("ngij,ngj->ngi", matrix, shift)
+        sizes, local = stretch(scene, self._entity, self._movable, objects.half_extents)
+        position += np.einsum("ngij,ngj->ngi", matrix, local - model.geom_pos)
         colour = np.where(self._movable[:, None], objects.colour[:, self._entity], self._rgba[:, :3])
         alpha = self._rgba[:, 3] * np.where(self._movable, objects.present[:, self._entity], True)
         geoms = _Geoms(self._kinds, self._gloss, self._entity, sizes, _linear(colour), alpha, position, matrix)
         return geoms, eyes, axes.reshape(count, -1, 3, 3)
-
-    def _scale(self, half_extents: Array) -> tuple[Array, Array]:
-        """Sizes `[N G 3]` of the geoms, and their shifts in their own axes, of entities with these half extents.
-
-        Geoms of movable entities have their entity's axes; an entity of another size has all its parts stretched.
-        """
-        model = self.scene.model
-        ratio = half_extents[:, self._entity] / np.maximum(self.scene.half_extents[self._entity], 1e-9)
-        ratio = np.where(self._movable[:, None], ratio, 1.0)
-        along = np.where((self._kinds == raycast.CYLINDER)[:, None], (0, 2, 2), (0, 1, 2))
-        sizes = model.geom_size * np.take_along_axis(ratio, np.broadcast_to(along, ratio.shape), axis=-1)
-        return sizes, model.geom_pos * (ratio - 1.0)
 
 
 def picture_of(
@@ -253,6 +236,44 @@ def entity_of_geoms(scene: "Scene") -> Array:
     for k in np.flatnonzero((scene.qpos >= 0) | (scene.mocap >= 0)):
         entity[model.geom_bodyid == scene.body[k]] = k
     return entity
+
+
+def movable_geoms(scene: "Scene") -> Array:
+    """`[G]` bool: geoms of objects, bin and target, which take pose, size, colour, presence from an `ObjectState`."""
+    entity = entity_of_geoms(scene)
+    movable: Array = (entity >= 0) & np.isin(scene.kind, (Kind.BOX, Kind.BIN, Kind.TARGET))[entity]
+    return movable
+
+
+def set_poses(
+    scene: "Scene", data: mujoco.MjData, joints: Array, poses: Array, model: mujoco.MjModel | None = None
+) -> None:
+    """Put one state into `data` and compute its geoms and cameras: joints `[6]` [rad], entities' poses `[K 7]`.
+
+    `model` is a copy of the scene's with other geoms, if `data` belongs to one.
+    """
+    model = model or scene.model
+    data.qpos[scene.joint_qpos] = joints
+    for k in np.flatnonzero(scene.qpos >= 0):
+        data.qpos[scene.qpos[k] : scene.qpos[k] + 7] = poses[k]
+    for k in np.flatnonzero(scene.mocap >= 0):
+        data.mocap_pos[scene.mocap[k]], data.mocap_quat[scene.mocap[k]] = poses[k, :3], poses[k, 3:]
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_camlight(model, data)
+
+
+def stretch(scene: "Scene", entity: Array, movable: Array, half_extents: Array) -> tuple[Array, Array]:
+    """Sizes and local positions `[*B G 3]` of geoms whose entities have half extents `[*B K 3]`.
+
+    An entity of another size than its nominal one has all its parts stretched. Geoms of movable entities have their
+    entity's axes, and a cylinder's size is radius and half length.
+    """
+    model = scene.model
+    ratio = half_extents[..., entity, :] / np.maximum(scene.half_extents[entity], 1e-9)
+    ratio = np.where(movable[:, None], ratio, 1.0)
+    axes = np.where((model.geom_type == raycast.CYLINDER)[:, None], (0, 2, 2), (0, 1, 2))
+    sizes = model.geom_size * np.take_along_axis(ratio, np.broadcast_to(axes, ratio.shape), axis=-1)
+    return sizes, model.geom_pos * ratio
 
 
 def _linear(colour: Array) -> Array:
