@@ -25,7 +25,7 @@ class EnvConfig:
     threads: int = 0
     """Native threads that step them; 0 is one per core."""
     variation: float = 1.0
-    """Masses, frictions, sizes, servo gains: drawn per world from 1/variation to variation times nominal; 1 is none."""
+    """Masses, frictions and servo gains are drawn per world from 1/variation to variation times nominal; 1 is none."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
@@ -36,40 +36,38 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class RobotConfig:
-    """The arm, simulated or real."""
+    """The arm."""
 
-    name: Literal["sim", "so101"] = "sim"
-    """The simulated arm or the real one."""
     servo: Literal["firm", "lerobot", "open_duck", "menagerie"] = "firm"
     """A parameter set of `envs.servo.SERVOS`; the published ones disagree by a factor of 56 in stiffness."""
-    port: str | None = None
-    """Serial port of the real arm; None finds it when there is exactly one."""
-    calibration: str | None = None
-    """LeRobot calibration id of the real arm."""
 
 
 @dataclass(frozen=True)
 class WorldModelConfig:
     """The object-centric dynamics model and its training."""
 
-    width: int = 96
-    """D, features per slot."""
-    layers: int = 4
-    """Transformer blocks, or rounds of messages."""
-    heads: int = 4
-    """Attention heads."""
     history: int = 3
     """Observed frames the model sees [control steps]."""
-    horizon: int = 6
-    """Steps of the open-loop rollout in the loss once training is at half time."""
+    width: int = 48
+    """Features of a token in the masked encoder of history and plan."""
+    layers: int = 1
+    """Transformer blocks of the encoder; 0 is the contact model alone."""
+    heads: int = 4
+    """Attention heads."""
+    hidden: int = 64
+    """Units in the contact model's hidden layers."""
+    rounds: int = 2
+    """Rounds of contact messages per step: the longest chain of contacts within one."""
     mask: Literal["object", "token", "tube", "none"] = "object"
-    """What training hides from the predictor: whole objects (C-JEPA), single tokens, tubes in time, nothing."""
-    members: int = 3
-    """Ensemble members; their disagreement is the uncertainty."""
-    steps: int = 2000
+    """What training hides from the encoder: whole objects (C-JEPA), single tokens, tubes in time, nothing."""
+    members: int = 2
+    """Ensemble members; their disagreement is the uncertainty. Each trains on a core of its own."""
+    steps: int = 1600
     """Gradient steps."""
     batch: int = 128
     """Windows per gradient step."""
+    horizon: int = 5
+    """Steps of the open-loop rollout in the loss from half time on; 3 before."""
     learning_rate: float = 2e-3
     """Of AdamW, after warm-up."""
     weight_decay: float = 1e-4
@@ -78,11 +76,14 @@ class WorldModelConfig:
     """Gradient steps of linear warm-up before the cosine."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    compile: bool = False
+    """Compile the training step; pays on a GPU only."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        _at_least(self, "world_model", 1, "width", "layers", "heads", "history", "horizon", "members", "batch")
-        _at_least(self, "world_model", 0, "steps", "learning_rate", "weight_decay", "warmup", "clip")
+        _at_least(self, "world_model", 1, "width", "heads", "hidden", "rounds", "horizon", "members", "batch")
+        _at_least(self, "world_model", 2, "history")
+        _at_least(self, "world_model", 0, "layers", "steps", "learning_rate", "weight_decay", "warmup", "clip")
         if self.width % self.heads:
             raise EmbodiedError(f"world_model.width={self.width} is not a multiple of world_model.heads={self.heads}.")
 
@@ -91,16 +92,12 @@ class WorldModelConfig:
 class RewardConfig:
     """What a policy is paid for."""
 
-    tier: Literal["analytic", "learned"] = "analytic"
-    """Exact margins of the goal's literals, or a model of them."""
     shaping: float = 0.0
     """Weight of potential-based shaping, which leaves the optimal policy alone; 0 is success alone."""
-    tolerance: float = 0.02
-    """Distance at which a placed object counts as placed [m]."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        _at_least(self, "reward", 0, "shaping", "tolerance")
+        _at_least(self, "reward", 0, "shaping")
 
 
 @dataclass(frozen=True)

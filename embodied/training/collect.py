@@ -1,0 +1,132 @@
+"""Collection: demonstrations for the policy and play for the world model, written to the run's episode stores."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from embodied.config import Config
+from embodied.data.episodes import EpisodeStore
+from embodied.data.play import PlayConfig, play
+from embodied.machine import versions
+from envs.control import Controller, controller
+from envs.errors import EmbodiedError
+from envs.experts import expert
+from envs.scene import SceneConfig
+from envs.servo import SERVOS
+from envs.tasks import Task, task
+from envs.types import Episode, Observation
+from envs.variation import Variation
+from envs.worlds import TaskWorlds
+
+DEMONSTRATIONS, PLAY = "demonstrations", "play"
+"""Episode stores in a run folder."""
+NOISE = 0.15
+"""Standard deviation of what is added to an expert's arm actions: demonstrations then show how to recover (DART)."""
+
+Progress = Callable[[int, int], None]
+
+
+def chosen_task(config: Config) -> Task:
+    """The task of a configuration, with its physics, servos, goal and horizon."""
+    found = task(config.env.task, config.env.goal, config.env.horizon)
+    return replace(found, scene=replace(found.scene, servo=SERVOS[config.robot.servo]))
+
+
+def chosen_control(config: Config) -> Controller:
+    """The controller of a configuration."""
+    return controller(config.env.action, config.env.rate)
+
+
+def task_worlds(config: Config, worlds: int, seed: int) -> TaskWorlds:
+    """Worlds of the configured task."""
+    spread = (1.0 / config.env.variation, config.env.variation)
+    variation = Variation(mass=spread, friction=spread, servo_gain=spread) if config.env.variation > 1 else None
+    return TaskWorlds(chosen_task(config), worlds, seed, chosen_control(config), config.env.threads, variation)
+
+
+def play_scene(config: Config) -> SceneConfig:
+    """The scene that the world model learns in: all cubes, no goal entity."""
+    return replace(PlayConfig().scene, servo=SERVOS[config.robot.servo])
+
+
+def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int:
+    """Episodes in which the expert, disturbed, succeeded; returns how many resets it took."""
+    store = _empty(run / DEMONSTRATIONS)
+    worlds = task_worlds(config, config.env.worlds, config.seed)
+    demonstrator = expert(config.env.task)
+    rng = np.random.default_rng((config.seed, 1))
+    control = worlds.spec
+    if control.names[0] != "x":
+        raise EmbodiedError(
+            f"The scripted experts act in Cartesian deltas; env.action={config.env.action} has no demonstrator. "
+            "Set trainer.demonstrations=0 or env.action=cartesian_delta."
+        )
+    kept: list[Episode] = []
+    tried = 0
+    while len(kept) < config.trainer.demonstrations:
+        if tried >= 20 * config.env.worlds + 20 * config.trainer.demonstrations:
+            raise EmbodiedError(f"The expert of {config.env.task!r} succeeded in {len(kept)} of {tried} resets; too few.")
+        observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.observation.objects)]
+        for _ in range(worlds.task.horizon):
+            action = demonstrator.act(observations[-1], worlds.task.goal)
+            action[..., :-1] += NOISE * rng.standard_normal(action[..., :-1].shape)
+            transition = worlds.step(action)
+            observations.append(transition.next_observation)
+            actions.append(np.clip(action, -1.0, 1.0))
+            success.append(transition.success)
+        tried += worlds.worlds
+        for world in np.flatnonzero(success[-1]):
+            kept.append(
+                Episode(
+                    observation=_over_time(observations, int(world)),
+                    action=np.stack([action[world] for action in actions]),
+                    success=np.array([held[world] for held in success]),
+                    goal=worlds.task.goal,
+                    seed=config.seed,
+                    task=worlds.task.name,
+                    robot=f"so101 ({config.robot.servo})",
+                    versions=versions(),
+                )
+            )
+        progress(min(len(kept), config.trainer.demonstrations), config.trainer.demonstrations)
+    store.append(kept[: config.trainer.demonstrations])
+    return tried
+
+
+def collect_play(config: Config, run: Path, progress: Progress) -> int:
+    """Play for the world model; returns the number of frames."""
+    store = _empty(run / PLAY)
+    wanted = config.trainer.model_episodes
+    worlds = min(128, max(8, wanted // 2))
+    batches = play(PlayConfig(scene=play_scene(config), worlds=worlds, threads=config.env.threads), config.seed)
+    while len(store) < wanted:
+        store.append(next(batches)[: wanted - len(store)])
+        progress(len(store), wanted)
+    return int(store.lengths.sum() + len(store))
+
+
+def _empty(folder: Path) -> EpisodeStore:
+    """A store with nothing in it: what a stopped collection left is collected again, the same."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    return EpisodeStore(folder)
+
+
+def _over_time(observations: list[Observation], world: int) -> Observation:
+    """One world's observations `[T+1 ...]`."""
+    one = [observation[world] for observation in observations]
+    first = one[0]
+    arrays = {
+        name: np.stack([getattr(o.objects, name) for o in one])
+        for name in first.objects.__dataclass_fields__
+        if name not in ("names", "kind")
+    }
+    return replace(
+        first,
+        proprioception=np.stack([o.proprioception for o in one]),
+        objects=replace(first.objects, **arrays),
+        time=np.stack([o.time for o in one]),
+    )

@@ -1,0 +1,141 @@
+"""`embodied train`: collect, learn the world model, learn the policy. Each stage is kept once done, and continued if not."""
+
+from typing import Any
+
+import numpy as np
+
+from embodied.config import Config
+from embodied.console import Console, Stage
+from embodied.data.episodes import EpisodeStore
+from embodied.evaluation.success import success
+from embodied.run import Run
+from embodied.stages import stage as perform
+from embodied.training.collect import (
+    DEMONSTRATIONS,
+    PLAY,
+    chosen_control,
+    collect_demonstrations,
+    collect_play,
+    task_worlds,
+)
+from embodied.training.members import Assignment, model_config, train_config, train_members
+from embodied.training.policy import PolicyTrainer
+from envs.experts import expert
+
+VALIDATION = 2**30
+"""Seeds from here on choose between checkpoints; training draws below, the final evaluation above 2**31."""
+VALIDATION_EPISODES = 64
+EVALUATIONS = 10
+"""Points of the learning curve."""
+
+
+def train(config: Config, run: Run, console: Console) -> None:
+    """Run all stages."""
+    import torch
+
+    torch.set_num_threads(1)
+    perform(run, console, "collect", lambda stage: _collect(config, run, stage))
+    perform(run, console, "world model", lambda stage: _world_model(config, run, stage))
+    if config.agent.name == "td3":
+        perform(run, console, "policy", lambda stage: _policy(config, run, stage))
+
+
+def device_of(config: Config) -> str:
+    """`cpu` or `cuda`."""
+    if config.device != "auto":
+        return config.device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def member_name(member: int) -> str:
+    """The checkpoint of one member of the world model."""
+    return f"world_model_{member}"
+
+
+def _collect(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    if config.trainer.demonstrations:
+        tried = collect_demonstrations(config, run.folder, lambda n, of: stage.update(n, of, "demonstrations"))
+        stage.result("demonstrations", str(config.trainer.demonstrations), f"of {tried} resets")
+        results |= {"demonstrations": config.trainer.demonstrations, "resets": tried}
+    if config.trainer.model_episodes:
+        frames = collect_play(config, run.folder, lambda n, of: stage.update(n, of, "play"))
+        stage.result("frames of play", str(frames))
+        results |= {"play_episodes": config.trainer.model_episodes, "play_frames": frames}
+    return results
+
+
+def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
+    device = device_of(config)
+    seeds = np.random.SeedSequence(config.seed).spawn(config.world_model.members)
+    assignments = [
+        Assignment(
+            member=member,
+            seed=int(seeds[member].generate_state(1)[0]),
+            model=model_config(config.world_model),
+            training=train_config(config.world_model, device),
+            episodes=run.folder / PLAY,
+            checkpoint=run.path(member_name(member)),
+            every=config.trainer.checkpoint_every,
+            device=device,
+        )
+        for member in range(config.world_model.members)
+    ]
+    steps = dict.fromkeys(range(len(assignments)), 0)
+    last: dict[int, dict[str, float]] = {}
+
+    def report(member: int, step: int, losses: dict[str, float]) -> None:
+        steps[member], last[member] = step, losses
+        run.log("world model", step, member=member, **losses)
+        stage.update(sum(steps.values()), len(steps) * config.world_model.steps, f"position {losses['position']:.4f}")
+
+    train_members(assignments, report)
+    loss = float(np.mean([one["position"] for one in last.values()])) if last else None
+    if loss is not None:
+        stage.result("position loss", f"{loss:.4f}")
+    return {"members": len(assignments), "position_loss": loss}
+
+
+def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
+    worlds = task_worlds(config, config.env.worlds, config.seed)
+    demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
+    distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
+    trainer = PolicyTrainer(
+        worlds,
+        config.agent,
+        config.seed,
+        demonstrations,
+        expert(config.env.task) if config.trainer.demonstrations else None,
+        distractors=distractors,
+        device=device_of(config),
+    )
+    best = -1.0
+    if run.has("trainer"):
+        state, meta = run.restore("trainer")
+        trainer.load_state_dict(state)
+        best = float(meta["best"])
+        run.rewind("policy", trainer.steps)
+    vector_steps = -(-config.trainer.env_steps // config.env.worlds)
+    block = max(1, -(-vector_steps // EVALUATIONS))
+    while trainer.cloned < config.agent.cloning_steps and trainer.steps == 0:
+        trainer.clone(min(250, config.agent.cloning_steps - trainer.cloned))
+        stage.update(trainer.cloned, config.agent.cloning_steps, "imitating")
+    count = min(VALIDATION_EPISODES, 4 * config.trainer.evaluation_episodes)
+    validation = VALIDATION + config.seed * count + np.arange(count)
+    while True:
+        rate = success(trainer.policy, worlds.task, validation, chosen_control(config), config.env.threads).at_end.value
+        run.log("policy", trainer.steps, success=rate, **trainer.metrics())
+        if rate >= best:
+            best = rate
+            run.save("policy", trainer.learner.state_dict(), distractors=list(distractors), success=rate)
+        if trainer.steps >= vector_steps:
+            break
+        run.save("trainer", trainer.state_dict(), best=best)
+        for _ in range(min(block, vector_steps - trainer.steps)):
+            trainer.advance(1)
+            if trainer.steps % 20 == 0:
+                stage.update(trainer.steps, vector_steps, f"success {rate:.0%}")
+    stage.result("success on validation", f"{best:.1%}", f"{trainer.env_steps} steps")
+    return {"success_on_validation": best, "env_steps": trainer.env_steps}
