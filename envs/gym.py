@@ -117,6 +117,11 @@ class _Tabletop:
         picture: Array = self._picture.render(self.worlds.simulation)["front"]
         return picture
 
+    def _others_hold(self) -> Array:
+        """`[N]` whether the literals that do not speak of the goal entity held after the last step."""
+        others = [i for i, one in enumerate(self.task.goal.literals) if self.task.goal_entity not in one.arguments]
+        return np.asarray((self.worlds.margins[:, others] > 0).all(axis=1))
+
     def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any) -> Array:
         """0 within the goal's distance of the desired position, -1 elsewhere; what hindsight relabelling needs.
 
@@ -170,7 +175,7 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         """One control step."""
         transition = self.worlds.step(np.asarray(action)[None])
         success = bool(transition.success[0])
-        info = {"is_success": success, "others_hold": bool(_others_hold(transition.next_observation, self.task)[0])}
+        info = {"is_success": success, "others_hold": bool(self._others_hold()[0])}
         return self._first(self._observe()), float(success) - 1.0, False, bool(transition.truncated[0]), info
 
     def render(self) -> Array | None:
@@ -231,7 +236,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         observation = self._observe()
         info: dict[str, Any] = {
             "is_success": transition.success,
-            "others_hold": _others_hold(transition.next_observation, self.task),
+            "others_hold": self._others_hold(),
         }
         if transition.truncated.any():
             info["final_obs"] = observation
@@ -247,11 +252,3 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
 
     def _success(self) -> Array:
         return np.asarray(self.task.goal.satisfied(self.worlds.observation.objects))
-
-
-def _others_hold(observation: Observation, chosen: Task) -> Array:
-    """`[*B]` whether the literals that do not speak of the goal entity hold."""
-    others = [literal for literal in chosen.goal.literals if chosen.goal_entity not in literal.arguments]
-    if not others:
-        return np.ones(observation.objects.shape, bool)
-    return np.asarray(Goal(tuple(others)).satisfied(observation.objects))

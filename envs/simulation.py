@@ -64,9 +64,7 @@ class Simulation:
         """The true physics of every world."""
         self.rows = EntityRows(self._batch, scene)
         self._chain = chain_of(scene.model, scene.body, scene.local_pose)
-        self._qpos, self._ctrl, self._time = (
-            self._batch.bind(name) for name in ("qpos", "ctrl", "time")
-        )
+        self._qpos, self._ctrl, self._time = (self._batch.bind(name) for name in ("qpos", "ctrl", "time"))
         state = mujoco.mjtState
         self._own = np.concatenate([
             column(scene.model, state.mjSTATE_QPOS) + scene.joint_qpos,

@@ -35,6 +35,8 @@ class TaskWorlds:
         """`[N]` control steps since each world's reset."""
         self.episode = np.zeros(worlds, np.int64)
         """`[N]` resets so far, which number the episodes of each world's stream."""
+        self.margins = np.zeros((worlds, len(task.goal.literals)))
+        """`[N L]` of the goal's literals after the last step, see `Goal.margins`."""
         self.seed = seed
         self.observation = self.reset()
 
@@ -70,11 +72,12 @@ class TaskWorlds:
         before = self.observation
         self.observation = self.simulation.step(action)
         self.elapsed += 1
+        self.margins = np.asarray(self.task.goal.margins(self.observation.objects))
         return Transition(
             observation=before,
             action=np.asarray(action, dtype=np.float64),
             next_observation=self.observation,
-            success=np.asarray(self.task.goal.satisfied(self.observation.objects)),
+            success=(self.margins > 0).all(axis=1),
             terminated=np.zeros(self.worlds, bool),
             truncated=self.elapsed >= self.task.horizon,
         )

@@ -344,7 +344,8 @@ def test_bad_states_and_layouts_are_refused():
         Simulation(SCENE, 1, control=CartesianDelta(rate=7.0))
 
 
-def test_divergence_is_named():
+def test_divergence_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs its warning into the working directory
     made = simulation()
     state = made.save()
     state.rows[2, 1] = np.inf
