@@ -4,11 +4,17 @@ Every margin is a closed form of poses, velocities and box sizes; where it is po
 holds, where it is negative how far it is from holding. Written once for numpy and torch, over any leading shape `*B`.
 
 These definitions differ on purpose from those of benchmark suites, which mix contact flags of the simulator with
-thresholds. LIBERO's `On` asks for a contact, centres within 3 cm of each other sideways and the right vertical order,
-so a cube leaning on another counts, and a large support fails at its rim; its `In` looks at the centre alone, as ours
-does. robosuite's `Stack` asks for a contact of the cubes, no contact with the gripper and a height above the table, and
-never asks for rest. ManiSkill's `StackCube` adds rest and release to an offset test. Here `on` is geometry alone, and
-rest and release are words of their own: `on(red_cube, blue_cube) & released(red_cube) & static(red_cube)`.
+thresholds of their own (tests/test_definitions.py has a case for each difference):
+
+- LIBERO `On`: contact, centres within 3 cm sideways, and not below. Two small cubes side by side on a table are on each
+  other; one near the rim of a wide board is not on it. Its `In`: contact, and the centre in a region.
+- robosuite `Stack`: contact of the cubes, the upper centre 4 cm over the table, not grasped. Nothing asks for rest, nor
+  for one cube to be over the other.
+- ManiSkill `StackCube`: centres within half a diagonal plus 5 mm sideways, so that a centre may be beyond the edge, and
+  within 5 mm of the right height; at rest (1 cm/s, 0.5 rad/s), not grasped.
+
+Here `on` is geometry alone, the centre of one over the other; letting go and rest are words of their own:
+`on(red_cube, blue_cube) & released(red_cube) & static(red_cube)`.
 """
 
 import math

@@ -136,6 +136,7 @@ CASES = [
     ("in(red_cube, bin)", tabletop(red_cube=(0.24, 0.2, 0.05)), 0.044 - 0.05),
     ("in(red_cube, bin)", tabletop(red_cube=(0.28, 0.2, 0.02)), 0.055 - 0.004 - 0.06),
     ("above(red_cube, bin)", tabletop(red_cube=(0.24, 0.2, 0.024)), 0.01 - 0.004 + 0.002),
+    ("above(red_cube, bin)", tabletop(red_cube=(0.265, 0.2, 0.1)), 0.055 - 0.004 - 0.045),
     ("above(red_cube, blue_cube)", tabletop(**STACKED), 0.002),
     ("below(blue_cube, red_cube)", tabletop(**STACKED), 0.002),
     ("above(blue_cube, red_cube)", tabletop(**STACKED), -0.056 + 0.002),
