@@ -46,7 +46,7 @@ COMMANDS = {
         "embodied.evaluation.whatif:whatif",
         settings.WhatIfArguments,
     ),
-    "report": Command("write a run's page", "embodied.report.page:report", settings.ReportArguments),
+    "report": Command("write a run's page", "embodied.report.assemble:report", settings.ReportArguments),
     "bench": Command("measure: embodied bench NAME", "embodied.bench.harness:bench", settings.BenchArguments),
     "doctor": Command(
         "say what works here, and the fix for what does not", "embodied.doctor:doctor", settings.DoctorArguments

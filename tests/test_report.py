@@ -123,6 +123,7 @@ def sample() -> ReportData:
         clip=clip,
         skill=rows,
         contexts=300,
+        calm=(near(0.81), 0.74),
         gallery=cases,
         graph=graph,
         chaos=ChaosFloor(1e-4, list(generator.lognormal(np.log(0.0002), 1.6, 900))),

@@ -64,6 +64,38 @@ class WhatIfs:
     calm: NDArray[np.bool_]
     """`[M K]` where the nudged simulator ends within `EDGE` of itself in both branches: what can be foretold at all."""
 
+    @classmethod
+    def single(
+        cls,
+        contexts: Contexts,
+        edit: Intervention,
+        factual: Paths,
+        truth: Paths,
+        imagined_factual: Paths,
+        imagined: Paths,
+    ) -> "WhatIfs":
+        """One case of one context, without baselines and chaos."""
+        here, movable = np.zeros(1, dtype=np.int64), contexts.movable
+        names = np.array(contexts.history.objects.names)[movable]
+        sure = paired(factual, truth, here, movable)
+        scored = contexts.present & (names != edit.entity)
+        cases = Cases(here, (edit.kind,), scored, sure)
+        said = {MODEL: paired(imagined_factual, imagined, here, movable)}
+        nothing = np.zeros(0)
+        return cls(
+            contexts,
+            here,
+            (edit,),
+            cases,
+            factual,
+            truth,
+            imagined_factual,
+            imagined,
+            said,
+            nothing,
+            np.ones_like(scored),
+        )
+
 
 @dataclass(frozen=True)
 class Result:

@@ -218,6 +218,8 @@ class ReportData:
     skill: tuple[SkillRow, ...] = ()
     contexts: int = 0
     """Saved instants behind the what-if numbers."""
+    calm: tuple[Estimate, float] | None = None
+    """The model's spill-over skill where chaos leaves an answer, and the share of cases that is."""
     gallery: tuple[WhatIfCase, ...] = ()
     graph: InfluenceGraph | None = None
     chaos: ChaosFloor | None = None

@@ -161,6 +161,16 @@ def _skill_table(data: ReportData) -> str:
     )
 
 
+def _calm(data: ReportData) -> str:
+    if data.calm is None:
+        return ""
+    skill, share = data.calm
+    return (
+        f" Where the nudged simulator agrees with itself ({percent(share)} of the objects scored), the model's skill "
+        f"on objects nobody touched is {_plain(skill.value)} ({_plain(skill.low)} to {_plain(skill.high)})."
+    )
+
+
 def _sections(data: ReportData) -> str:
     parts = []
     if data.clip is not None:
@@ -198,7 +208,7 @@ def _sections(data: ReportData) -> str:
             f"MuJoCo itself, started with every object nudged by {1000 * floor.nudge:g} mm, ends "
             f"{1000 * floor.median:.2g} mm away in the median and {1000 * floor.p90:.2g} mm for the worst tenth. No "
             "model that sees the world through a camera can be asked for more. Only effects above "
-            f"{1000 * EDGE:.0f} mm count as influence.</p></div>"
+            f"{1000 * EDGE:.0f} mm count as influence.{_calm(data)}</p></div>"
             f"<figure>{floor_chart(floor)}</figure></div></section>"
         )
     if data.curves:

@@ -34,7 +34,8 @@ figure { margin: 26px 0 0; }
 .hero img { width: 100%; height: auto; display: block; border-radius: 10px; background: var(--faint); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 1px; margin: 34px 0 0;
   background: var(--line); border-block: 1px solid var(--line); }
-.tiles div { background: var(--paper); padding: 18px 20px 16px 0; }
+.tiles div { background: var(--paper); padding: 18px 20px 16px 14px; }
+.tiles div:first-child { padding-left: 0; }
 .tiles b { display: block; font: 400 34px/1.15 var(--serif); font-variant-numeric: tabular-nums lining-nums; }
 .tiles span { display: block; color: var(--quiet); font-size: 14px; line-height: 1.45; }
 .film { background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
@@ -110,7 +111,7 @@ svg.mini .grid { stroke: var(--factual); opacity: .55; }
   paint-order: stroke; stroke-opacity: .7; }
 .way, .end, .tool, .key { fill: none; stroke-linejoin: round; stroke-linecap: round; }
 .top .way { stroke-width: calc(.6 * var(--unit)); } .top .end { stroke-width: calc(.75 * var(--unit)); }
-.top .way.truth, .top .end.truth { stroke-width: calc(1.5 * var(--unit)); }
+.top .way.truth, .top .end.truth { stroke-width: calc(1.3 * var(--unit)); }
 .factual { stroke: var(--factual); } .truth { stroke: var(--ink); } .imagined { stroke: var(--imagined); }
 .top .end.factual, .top .way.factual { stroke-dasharray: calc(1.5 * var(--unit)) calc(1.2 * var(--unit)); }
 .top .way.imagined, .top .end.imagined { stroke-width: calc(.75 * var(--unit)); }

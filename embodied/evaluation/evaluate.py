@@ -1,0 +1,73 @@
+"""`embodied evaluate`: success of a run's policy on unseen beginnings, beside the expert and chance."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from embodied.agents.policies import RandomPolicy
+from embodied.checkpoint import write_atomically
+from embodied.config import Config, EvaluateArguments
+from embodied.console import Console
+from embodied.evaluation.statistics import Estimate
+from embodied.evaluation.success import held_out_seeds, success
+from embodied.run import Run
+from embodied.schema import from_dict
+from embodied.training.collect import chosen_control, chosen_task
+from embodied.training.policies import load_policy
+from envs.experts import expert
+from envs.types import Policy
+
+FILE = "evaluation.json"
+
+
+def evaluate(arguments: EvaluateArguments, console: Console) -> None:
+    """Measure and print; the page takes the numbers from the run folder. Raises `EmbodiedError` without a policy."""
+    run = Run.load(arguments.run)
+    config = from_dict(Config, run.config)
+    measured = measure(run, config, arguments.episodes, arguments.seed)
+    rows = [[name, percent(each["at_end"]), percent(each["ever"])] for name, each in measured["policies"].items()]
+    console.table(
+        ["policy", "success at the end", "at any time"],
+        rows,
+        title=f"{config.env.task}, {arguments.episodes} unseen resets, 95 % intervals",
+    )
+
+
+def measure(
+    run: Run,
+    config: Config,
+    episodes: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Success of the learned policy, the expert and chance on the same unseen beginnings; kept in `evaluation.json`.
+
+    Raises `EmbodiedError` where the run has no policy.
+    """
+    task, control = chosen_task(config), chosen_control(config)
+    policies: dict[str, Policy] = {"learned": load_policy(run, config)}
+    if control.spec.names[0] == "x":
+        policies["expert"] = expert(config.env.task)
+    policies["random"] = RandomPolicy(control.spec, np.random.default_rng((config.seed, seed)))
+    seeds = held_out_seeds(seed, episodes)
+    found: dict[str, Any] = {}
+    for done, (name, policy) in enumerate(policies.items()):
+        result = success(policy, task, seeds, control, config.env.threads)
+        found[name] = {
+            "at_end": result.at_end.as_dict(),
+            "ever": result.ever.as_dict(),
+            "steps": None if np.isnan(result.steps) else result.steps,
+        }
+        if progress is not None:
+            progress(done + 1, len(policies))
+    measured = {"task": config.env.task, "goal": str(task.goal), "episodes": episodes, "seed": seed, "policies": found}
+    write_atomically(run.folder / FILE, (json.dumps(measured, indent=2) + "\n").encode())
+    return measured
+
+
+def percent(values: dict[str, Any]) -> str:
+    """A rate and its interval as text."""
+    estimate = Estimate.from_dict(values)
+    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
