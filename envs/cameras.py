@@ -183,9 +183,10 @@ class Cameras:
         count = len(joints)
         position, matrix = np.empty((count, model.ngeom, 3)), np.empty((count, model.ngeom, 9))
         eyes, axes = np.empty((count, model.ncam, 3)), np.empty((count, model.ncam, 9))
-        pose = np.concatenate([objects.position_in_world, objects.quaternion_in_world], axis=-1)
-        for n in range(count):
-            set_poses(scene, data, joints[n], pose[n])
+        states = zip(*positions_of(scene, joints, objects), strict=True)
+        for n, (data.qpos[:], data.mocap_pos[:], data.mocap_quat[:]) in enumerate(states):
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_camlight(model, data)
             position[n], matrix[n], eyes[n], axes[n] = data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat
         matrix = matrix.reshape(count, -1, 3, 3)
         sizes, local = stretch(scene, self._entity, self._movable, objects.half_extents)
@@ -245,21 +246,17 @@ def movable_geoms(scene: "Scene") -> Array:
     return movable
 
 
-def set_poses(
-    scene: "Scene", data: mujoco.MjData, joints: Array, poses: Array, model: mujoco.MjModel | None = None
-) -> None:
-    """Put one state into `data` and compute its geoms and cameras: joints `[6]` [rad], entities' poses `[K 7]`.
-
-    `model` is a copy of the scene's with other geoms, if `data` belongs to one.
-    """
-    model = model or scene.model
-    data.qpos[scene.joint_qpos] = joints
+def positions_of(scene: "Scene", joints: Array, objects: ObjectState) -> tuple[Array, Array, Array]:
+    """MuJoCo's `qpos` `[N nq]`, `mocap_pos` `[N M 3]` and `mocap_quat` `[N M 4]` of joints `[N 6]` and objects."""
+    pose = np.concatenate([objects.position_in_world, objects.quaternion_in_world], axis=-1)
+    qpos = np.tile(scene.model.qpos0, (len(joints), 1))
+    qpos[:, scene.joint_qpos] = joints
     for k in np.flatnonzero(scene.qpos >= 0):
-        data.qpos[scene.qpos[k] : scene.qpos[k] + 7] = poses[k]
+        qpos[:, scene.qpos[k] : scene.qpos[k] + 7] = pose[:, k]
+    mocap = np.tile(np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]), (len(joints), scene.model.nmocap, 1))
     for k in np.flatnonzero(scene.mocap >= 0):
-        data.mocap_pos[scene.mocap[k]], data.mocap_quat[scene.mocap[k]] = poses[k, :3], poses[k, 3:]
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_camlight(model, data)
+        mocap[:, scene.mocap[k]] = pose[:, k]
+    return qpos, mocap[..., :3], mocap[..., 3:]
 
 
 def stretch(scene: "Scene", entity: Array, movable: Array, half_extents: Array) -> tuple[Array, Array]:

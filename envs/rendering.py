@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import mujoco
 import numpy as np
 
-from envs.cameras import CameraConfig, Cameras, entity_of_geoms, movable_geoms, set_poses, stretch
+from envs.cameras import CameraConfig, Cameras, entity_of_geoms, movable_geoms, positions_of, stretch
 from envs.errors import EmbodiedError, unknown
 from envs.types import Array, ObjectState
 
@@ -108,7 +108,7 @@ class Renderer:
         if self._gl is None:
             return self._cameras.draw(joints, objects)[self.camera].rgb
         joints, objects = self._cameras.check(joints, objects)
-        return np.stack([self._gl.draw(joints[n], objects[n]) for n in range(len(joints))])
+        return np.stack([self._gl.draw(joints[n : n + 1], objects[n : n + 1]) for n in range(len(joints))])
 
     def close(self) -> None:
         """Free the OpenGL context. May be called twice."""
@@ -155,13 +155,16 @@ class _OpenGL:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._target)
 
     def draw(self, joints: Array, objects: ObjectState) -> Array:
+        """`[h w 3]` uint8 of joints `[1 6]` [rad] and objects `[1]`."""
         model, data, movable = self._model, self._data, self._movable
-        sizes, local = stretch(self._scene, self._entity, movable, objects.half_extents)
+        sizes, local = stretch(self._scene, self._entity, movable, objects.half_extents[0])
         model.geom_size[:], model.geom_pos[:] = sizes, local
-        model.geom_rgba[movable, :3] = objects.colour[self._entity[movable]]
-        model.geom_rgba[movable, 3] = (self._alpha * objects.present[self._entity])[movable]
-        poses = np.concatenate([objects.position_in_world, objects.quaternion_in_world], axis=-1)
-        set_poses(self._scene, data, joints, poses, model)
+        model.geom_rgba[movable, :3] = objects.colour[0, self._entity[movable]]
+        model.geom_rgba[movable, 3] = (self._alpha * objects.present[0, self._entity])[movable]
+        qpos, mocap_position, mocap_quaternion = positions_of(self._scene, joints, objects)
+        data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = qpos[0], mocap_position[0], mocap_quaternion[0]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
         self._context.make_current()
         mujoco.mjv_updateScene(model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._shown)
         image = np.empty((self._view.height, self._view.width, 3), np.uint8)
