@@ -33,7 +33,10 @@ class Layout:
     half_extents: Array | None = None
     """`[n O 3]` [m]."""
     parameters: Parameters | None = None
-    """The true physics of n worlds where it differs from what is declared, e.g. from `Variation.sample`."""
+    """The true physics of n worlds where it differs from what is declared, e.g. from `Variation.sample`.
+
+    Positions are those of declared sizes; a box of another true size keeps its lowest point.
+    """
     seed: Array | None = None
     """`[n]` integers of the worlds' own random streams, below 2**53."""
 

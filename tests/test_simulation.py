@@ -297,6 +297,43 @@ def test_reset_begins_anew_in_the_chosen_worlds():
     assert all(same(made.step(action)[2:3], fresh.step(action[2:3])) for action in actions)
 
 
+def test_varied_sizes_rest_where_nominal_ones_would():
+    varied = Variation(size=(0.6, 1.6)).sample(Parameters.nominal(SCENE, WORLDS), np.random.default_rng(0))
+    made = simulation()
+    made.reset(layout(parameters=varied))
+    seen = made.observe().objects
+    green = seen.position_in_world[:, GREEN, 2]
+    assert np.allclose(green, varied.half_extents[:, 2, 2])
+    assert np.array_equal(seen.half_extents[:, GREEN], varied.half_extents[:, 2])
+    settled = made.step(np.zeros((WORLDS, 5))).objects.position_in_world[:, GREEN, 2]
+    assert np.abs(settled - green).max() < 5e-4
+
+
+def test_hidden_variation_is_not_shown():
+    varied = Variation(mass=(2.0, 2.0), friction=(0.5, 0.5)).sample(
+        Parameters.nominal(SCENE, WORLDS), np.random.default_rng(0)
+    )
+    made = simulation()
+    made.reset(layout(parameters=varied, mass=np.full((WORLDS, 3), 0.03)))
+    seen = made.observe().objects
+    assert (seen.mass[:, [RED, BLUE, GREEN]] == 0.03).all()
+    assert (seen.friction[:, RED] == 0.4).all()
+    assert np.allclose(made.parameters.mass, 0.05)
+    # What an intervention declares, it also makes true.
+    made.do(Intervention.parse("mass(red_cube, 0.1)"), [1])
+    assert made.observe().objects.mass[1, RED] == made.parameters.mass[1, 0] == 0.1
+
+
+def test_no_worlds_is_no_work():
+    made = simulation()
+    before = made.save()
+    made.reset(layout(0), np.zeros(0, np.int64))
+    made.restore(made.save([]), [])
+    made.do(Intervention.parse("remove(red_cube)"), [])
+    made.settle([])
+    assert np.array_equal(made.save().rows, before.rows)
+
+
 def test_settle_keeps_time():
     made = simulation()
     position = layout().object_position.copy()

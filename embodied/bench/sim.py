@@ -26,15 +26,15 @@ from envs.types import Array
 PARTS = ("engine", "one_thread", "one_world", "vector_env", "clutter")
 SEEDS = 3
 WORLDS = 256
-STEPS = 25
-REPEATS = 9
+STEPS = 12
+REPEATS = 15
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
     """Seconds per repeat of ours and of both bare loops, for one part and seed; see `PARTS`."""
     worlds = 1 if part == "one_world" else 32 if quick else WORLDS
     threads = 1 if part in ("one_thread", "one_world") else len(os.sched_getaffinity(0))
-    steps = 8 if quick else STEPS * (20 if part == "one_world" else 1)
+    steps = 8 if quick else STEPS * (40 if part == "one_world" else 1)
     env = TabletopVectorEnv("place_clutter" if part == "clutter" else "place", worlds, horizon=steps, threads=threads)
     env.reset(seed=seed)
     simulation = env.worlds.simulation
