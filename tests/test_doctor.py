@@ -60,3 +60,17 @@ def test_a_camera_without_permission_is_told(monkeypatch, tmp_path):
     (check,) = doctor.look_at_cameras()
     assert check.state == "broken"
     assert "usermod -aG video" in check.fix
+
+
+def test_one_gl_back_end_is_enough(monkeypatch):
+    found = {"egl": "no driver", "osmesa": "no library"}
+    monkeypatch.setattr("envs.rendering.gl_backends", lambda: found)
+    assert [check.detail for check in doctor.look_at_gl()] == [
+        "no driver; the ray-caster draws instead",
+        "no library; the ray-caster draws instead",
+    ]
+    found["osmesa"] = None
+    egl, osmesa = doctor.look_at_gl()
+    assert (egl.state, egl.detail) == ("absent", "no driver")
+    assert "libegl1" in egl.fix
+    assert osmesa.state == "works"
