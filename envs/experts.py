@@ -74,8 +74,9 @@ class PickAndPlace:
         beside = scene.cube - SIDE * side * np.array([1.0, 1.0, 0.0])
         turn = scene.yaw_error
         reach = beside - scene.command
-        aligned = (np.linalg.norm((beside - scene.tool)[..., :2], axis=-1) < 0.009) & (np.abs(turn) < 0.15)
-        reach[..., 2] += np.where(aligned, 0.0, HOVER)
+        beside_error = np.linalg.norm((beside - scene.tool)[..., :2], axis=-1)
+        aligned = (beside_error < 0.009) & (np.abs(turn) < 0.15)
+        reach[..., 2] += np.where(aligned, 0.0, HOVER + np.where(beside_error > 0.02, rim, 0.0))
         gripper = np.where(scene.inside, CLOSED, OPEN)
         reach = np.where((scene.inside & ~scene.held)[..., None], 0.0, reach)
 
@@ -93,7 +94,10 @@ class PickAndPlace:
         # Done: open where we are, then rise.
         release = arrived & scene.inside
         opened = (scene.gripper > HELD_BELOW) & (scene.tool[..., 2] < scene.cube[..., 2] + RETREAT)
-        move = np.where(arrived[..., None], np.where(opened, 0.03, 0.0)[..., None] * np.array([0.0, 0.0, 1.0]), move)
+        away = beside - scene.command
+        clear = beside_error < 0.004
+        away[..., 2] = np.where(opened & clear, 0.03, 0.0)
+        move = np.where(arrived[..., None], away, move)
         turn = np.where(arrived, 0.0, turn)
         gripper = np.where(arrived | release, OPEN, gripper)
         return _action(self.control, move, turn, gripper)
