@@ -180,6 +180,10 @@ def test_grasped_needs_the_object_to_follow():
     assert not Goal.parse("grasped(red_cube)").satisfied(still)
     carried = put(still, "red_cube", linear_velocity_in_world=(0, 0, 0.1))
     assert Goal.parse("grasped(red_cube)").satisfied(carried)
+    turning = put(held(gripper=(0.1, 0, 0.15)), "gripper", angular_velocity_in_world=(0, 0, 1.0))
+    assert not Goal.parse("grasped(red_cube)").satisfied(turning)
+    swung = put(turning, "red_cube", linear_velocity_in_world=(0, 0.1, 0))
+    assert Goal.parse("grasped(red_cube)").satisfied(swung)
 
 
 def test_long_boxes_align_only_after_half_a_turn():

@@ -54,9 +54,12 @@ class AnalyticReward:
 
     Progress of one ladder with rungs r = 1..n, done c_r in {0, 1}, closeness rho_r = exp(-max(0, -margin_r)/scale):
 
-        C_r = max(c_q for q >= r),  progress = 1/n sum_r [C_r + (1 - C_r) rho_r prod(C_q for q < r)].
+        C_r = max(c_q for q >= r),  reached_r = max(C_r, rho_r),
+        progress = 1/n sum_r [C_r + (1 - C_r) rho_r prod(reached_q for q < r)].
 
-    Only the first rung that is not done adds its closeness. A goal's progress is the mean over its ladders.
+    A rung counts as far as those before it are reached. Reached, not done: progress then has no step where an early
+    rung is only just lost, as when a pushed object slips a millimetre out of reach. A goal's progress is the mean over
+    its ladders.
     """
 
     distance_scale: float = 0.08
@@ -130,10 +133,10 @@ def _progress(done: list[Array], close: list[Array]) -> Array:
     for c in reversed(done):
         later = later | c
         implied.insert(0, later)
-    total, climbing = xp.zeros_like(close[0]), xp.ones_like(done[0])
+    total, reached = xp.zeros_like(close[0]), xp.ones_like(close[0])
     for c, rho in zip(implied, close, strict=True):
-        total = total + xp.where(c, 1.0, xp.where(climbing, rho, 0.0))
-        climbing = climbing & c
+        total = total + xp.where(c, 1.0, rho * reached)
+        reached = reached * xp.where(c, 1.0, rho)
     return total / len(done)
 
 

@@ -13,7 +13,9 @@ from envs.predicates import GRIPPER, JAWS
 from envs.types import Kind, ObjectState
 
 NEAR_RUNG = 0.03
-"""Distance of the tool centre point from an object's centre at which it counts as reached [m]."""
+"""Distance of the tool centre point from an object's centre at which it is reached for a grasp [m]."""
+PUSH_RUNG = 0.06
+"""The same for a push [m]: wide enough that the object stays reached while the jaws shove it from one side."""
 LIFT_RUNG = 0.005
 """Clearance at which a carried object counts as lifted [m]: below the height at which things are carried."""
 _RAISING = ("on", "in", "above", "lifted")
@@ -89,12 +91,13 @@ def _approach(subject: str, moving: list[Literal], finishing: list[Literal], jaw
     An object is grasped where the goal raises it (`on` something but the table, `in`, `above`, `lifted`) or speaks of
     grasping or releasing it; else it may as well be pushed, and reaching it is the only rung.
     """
-    reach = Literal("near", (GRIPPER, subject), (NEAR_RUNG,))
-    rungs = [Rung(str(reach), (reach,), (reach,))]
     raising = [one for one in moving if one.predicate in _RAISING and one.arguments[-1] != "table"]
     raising = [one for one in raising if one.arguments[0] == subject]
     hand = any(one.predicate in ("grasped", "released") for one in (*moving, *finishing))
-    if not jaws or not (raising or hand):
+    graspable = jaws and (bool(raising) or hand)
+    reach = Literal("near", (GRIPPER, subject), (NEAR_RUNG if graspable else PUSH_RUNG,))
+    rungs = [Rung(str(reach), (reach,), (reach,))]
+    if not graspable:
         return rungs
     grasp = Literal("grasped", (subject,))
     rungs.append(Rung(str(grasp), (grasp,), (grasp,)))
