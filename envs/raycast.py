@@ -288,29 +288,44 @@ _fill_ellipsoid, _fill_plane = _filler(_hit_ellipsoid), _filler(_hit_plane)
 
 @_kernel()
 def _rectangle(scene, g, eye, axes, tan_x, tan_y, width, height):  # type: ignore[no-untyped-def]
-    """Pixels (x0, x1, y0, y1) that the geom can cover; the whole screen if its box crosses the camera's plane."""
-    low_x, high_x, low_y, high_y = math.inf, -math.inf, math.inf, -math.inf
-    behind = 0
-    for corner in range(8):
-        lx = scene[g, HALF] * (1.0 if corner & 1 else -1.0)
-        ly = scene[g, HALF + 1] * (1.0 if corner & 2 else -1.0)
-        lz = scene[g, HALF + 2] * (1.0 if corner & 4 else -1.0)
-        wx, wy, wz = _to_world(scene, g, lx, ly, lz)
-        wx += scene[g, POSITION] - eye[0]
-        wy += scene[g, POSITION + 1] - eye[1]
-        wz += scene[g, POSITION + 2] - eye[2]
-        depth = -(axes[0, 2] * wx + axes[1, 2] * wy + axes[2, 2] * wz)
-        if depth < 1e-6:
-            behind += 1
-            continue
-        u = (axes[0, 0] * wx + axes[1, 0] * wy + axes[2, 0] * wz) / (depth * tan_x)
-        v = (axes[0, 1] * wx + axes[1, 1] * wy + axes[2, 1] * wz) / (depth * tan_y)
-        low_x, high_x = min(low_x, u), max(high_x, u)
-        low_y, high_y = min(low_y, v), max(high_y, v)
-    if behind == 8:
+    """Pixels (x0, x1, y0, y1) that the geom can cover: the bounds of its bounding box, cut at the camera's plane."""
+    ex, ey, ez = _to_local(
+        scene, g, eye[0] - scene[g, POSITION], eye[1] - scene[g, POSITION + 1], eye[2] - scene[g, POSITION + 2]
+    )
+    hx, hy, hz = scene[g, HALF], scene[g, HALF + 1], scene[g, HALF + 2]
+    if scene[g, KIND] == BOX and abs(ex) < hx and abs(ey) < hy and abs(ez) < hz:
         return 0, 0, 0, 0
-    if behind > 0:
-        return 0, width, 0, height
+    # The box in the camera's axes: its middle and half edges, each a row (right, up, forward).
+    box = np.empty((4, 3))
+    for i in range(3):
+        sign = -1.0 if i == 2 else 1.0
+        ax, ay, az = _to_local(scene, g, sign * axes[0, i], sign * axes[1, i], sign * axes[2, i])
+        box[0, i] = -(ax * ex + ay * ey + az * ez)
+        box[1, i], box[2, i], box[3, i] = ax * hx, ay * hy, az * hz
+    near = 1e-5
+    low_x, high_x, low_y, high_y = math.inf, -math.inf, math.inf, -math.inf
+    for edge in range(12):
+        along = edge // 4
+        s = 1.0 if edge & 1 else -1.0
+        t = 1.0 if edge & 2 else -1.0
+        second, third = 1 + (along + 1) % 3, 1 + (along + 2) % 3
+        x = box[0, 0] + s * box[second, 0] + t * box[third, 0]
+        y = box[0, 1] + s * box[second, 1] + t * box[third, 1]
+        z = box[0, 2] + s * box[second, 2] + t * box[third, 2]
+        dx, dy, dz = box[1 + along, 0], box[1 + along, 1], box[1 + along, 2]
+        first, last = -1.0, 1.0
+        if abs(dz) > z - near:
+            if z + abs(dz) <= near:
+                continue
+            cut = (near - z) / dz
+            first, last = (cut, 1.0) if dz > 0.0 else (-1.0, cut)
+        for end in (first, last):
+            inverse = 1.0 / (z + end * dz)
+            u, v = (x + end * dx) * inverse / tan_x, (y + end * dy) * inverse / tan_y
+            low_x, high_x = min(low_x, u), max(high_x, u)
+            low_y, high_y = min(low_y, v), max(high_y, v)
+    if high_x < low_x:
+        return 0, 0, 0, 0
     # One pixel of margin covers rounding; clip in floats, as far-off corners overflow integers.
     x0 = max(0.0, math.floor((low_x + 1.0) * 0.5 * width - 1.0))
     x1 = min(float(width), math.ceil((high_x + 1.0) * 0.5 * width + 1.0))

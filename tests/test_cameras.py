@@ -61,6 +61,44 @@ def test_single_rays_hit_what_mujoco_hits(seed: int) -> None:
     assert 0.3 < np.mean(geom >= 0) < 1.0
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_images_agree_with_single_rays(seed: int) -> None:
+    """Cameras amid clutter: geoms of every kind ahead of, beside and behind them."""
+    rng = np.random.default_rng(seed)
+    model, size = random_model(rng, 10), 32
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    eyes, axes = [], []
+    while len(eyes) < 4:
+        eye = rng.uniform(-1.0, 1.0, 3)
+        if np.all(np.linalg.norm(eye - data.geom_xpos, axis=1)[1:] > model.geom_rbound[1:]):
+            eyes.append(eye)
+            axes.append(np.linalg.qr(rng.normal(size=(3, 3)))[0])
+    count, kinds, alpha = len(eyes), model.geom_type.astype(np.int64), model.geom_rgba[:, 3].astype(float)
+    matrix, tangent = data.geom_xmat.reshape(-1, 3, 3), 0.8
+
+    def repeated(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape)))
+
+    rgb, entity = np.empty((count, size, size, 3), np.uint8), np.empty((count, size, size), np.int16)
+    depth = np.empty((count, size, size), np.float32)
+    raycast.draw(
+        kinds, repeated(model.geom_size), repeated(model.geom_rgba[:, :3].astype(float)), repeated(alpha),
+        np.zeros(model.ngeom), np.arange(model.ngeom, dtype=np.int16), repeated(data.geom_xpos), repeated(matrix),
+        np.array(eyes), np.array(axes), tangent, raycast.TONE, 1, 0, 0, rgb, entity, depth, 0, count,
+    )  # fmt: skip
+    across = ((np.arange(size) + 0.5) * 2 / size - 1) * tangent
+    local = np.stack(np.broadcast_arrays(across[None, :], -across[:, None], -1.0), axis=-1).reshape(-1, 3)
+    for n in range(count):
+        distance, geom = np.empty(size * size), np.empty(size * size, np.int64)
+        raycast.cast(
+            kinds, model.geom_size, alpha, data.geom_xpos, matrix, np.repeat(eyes[n][None], size * size, 0),
+            np.ascontiguousarray(local @ axes[n].T), distance, geom,
+        )  # fmt: skip
+        assert np.array_equal(entity[n].ravel(), geom)
+        np.testing.assert_allclose(depth[n].ravel(), np.where(geom >= 0, distance, np.inf), rtol=1e-6, atol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def simulation() -> Simulation:
     scene = build_scene(SceneConfig(objects=("red_cube", "blue_cube", "green_cube"), goal_entity="bin"))
