@@ -171,9 +171,9 @@ def _smooth(values: list[float], width: int = 9) -> list[float]:
 
 
 def _clip(run: Run, config: Config) -> Clip:
-    held = whatif.held_out(config, 16)
+    held = whatif.held_out(config, 64)
     model = load_model(run, config)
-    return film.clip(held.simulation.scene, model, held.episodes[:16], 10.0, config.world_model.history)
+    return film.clip(held.simulation.scene, model, held.episodes[:64], 10.0, config.world_model.history)
 
 
 def _hero(run: Run, config: Config) -> bytes:

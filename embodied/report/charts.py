@@ -150,7 +150,7 @@ def interval_bar(estimate: Estimate, low: float = -0.25, high: float = 1.0, role
 
 
 def trust_chart(clip: Clip) -> str:
-    """Uncertainty and true error of the imagination over time; the trusted part shaded, its end marked."""
+    """Expected and true error of the imagination over time; the trusted part shaded, its end marked."""
     top = max(*clip.uncertainty, *clip.error, clip.threshold) * 1000
     y_ticks = ticks(0, top, 4)
     width, height = 720, 190
@@ -165,7 +165,7 @@ def trust_chart(clip: Clip) -> str:
         f'<text class="strong" x="{max(end - 6, x.start + 110):.1f}" y="{TOP + 8}" text-anchor="end">'
         f"trusted to {clip.trusted:.1f} s</text>",
     ]
-    names = (("true error", clip.error, "reference"), ("uncertainty", clip.uncertainty, "main"))
+    names = (("true error", clip.error, "reference"), ("expected error", clip.uncertainty, "main"))
     places = [y(1000 * values[-1]) for _, values, _ in names] + [level]
     # Wide enough apart for the larger text a phone gets.
     spread = _spread(places, 23, TOP, y.start)
@@ -179,7 +179,7 @@ def trust_chart(clip: Clip) -> str:
         "millimetres on the left</text>"
     )
     label = (
-        f"Uncertainty of the imagination crosses {1000 * clip.threshold:.0f} mm after {clip.trusted:.1f} s; "
+        f"The expected error of the imagination crosses {1000 * clip.threshold:.0f} mm after {clip.trusted:.1f} s; "
         f"the true error is then {1000 * float(np.interp(clip.trusted, clip.time, clip.error)):.0f} mm."
     )
     return svg(width, height, label, "".join(parts), "chart wide")

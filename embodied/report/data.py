@@ -186,7 +186,7 @@ class Clip:
     time: Sequence[float]
     """`[T+1]` [s]."""
     uncertainty: Sequence[float]
-    """`[T+1]` largest standard deviation over objects of the ensemble's positions [m]."""
+    """`[T+1]` error to be expected from the ensemble's disagreement: what nine of ten errors stay below [m]."""
     error: Sequence[float]
     """`[T+1]` largest distance over objects between imagined and true position [m]."""
     threshold: float

@@ -88,9 +88,15 @@ def _sentence(whatifs: WhatIfs, case: int) -> str:
     names = [whatifs.contexts.history.objects.names[k].replace("_", " ") for k in whatifs.contexts.movable]
     j = int(np.argmax(np.maximum(felt, imagined)))
     off = 1000 * float(np.linalg.norm((model.effect - truth.effect)[0, -1, j]))
+    missed = np.linalg.norm((model.counterfactual_position - truth.counterfactual_position)[0, -1], axis=-1) * scored
+    lost = int(np.argmax(missed))
+    wrong = f", though it misplaces the {names[lost]} by {1000 * missed[lost]:.0f} mm either way"
     if felt[j] < QUIET:
         stray = f"lets the {names[j]} stray by {1000 * imagined[j]:.1f} mm"
-        return f"In MuJoCo no other object is affected. The model {stray if imagined[j] > QUIET else 'agrees'}."
+        return (
+            f"In MuJoCo no other object is affected. The model "
+            f"{stray if imagined[j] > QUIET else 'agrees'}{wrong if missed[lost] > EDGE else ''}."
+        )
     return (
         f"The {names[j]} would have ended {1000 * felt[j]:.0f} mm from where it did. The model says "
         f"{1000 * imagined[j]:.0f} mm, and misses the difference by {off:.0f} mm."
