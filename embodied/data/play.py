@@ -1,4 +1,4 @@
-"""Play: what the world model learns from. Scripted pushes through chains of cubes, grasps, fumbling, and edited branches.
+"""Play, which the world model learns from: pushes through chains of cubes, grasps, fumbling, and edited branches.
 
 Policies of tasks touch one object and avoid the rest; a model that should answer what-ifs must see things hit each
 other, and must see the same actions with a cube moved or gone. So layouts are tight, most strokes go through one cube
@@ -6,7 +6,8 @@ into another, and from a random instant on each episode is lived a second time w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,9 @@ from envs.geometry import box_signed_distance
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state
 from envs.kinematics import forward
+from envs.layout import Layout
 from envs.scene import SceneConfig, build_scene
-from envs.simulation import Layout, Simulation
+from envs.simulation import Simulation
 from envs.types import PROPRIOCEPTION, Episode, ObjectState, Observation
 
 Floats = NDArray[np.float64]
@@ -29,7 +31,7 @@ Floats = NDArray[np.float64]
 class PlayConfig:
     """How play is recorded."""
 
-    scene: SceneConfig = SceneConfig(objects=("red_cube", "blue_cube", "green_cube"))
+    scene: SceneConfig = field(default_factory=lambda: SceneConfig(objects=("red_cube", "blue_cube", "green_cube")))
     worlds: int = 128
     """Worlds stepped together."""
     threads: int = 0
@@ -136,7 +138,8 @@ def _draw_edits(
     chosen = np.argmax(present * generator.random(present.shape), axis=1)
     use = (generator.random(len(when)) < config.branches) & present.any(axis=1)
     removed = generator.random(len(when)) < 0.35
-    distance, heading = generator.uniform(*SHIFT, (len(names), SHIFTS)), generator.uniform(-np.pi, np.pi, (len(names), SHIFTS))
+    distance = generator.uniform(*SHIFT, (len(names), SHIFTS))
+    heading = generator.uniform(-np.pi, np.pi, (len(names), SHIFTS))
     pick = generator.integers(SHIFTS, size=len(when))
     edits: dict[int, dict[Intervention, NDArray[np.int64]]] = {}
     for step in np.unique(when):
@@ -190,7 +193,8 @@ class _Player:
         move = np.array([stroke.position for stroke in heads]) - command.position
         turn = np.remainder(np.array([stroke.yaw for stroke in heads]) - command.yaw + np.pi / 4, np.pi / 2) - np.pi / 4
         # Straight lines: the slowest axis sets the pace.
-        move = move * np.minimum(1.0, speed * self.control.step / np.maximum(np.abs(move).max(axis=1, keepdims=True), 1e-9))
+        longest = np.maximum(np.abs(move).max(axis=1, keepdims=True), 1e-9)
+        move = move * np.minimum(1.0, speed * self.control.step / longest)
         left = np.linalg.norm(np.array([stroke.position for stroke in heads]) - command.position - move, axis=1)
         for n, stroke in enumerate(heads):
             self.queue[n][0] = stroke = replace(stroke, patience=stroke.patience - 1)
@@ -200,10 +204,12 @@ class _Player:
                 self.queue[n][0] = replace(stroke, dwell=stroke.dwell - 1)
         low, high = GRIPPER_RANGE
         gripper = 2.0 * (np.array([stroke.gripper for stroke in heads]) - low) / (high - low) - 1.0
-        action = np.concatenate([move / self.control.step, (turn / self.control.turn)[:, None], gripper[:, None]], axis=1)
+        turn = turn / self.control.turn
+        action = np.concatenate([move / self.control.step, turn[:, None], gripper[:, None]], axis=1)
         noise = self.generator.normal(size=action.shape) * np.array([stroke.noise for stroke in heads])[:, None]
         noise[:, 4] *= 0.2
-        return np.clip(action + noise, -1.0, 1.0)
+        noisy: Floats = np.clip(action + noise, -1.0, 1.0)
+        return noisy
 
 
 def _episode(observation: Observation, action: Floats, seed: tuple[int, int], states: Floats | None) -> Episode:
@@ -223,7 +229,7 @@ def _episode(observation: Observation, action: Floats, seed: tuple[int, int], st
 def _over_time(seen: list[Observation]) -> Observation:
     """Observations of N worlds as one `[N T ...]`."""
     first = seen[0]
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.stack([getattr(o.objects, name) for o in seen], axis=1)
         for name in first.objects.__dataclass_fields__
         if name not in ("names", "kind")
@@ -236,7 +242,7 @@ def _over_time(seen: list[Observation]) -> Observation:
 
 
 def _join(first: Observation, second: Observation) -> Observation:
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(first.objects, name), getattr(second.objects, name)])
         for name in first.objects.__dataclass_fields__
         if name not in ("names", "kind")

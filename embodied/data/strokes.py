@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from envs.geometry import box_signed_distance, yaw_of
 from envs.kinematics import project
+from envs.layout import Layout
 from envs.scene import CUBE_HALF_EXTENT, CUBE_MASS
-from envs.simulation import Layout
 from envs.types import Kind, Observation
 
 Floats = NDArray[np.float64]
@@ -87,9 +87,10 @@ def layouts(generator: np.random.Generator, worlds: int, objects: int, variation
         present[rows, k] &= free.any(axis=1)
         position[rows, k], quaternion[rows, k] = candidate[rows, best], turned[rows, best]
         placed[rows, k] = present[rows, k]
-        last = np.where(present[rows, k][:, None], position[rows, k], last)
+        last[present[rows, k]] = position[rows, k][present[rows, k]]
     quaternion[~placed] = (1.0, 0.0, 0.0, 0.0)
-    start = np.stack([generator.uniform(0.16, 0.30, worlds), generator.uniform(-0.09, 0.09, worlds), np.full(worlds, HIGH)], -1)
+    x, y = generator.uniform(0.16, 0.30, worlds), generator.uniform(-0.09, 0.09, worlds)
+    start = np.stack([x, y, np.full(worlds, HIGH)], -1)
     arm = project(start, generator.uniform(-0.8, 0.8, worlds)).joints
     gripper = np.where(generator.random((worlds, 1)) < 0.5, -0.1, 0.5)
     return Layout(
@@ -103,7 +104,9 @@ def layouts(generator: np.random.Generator, worlds: int, objects: int, variation
     )
 
 
-def draw_strokes(generator: np.random.Generator, observation: Observation, worlds: NDArray[np.int64]) -> list[list[Stroke]]:
+def draw_strokes(
+    generator: np.random.Generator, observation: Observation, worlds: NDArray[np.int64]
+) -> list[list[Stroke]]:
     """For each of `worlds`, the next thing to do, chosen from what is seen."""
     objects = observation.objects
     boxes = [k for k, kind in enumerate(objects.kind) if int(kind) == Kind.BOX]

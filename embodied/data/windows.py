@@ -72,7 +72,7 @@ class Windows:
     def starts(self, future: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " S"]]:
         """Frames at which a window of `future` steps can begin (its last frame of history): all, and the busy ones.
 
-        Busy windows have two or more objects in motion in one of the next steps: what chains of contacts are learned from.
+        Busy windows have two or more objects in motion in one of the next steps: chains of contacts are learned there.
         """
         if future not in self._starts:
             present = np.concatenate(

@@ -51,7 +51,7 @@ class MemberTrainer:
         """Weights, order of data and masks come from `seed` alone. Trains on the device of `windows`."""
         if max(config.horizon) > model.future:
             raise EmbodiedError(
-                f"A rollout of {max(config.horizon)} steps needs an encoder that looks as far; it looks {model.future} ahead."
+                f"A rollout of {max(config.horizon)} steps needs an encoder that looks as far; this: {model.future}."
             )
         self.config, self.windows = config, windows
         device = windows.device
@@ -98,7 +98,8 @@ class MemberTrainer:
         )
         steps = window.targets.shape[1]
         among = _before(history.bodies, window.bodies)
-        arm = self.model.roll_arm(history.proprioception[:, -1], window.targets, among)
+        seen = torch.cat([history.proprioception[:, -1:], window.proprioception[:, :-1]], 1)
+        arm = self.model.roll_arm(seen, window.targets, among)
         prediction = self.model(history, window.targets, hidden, teacher=arm.detach())
         return torch.stack(
             [*body_losses(prediction.bodies, window.bodies), _arm_loss(arm, window.proprioception),

@@ -61,7 +61,7 @@ class ContextEncoder(nn.Module):
         hidden: Bool[Tensor, "B T N"],
     ) -> Context:
         """`position` [m] is where the entities are last seen; commands stand at the step whose motion they cause."""
-        batch, frames, entities, _ = slots.shape
+        _, frames, entities, _ = slots.shape
         steps = command.shape[1]
         anchor = slots[:, :1]
         unseen = self.anchor(anchor) + self.hidden
@@ -89,8 +89,11 @@ class ContextEncoder(nn.Module):
         near = torch.maximum(near * (1 - itself), itself)
         things = near.log()[:, None, :, None, :].expand(-1, steps, -1, steps, -1)
         things = things.reshape(batch, steps * entities, steps * entities)
-        other = steps + frames
-        top = torch.cat([things, things.new_zeros(batch, steps * entities, other)], 2)
-        never = things.new_full((batch, other, steps * entities), -torch.inf)
-        bottom = torch.cat([never, things.new_zeros(batch, other, other)], 2)
-        return torch.cat([top, bottom], 1)[:, None]
+        when = torch.arange(steps, device=near.device)
+        when = torch.cat([when.repeat_interleave(entities), when[:frames], when])
+        is_thing = torch.arange(len(when), device=near.device) < steps * entities
+        # The past is seen whole; of the future, what is earlier: an answer must not depend on later commands.
+        forbidden = (when[None] > when[:, None].clamp(min=frames - 1)) | (~is_thing[:, None] & is_thing[None])
+        base = torch.zeros_like(forbidden, dtype=near.dtype).masked_fill(forbidden, -torch.inf)
+        rest = base.shape[0] - things.shape[1]
+        return (base + nn.functional.pad(things, (0, rest, 0, rest)))[:, None]

@@ -76,7 +76,8 @@ class Joints:
     @classmethod
     def of(cls, proprioception: Float[Tensor, "*B P"]) -> "Joints":
         """Split `Observation.proprioception`."""
-        return cls(*(proprioception[..., PROPRIOCEPTION[f"joint_{name}"]] for name in ("position", "velocity", "target")))
+        parts = ("joint_position", "joint_velocity", "joint_target")
+        return cls(*(proprioception[..., PROPRIOCEPTION[part]] for part in parts))
 
     @property
     def proprioception(self) -> Float[Tensor, "*B P"]:
@@ -96,10 +97,11 @@ class ServoModel(nn.Module):
         super().__init__()
         self.felt = nn.Sequential(nn.Linear(13, 32), nn.SiLU(), nn.Linear(32, message))
         self.linear = nn.Linear(24, 12)
+        last = nn.Linear(width, 12)
         self.mlp = nn.Sequential(
-            nn.Linear(24 + message, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 12)
+            nn.Linear(24 + message, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last
         )
-        for layer in (self.linear, self.mlp[4]):
+        for layer in (self.linear, last):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -113,27 +115,27 @@ class ServoModel(nn.Module):
         return Joints(joints.position + 0.1 * change[..., :6], joints.velocity + change[..., 6:], target)
 
     def feel(
-        self, hand: Hand, bodies: Bodies, gripper: Float[Tensor, "B 2"]
-    ) -> Float[Tensor, "B M"]:
+        self, hand: Hand, bodies: Bodies, gripper: Float[Tensor, "*B 2"]
+    ) -> Float[Tensor, "*B M"]:
         """The sum of what every box tells the gripper, exactly zero from absent ones and from those 4 cm from the tool.
 
         `gripper` holds the gripper's joint position and its next command [rad].
         """
-        to_tool = quat_to_matrix(hand.tool[..., 3:]).mT
-        offset = (to_tool[:, None] @ (bodies.position - hand.tool[..., None, :3])[..., None])[..., 0]
-        nearness = ((0.04 - offset.square().sum(-1).clamp(min=1e-12).sqrt()) / 0.02).clamp(0, 1) * bodies.present
-        axes = to_tool[:, None] @ bodies.rotation
-        turned = torch.atan2(axes[..., 1, 0] - axes[..., 0, 1], axes[..., 0, 0] + axes[..., 1, 1] + 1e-9)
-        inputs = torch.cat(
-            [
-                offset / 0.02,
-                torch.stack([torch.cos(4 * turned), torch.sin(4 * turned)], -1),
-                axes[..., 2],
-                bodies.half_extents / 0.014 - 1.0,
-                gripper[:, None].expand(*offset.shape[:-1], 2),
-            ],
-            -1,
-        )
+        with torch.no_grad(), torch.autocast(gripper.device.type, enabled=False):
+            to_tool = quat_to_matrix(hand.tool[..., 3:]).mT
+            offset = (bodies.position - hand.tool[..., None, :3]) @ to_tool.mT
+            nearness = ((0.04 - offset.square().sum(-1).sqrt()) / 0.02).clamp(0, 1) * bodies.present
+            axes = to_tool[..., None, :, :] @ bodies.rotation
+            turned = 4 * torch.atan2(axes[..., 1, 0] - axes[..., 0, 1], axes[..., 0, 0] + axes[..., 1, 1] + 1e-9)
+            inputs = torch.cat(
+                [
+                    offset / 0.02,
+                    torch.stack([torch.cos(turned), torch.sin(turned)], -1),
+                    axes[..., 2],
+                    bodies.half_extents / 0.014 - 1.0,
+                    gripper[..., None, :].expand(*offset.shape[:-1], 2),
+                ],
+                -1,
+            )
         message: Tensor = (self.felt(inputs) * nearness[..., None]).sum(-2)
         return message
-

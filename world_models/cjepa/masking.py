@@ -22,8 +22,8 @@ def draw_mask(
     Args:
         present: 1 where there is an entity.
         frames: T, the history's length.
-        kind: `object` hides entities from frame 1 on; `tube` hides one stretch of frames of every entity of M, which may
-            end before the history does; `token` hides single tokens.
+        kind: `object` hides entities from frame 1 on; `tube` hides one stretch of frames of every entity of M, which
+            may end before the history does; `token` hides single tokens.
         budget: the largest share of a sample's entities (tokens) to hide; the share itself is uniform in 0..budget.
         generator: the only source of randomness.
     """

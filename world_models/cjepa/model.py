@@ -85,7 +85,8 @@ class WorldModel(nn.Module):
             if config.layers
             else None
         )
-        self.contact = ContactModel(config.width if config.layers else 0, config.embedding, config.hidden, config.rounds)
+        context = config.width if config.layers else 0
+        self.contact = ContactModel(context, config.embedding, config.hidden, config.rounds)
         self.servo = ServoModel()
 
     def forward(
@@ -103,7 +104,7 @@ class WorldModel(nn.Module):
             history: exactly `config.history` frames.
             targets: the command that is followed in each step.
             hidden: history tokens hidden from the encoder (training).
-            teacher: arm that the boxes meet, instead of the predicted one; its gradient-free twin is cheaper to train on.
+            teacher: arm that the boxes meet, instead of the predicted one (training: all at once, no gradient).
         """
         bodies, before = history.bodies[:, -1], history.bodies[:, -2]
         context = self._context(history, targets, hidden)
@@ -126,15 +127,22 @@ class WorldModel(nn.Module):
         return Prediction(_stack(moved), torch.stack(arms, 1), context)
 
     def roll_arm(
-        self, start: Float[Tensor, "B P"], targets: Float[Tensor, "B F 6"], bodies: Bodies
+        self, seen: Float[Tensor, "B F P"], targets: Float[Tensor, "B F 6"], bodies: Bodies
     ) -> Float[Tensor, "B F P"]:
-        """The arm alone under joint targets, among boxes `[B F N ...]` known at the beginning of each step."""
-        joints = Joints.of(start)
+        """The arm alone under joint targets, open loop from the first frame of `seen`; for training.
+
+        What the gripper feels is taken from the arm as `seen` at the beginning of each step and boxes `[B F N ...]` at
+        that time, so that it can be computed for all steps at once.
+        """
+        with torch.no_grad(), torch.autocast(seen.device.type, enabled=False):
+            truth = Joints.of(seen)
+            hand = hand_of(truth.position)
+            gripper = torch.stack([truth.position[..., GRIPPER], targets[..., GRIPPER]], -1)
+        messages = self.servo.feel(hand, bodies, gripper)
+        joints = Joints.of(seen[:, 0])
         arms = []
         for step in range(targets.shape[1]):
-            with torch.no_grad():
-                hand = hand_of(joints.position)
-            joints = self._servo_step(joints, targets[:, step], hand, bodies[:, step])
+            joints = self.servo(joints, targets[:, step], messages[:, step])
             arms.append(joints.proprioception)
         return torch.stack(arms, 1)
 

@@ -1,6 +1,5 @@
 """A bidirectional pre-norm transformer over (time x token) with an additive attention bias."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,19 +15,20 @@ class Block(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.before_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU("tanh"), nn.Linear(2 * width, width))
+        last = nn.Linear(2 * width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU("tanh"), last)
         # Zero-initialised: a block starts as the identity.
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.mlp[2].weight)
+        nn.init.zeros_(last.weight)
 
     def forward(self, tokens: Float[Tensor, "B L W"], bias: Float[Tensor, "B 1 L L"]) -> Float[Tensor, "B L W"]:
         """`bias` is added to the attention's logits; -inf forbids."""
-        query, key, value = (
-            self.query_key_value(self.before_attention(tokens)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )
+        mixed: Tensor = self.query_key_value(self.before_attention(tokens))
+        query, key, value = mixed.reshape(*mixed.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(-2))
-        return tokens + self.mlp(self.before_mlp(tokens))
+        out: Tensor = tokens + self.mlp(self.before_mlp(tokens))
+        return out
 
 
 class Transformer(nn.Module):
@@ -43,4 +43,5 @@ class Transformer(nn.Module):
         """See `Block.forward`."""
         for block in self.blocks:
             tokens = block(tokens, bias)
-        return torch.as_tensor(self.last(tokens))
+        out: Tensor = self.last(tokens)
+        return out

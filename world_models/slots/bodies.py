@@ -1,9 +1,11 @@
 """The rigid boxes a world model moves: `ObjectState` as tensors in one fixed convention of body axes.
 
-A cube looks the same from 24 orientations. Learning would have to find that out; instead every box's axes are relabelled
-so that its orientation is the one nearest to the world's, and the labels are put back when a prediction leaves the model.
+A cube looks the same from 24 orientations. Learning would have to find that out; instead every box's axes are
+relabelled so that its orientation is the one nearest to the world's, and the labels are put back when a prediction
+leaves the model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import permutations, product
@@ -49,6 +51,11 @@ class Bodies:
         """The same boxes with other body axes: `rotation @ axes`; `axes` broadcasts over the leading shape."""
         half = (axes.abs().mT @ self.half_extents[..., None])[..., 0]
         return replace(self, rotation=self.rotation @ axes, half_extents=half)
+
+
+def concatenated(parts: Sequence[Bodies], dim: int) -> Bodies:
+    """Boxes one after the other along a leading dimension (not counted from the end)."""
+    return Bodies(**{f.name: torch.cat([getattr(part, f.name) for part in parts], dim) for f in fields(Bodies)})
 
 
 def body_indices(objects: ObjectState) -> list[int]:

@@ -49,7 +49,7 @@ def slots_of(objects: ObjectState) -> Slots:
 def encode(bodies: Bodies) -> Float[Tensor, "*B N D"]:
     """Normalised features of every box, each of size about one; zero where absent.
 
-    Orientation is given as what can be seen of a cube: cos and sin of four times the yaw, and the tilt of its upright axis.
+    Orientation is given as what can be seen of a cube: cos and sin of four times the yaw, and its upright axis.
     """
     like = bodies.position
     cosine = bodies.rotation[..., 0, 0] + bodies.rotation[..., 1, 1]
