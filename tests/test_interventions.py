@@ -219,6 +219,14 @@ def test_absolute_moves_differ_per_frame_without_a_time_axis():
     np.testing.assert_allclose(after.position_in_world[:, RED, 0], 0.3)
 
 
+def test_a_turn_takes_the_spin_along_and_leaves_the_velocity():
+    state = present(5)
+    state.angular_velocity_in_world[RED] = (1.0, 0, 0.5)
+    after = apply_to_state(Intervention("move", "red_cube", {"yaw": np.pi / 2}), state)
+    np.testing.assert_allclose(after.angular_velocity_in_world[RED], (0, 1.0, 0.5), atol=1e-15)
+    np.testing.assert_array_equal(after.linear_velocity_in_world, state.linear_velocity_in_world)
+
+
 def test_removed_entities_leave_nothing():
     after = apply_to_state(Intervention("remove", "red_cube"), present(0, 3))
     for name in set(ARRAYS) - {"quaternion_in_world"}:
