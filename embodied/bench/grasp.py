@@ -1,7 +1,8 @@
-"""How firmly the gripper holds a cube, for each choice of time step and integrator: the measurement behind `Physics`.
+"""How firmly the gripper holds a cube, per time step and integrator, and how often the experts succeed.
 
-A scripted top-down pick over a grid of cube poses: hover, descend, close, lift, hold for one second. `lift` counts the
-cubes that are up at the end; `slip` is how far a lifted cube moved in the grasp during the second of holding.
+This is the measurement behind `Physics`. A scripted pick from above over a grid of poses: hover, descend, close, lift,
+hold for one second. `lift` counts the cubes that are up at the end; `slip` is how far a lifted cube moved in the grasp
+during the second of holding.
 """
 
 import math
@@ -14,12 +15,16 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from embodied.bench.harness import Figure, over_seeds
+from embodied.bench.harness import Figure, figure, over_seeds
 from embodied.console import Console
+from embodied.evaluation.statistics import wilson
+from envs.experts import expert
 from envs.kinematics import body_poses, project
 from envs.physics import Physics
 from envs.scene import CUBE_HALF_EXTENT, HOME, Scene, SceneConfig, build_scene
+from envs.tasks import TASKS, Task
 from envs.types import Array
+from envs.worlds import TaskWorlds
 
 CONTROL_PERIOD = 0.1
 """[s]."""
@@ -48,19 +53,25 @@ class Picks:
     """Processor time of a control step of one world."""
 
 
-PARTS = tuple(VARIANTS)
+EXPERT = "expert_"
+"""Parts named after this and a task measure its expert."""
+PARTS = (*VARIANTS, *(f"{EXPERT}{name}" for name in TASKS))
 SEEDS = 5
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
-    """Lift rate [%], slips of the lifted cubes [mm] and processor time of a control step [us] of one variant.
+    """Picks under one variant of the physics, or episodes of one task's expert.
 
-    A seed is a jittered 6 x 6 grid of cube poses (3 x 3 where `quick`) with random yaws.
+    A seed is a jittered 6 x 6 grid of cube poses (3 x 3 where `quick`) with random yaws, or 128 (16) resets.
     """
+    if part.startswith(EXPERT):
+        task, resets = TASKS[part.removeprefix(EXPERT)], 16 if quick else 128
+        return {"successes": expert_successes(task, resets, first_seed=1000 * seed), "tries": resets}
     scene = build_scene(SceneConfig(physics=VARIANTS[part]))
     picks = pick(scene, np.random.default_rng(seed), side=3 if quick else 6)
     return {
-        "lift": 100.0 * float(picks.lifted.mean()),
+        "successes": int(picks.lifted.sum()),
+        "tries": len(picks.lifted),
         "slips": [1e3 * float(slip) for slip in picks.slip[picks.lifted]],
         "tracking": 1e3 * float(np.median(picks.tracking[:, SETTLED])),
         "step_time": picks.microseconds,
@@ -68,17 +79,32 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
 
 
 def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
-    """Per variant: lift rate, median and 90th percentile of slip, tracking error at rest, and time."""
+    """Per variant: pooled lift rate, median and 90th percentile of slip, tracking error at rest, and time."""
     figures: dict[str, Figure] = {}
     for part, runs in samples.items():
+        rate = wilson(sum(run["successes"] for run in runs), sum(run["tries"] for run in runs))
+        key = f"{part}_success" if part.startswith(EXPERT) else f"{part}_lift"
+        figures[key] = figure(100.0 * rate.value, "%", len(runs), (100.0 * rate.low, 100.0 * rate.high))
+        if part.startswith(EXPERT):
+            continue
         slips = [run["slips"] for run in runs if run["slips"]]
-        figures[f"{part}_lift"] = over_seeds([run["lift"] for run in runs], "%")
         if slips:
             figures[f"{part}_slip_median"] = over_seeds([float(np.median(each)) for each in slips], "mm")
             figures[f"{part}_slip_p90"] = over_seeds([float(np.percentile(each, 90)) for each in slips], "mm")
         figures[f"{part}_tracking"] = over_seeds([run["tracking"] for run in runs], "mm")
         figures[f"{part}_step_time"] = over_seeds([run["step_time"] for run in runs], "us")
     return figures
+
+
+def expert_successes(task: Task, resets: int, first_seed: int) -> int:
+    """How many of `resets` episodes the task's expert ends with the goal reached."""
+    worlds = TaskWorlds(task, resets)
+    worlds.reset(seeds=np.arange(first_seed, first_seed + resets))
+    demonstrator = expert(task.name)
+    success: Array = np.zeros(resets, bool)
+    for _ in range(task.horizon):
+        success = np.asarray(worlds.step(demonstrator.act(worlds.observation, task.goal)).success)
+    return int(success.sum())
 
 
 def pick(scene: Scene, generator: np.random.Generator, side: int = 6) -> Picks:
