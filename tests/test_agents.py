@@ -73,21 +73,25 @@ def test_targets_stay_within_what_rewards_allow():
     actor, _, targets = stacks()
     targets.flat *= 100.0
     for rule in (AutogradLosses(config), ManualLosses(config)):
-        target = rule.target(actor, targets, draw(0, 64, STATE), torch.zeros(64, ACTION), torch.zeros(64), torch.ones(64))
+        target = rule.target(
+            actor, targets, draw(0, 64, STATE), torch.zeros(64, ACTION), torch.zeros(64), torch.ones(64)
+        )
         assert target.min() == -5.0
         assert target.max() == 0.0
 
 
 def test_learner_finds_the_best_action_of_a_bandit():
     """One step, reward -(a - s)^2: the actor must learn a = s."""
-    config = LearnerConfig(width=16, q_ramp=50, value_low=-10.0, target_noise=0.0)
+    config = LearnerConfig(width=16, q_ramp=50, learning_rate=3e-3, average_rate=0.05, value_low=-10.0, target_noise=0.0)
     learner, rng = Learner(1, 1, config, seed=0), np.random.default_rng(0)
-    for _ in range(400):
+    for _ in range(500):
         state, action = rng.uniform(-0.8, 0.8, (64, 1)), rng.uniform(-1, 1, (64, 1))
         reward = -((state - action)[:, 0] ** 2)
         learner.update(Batch(state, action, state, reward, np.zeros(64), action, np.zeros(64)))
     probe = np.linspace(-0.7, 0.7, 15)[:, None]
-    assert np.abs(learner.act(probe) - probe).max() < 0.2
+    chosen = learner.act(probe)
+    assert np.abs(chosen - probe).mean() < 0.15
+    assert np.corrcoef(chosen[:, 0], probe[:, 0])[0, 1] > 0.95
 
 
 def test_a_saved_learner_continues_bit_for_bit():
@@ -161,7 +165,9 @@ def test_features_agree_between_numpy_and_torch_and_batch_and_loop():
     tensors = observation.map(lambda array: torch.from_numpy(np.array(array)))
     np.testing.assert_allclose(observation_features(tensors, "red_cube", ("target",)).numpy(), batched, atol=1e-9)
     for i in range(5):
-        np.testing.assert_allclose(observation_features(observation[i], "red_cube", ("target",)), batched[i], atol=1e-12)
+        np.testing.assert_allclose(
+            observation_features(observation[i], "red_cube", ("target",)), batched[i], atol=1e-12
+        )
 
 
 def test_distractors_are_sorted_by_distance_and_masked():
@@ -214,7 +220,7 @@ def test_policies_keep_the_batch_shape():
     np.testing.assert_array_equal(actor.act(grid, goal).reshape(6, 5), actor.act(flat, goal))
     assert random.act(grid, goal).shape == (2, 3, 5)
     assert random.act(flat[0], goal).shape == (5,)
-    learner.actor.flat.fill_(float("nan"))
+    learner.average.flat.fill_(float("nan"))
     with pytest.raises(EmbodiedError, match="not finite"):
         actor.act(flat, goal)
 
@@ -222,4 +228,6 @@ def test_policies_keep_the_batch_shape():
 def test_episode_observations_are_policy_inputs():
     episode = toy_episodes(1)[0]
     assert policy_input(episode.observation, episode.goal).shape == (21, 39)
-    assert toy_observation(*(np.zeros((2, 3)) for _ in range(1)), np.zeros(2), *np.zeros((2, 2, 3))).objects.shape == (2,)
+    assert toy_observation(*(np.zeros((2, 3)) for _ in range(1)), np.zeros(2), *np.zeros((2, 2, 3))).objects.shape == (
+        2,
+    )

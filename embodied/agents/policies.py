@@ -59,12 +59,12 @@ class NumpyActor:
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         """Raises `EmbodiedError` where the arrays are not an actor's."""
-        if "actor" not in arrays or "actor_sizes" not in arrays:
+        if "average" not in arrays or "actor_sizes" not in arrays:
             raise EmbodiedError("The checkpoint holds no actor; train a policy first.")
         sizes = [int(size) for size in arrays["actor_sizes"]]
         shapes = [*pairwise(sizes), *((size,) for size in sizes[1:])]
         edges = np.cumsum([0, *(math.prod(shape) for shape in shapes)])
-        flat = np.asarray(arrays["actor"])
+        flat = np.asarray(arrays["average"])
         parts = [flat[a:b].reshape(shape) for a, b, shape in zip(edges[:-1], edges[1:], shapes, strict=True)]
         self._weights, self._biases = parts[: len(sizes) - 1], parts[len(sizes) - 1 :]
 

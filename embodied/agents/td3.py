@@ -37,6 +37,7 @@ class Learner:
         self.actor.randomise(initial)
         self.critics.randomise(initial)
         self.targets = self.critics.copy()
+        self.average = self.actor.copy()
         self._actor_adam = Adam(self.actor, config.learning_rate)
         self._critic_adam = Adam(self.critics, config.learning_rate)
         self.updates = 0
@@ -44,11 +45,11 @@ class Learner:
         losses: Losses = AutogradLosses(config) if by_autograd(config, self.device) else ManualLosses(config)
         self._rule = losses
 
-    def act(self, state: Array) -> Array:
-        """Deterministic actions `[B A]` in -1..1 for inputs `[B S]` (numpy)."""
+    def act(self, state: Array, averaged: bool = True) -> Array:
+        """Deterministic actions `[B A]` in -1..1 for inputs `[B S]` (numpy), of the averaged or the newest actor."""
         with torch.no_grad():
             tensor = torch.from_numpy(np.ascontiguousarray(state, dtype=np.float32)).to(self.device)
-            return torch.tanh(actor_forward(self.actor, tensor)).cpu().numpy()
+            return torch.tanh(actor_forward(self.average if averaged else self.actor, tensor)).cpu().numpy()
 
     def update(self, batch: Batch) -> None:
         """One critic step, the moving average of the targets and, every `policy_delay`-th time, one actor step."""
@@ -65,6 +66,7 @@ class Learner:
             weight = max(config.clone_weight * 0.5 ** (self.updates / config.clone_half_life), config.clone_floor)
             self._losses[1:] = self._rule.actor(self.actor, self.critics, state, label, clone, ramp, weight)
             self._actor_adam.step()
+            self._follow()
         self.targets.flat.lerp_(self.critics.flat, config.target_rate)
 
     def clone(self, batch: Batch) -> None:
@@ -72,6 +74,12 @@ class Learner:
         state, _, _, label, _, _, clone = self._unpack(batch)
         self._losses[3] = self._rule.clone(self.actor, state, label, clone)
         self._actor_adam.step()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Move the averaged actor; young averages move fast, so that the random start is forgotten."""
+        rate = max(self.config.average_rate, 1.0 / (1.0 + 0.1 * self._actor_adam.count))
+        self.average.flat.lerp_(self.actor.flat, rate)
 
     def metrics(self) -> Mapping[str, float]:
         """The last losses; waits for the device. Raises `EmbodiedError` naming what is no longer finite."""
@@ -94,7 +102,7 @@ class Learner:
 
     def _tensors(self) -> Mapping[str, Tensor]:
         """Every tensor that decides the next update, by name."""
-        tensors = {"actor": self.actor.flat, "critics": self.critics.flat, "targets": self.targets.flat}
+        tensors = {"actor": self.actor.flat, "critics": self.critics.flat, "targets": self.targets.flat, "average": self.average.flat}
         for name, adam in (("actor", self._actor_adam), ("critics", self._critic_adam)):
             tensors |= {f"{name}_mean": adam.mean, f"{name}_square": adam.square}
         return tensors | {"losses": self._losses}

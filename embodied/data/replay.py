@@ -55,7 +55,7 @@ class Replay:
         self.can_relabel = anchor is not None and self.kind[self.names.index(anchor)] == Kind.TARGET
         entities = len(self.names)
         features = observation_features(example, self.roles.subject, distractors).shape[-1]
-        widths = {"features": features, "kept_margin": 1, "proprioception": example.proprioception.shape[-1], "time": 1}
+        widths = {"features": features, "kept_margin": 1, "success": 1, "proprioception": example.proprioception.shape[-1], "time": 1}
         widths |= {name: entities * width for name, width in _MOVING.items()}
         edges = np.cumsum([0, *widths.values()])
         self._parts = {name: slice(edges[i], edges[i + 1]) for i, name in enumerate(widths)}
@@ -110,7 +110,8 @@ class Replay:
     def sample(self, count: int, rng: np.random.Generator, imitate: bool = False, penalty: float = -1.0) -> Batch:
         """Draw transitions uniformly, rewarded 0 where the goal holds afterwards and `penalty` elsewhere.
 
-        With `imitate`, rows that keep their own goal are marked for cloning.
+        With `imitate`, rows that keep their own goal are marked for cloning where the episode, as far as it is known,
+        ends in success.
         """
         slot, step = self.draw(count, rng)
         later, relabelled = self._choose_later(slot, step, rng)
@@ -129,7 +130,7 @@ class Replay:
             reward=np.where(success, 0.0, penalty).astype(np.float32),
             discount=np.ones(count, dtype=np.float32),
             label=self._label[slot, step],
-            clone=(imitate & ~relabelled).astype(np.float32),
+            clone=(imitate & ~relabelled & self._succeeded(slot)).astype(np.float32),
         )
 
     def _choose_later(self, slot: Array, step: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -147,6 +148,10 @@ class Replay:
             possible = self._kept_margin(slot, drawn) > 0.0
             later, fits = np.where(possible, drawn, later), fits | possible
         return later, wanted & fits
+
+    def _succeeded(self, slot: Array) -> Array:
+        """Whether the goal holds in the last known state of the slots `[B]`."""
+        return self._rows[slot, self._length[slot], self._parts["success"].start] > 0.5
 
     def _kept_margin(self, slot: Array, step: Array) -> Array:
         return self._rows[slot, step, self._parts["kept_margin"].start]
@@ -172,7 +177,9 @@ class Replay:
         objects = observation.objects
         count = objects.shape[0]
         kept = Goal(self._kept).margin(objects) if self._kept else np.full(count, np.inf)
-        columns = [observation_features(observation, self.roles.subject, self.distractors), kept[:, None]]
+        success = self.goal.satisfied(objects)
+        columns = [observation_features(observation, self.roles.subject, self.distractors)]
+        columns += [kept[:, None], success[:, None]]
         columns += [observation.proprioception, np.asarray(observation.time).reshape(count, 1)]
         columns += [getattr(objects, name).reshape(count, -1) for name in _MOVING]
         row = np.concatenate(columns, axis=1, dtype=np.float32)
@@ -210,13 +217,13 @@ class Replay:
         point = goal_point(objects, self.goal)
         return np.concatenate([rows[:, self._parts["features"]], goal_features(point, subject)], axis=1)
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Any]:
         """The used part of the ring as arrays by name."""
         arrays: dict[str, Array] = {f"still.{name}": still for name, still in self._still.items()}
         arrays |= {"rows": self._rows, "action": self._action, "label": self._label, "length": self._length}
-        return {name: array[: self._used].copy() for name, array in arrays.items()} | {"next": np.array(self._next)}
+        return {name: array[: self._used].copy() for name, array in arrays.items()} | {"next": self._next}
 
-    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken. Raises `EmbodiedError` for a replay of another layout."""
         count = len(arrays["length"])
         if arrays["rows"].shape[1:] != self._rows.shape[1:] or count > len(self._length):

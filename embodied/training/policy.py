@@ -136,12 +136,12 @@ class PolicyTrainer:
         return self.steps * self.worlds.worlds
 
     def clone(self, updates: int) -> None:
-        """Imitate the demonstrations for that many updates; nothing without demonstrations."""
+        """Imitate the demonstrations for that many updates; without demonstrations they only count as done."""
+        self.cloned += updates
         if self.demonstrations is None:
             return
         for _ in range(updates):
             self.learner.clone(self.demonstrations.sample(self.config.batch, self._sample, imitate=True))
-            self.cloned += 1
 
     def advance(self, steps: int) -> None:
         """Step all worlds that often, with the configured number of updates after each step."""
@@ -149,16 +149,17 @@ class PolicyTrainer:
             if self.steps % self.worlds.task.horizon == 0:
                 self._observation = self.worlds.reset()
                 self._slots = self.replay.begin(self._observation)
-            action = self._exploring_action()
+            state = policy_input(self._observation, self.worlds.task.goal, self.distractors)
+            chosen = self.learner.act(state, averaged=False)
+            action = self._disturbed(chosen)
             self._observation = self.worlds.step(action).next_observation
-            self.replay.extend(self._slots, action, self._observation)
+            self.replay.extend(self._slots, action, self._observation, chosen)
             self.steps += 1
             for _ in range(self._updates_per_step):
                 self.learner.update(self._batch())
 
-    def _exploring_action(self) -> Array:
-        """The actor's choice plus noise of a width of each world's own, from nearly none to bold."""
-        action = self.learner.act(policy_input(self._observation, self.worlds.task.goal, self.distractors))
+    def _disturbed(self, action: Array) -> Array:
+        """Actions `[N A]` with noise of a width of each world's own, from nearly none to bold."""
         noise = self._spread * self._explore.standard_normal(action.shape)
         return np.clip(action + noise, -1.0, 1.0)
 
@@ -167,7 +168,9 @@ class PolicyTrainer:
         if self.demonstrations is None:
             return self.replay.sample(count, self._sample)
         shown = round(count * self.config.demonstration_fraction)
-        own = self.replay.sample(count - shown, self._sample)
+        # Own successes are imitated as well (self-imitation: Oh et al. 2018): without, the young critic unlearns by
+        # its errors in states that no demonstration visits what cloning had taught.
+        own = self.replay.sample(count - shown, self._sample, imitate=True)
         return self.demonstrations.sample(shown, self._sample, imitate=True) + own
 
     @property
