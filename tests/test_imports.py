@@ -1,6 +1,7 @@
 """The arrows between the rooms: who may import whom, found by reading the source, not by running it."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ VOCABULARY = ("types", "goals", "predicates", "interventions", "errors", "geomet
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
     """Dotted names of the modules a file imports, anywhere in it but under `if TYPE_CHECKING`."""
     found: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(path.read_text())]
@@ -43,7 +45,7 @@ def imported(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: relative import; rooms are imported by their names"
             found.add(node.module or "")
         waiting.extend(ast.iter_child_nodes(node))
-    return found
+    return frozenset(found)
 
 
 def tops(path: Path) -> set[str]:
