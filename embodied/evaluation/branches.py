@@ -181,8 +181,11 @@ def histories(
 ) -> Observation:
     """`[M W ...]` what a model is shown: the history with the edit in every frame, so that velocities stay true.
 
-    `only` `[M]` leaves one movable entity (its index) in each branch and takes the others away.
+    `only` `[M]` leaves one movable entity (its index) in each branch and takes the others away. Raises `EmbodiedError`
+    for an edit of gravity, which no history can show.
     """
+    if any(edit is not None and edit.kind == "gravity" for edit in edits):
+        raise EmbodiedError("The world model has only ever seen one gravity; ask about something else.")
     shown = contexts.history[where]
     names = contexts.history.objects.names
     changed: list[ObjectState] = []

@@ -37,6 +37,8 @@ from envs.types import Observation, Policy
 from envs.worlds import TaskWorlds
 
 FILE = "report.html"
+EPISODES = 64
+"""Unseen episodes behind the film: half calibrate its trusted horizon, one of the others is shown."""
 _ROWS: tuple[tuple[str, str, str, Role], ...] = (
     (NUDGED, "MuJoCo, nudged {nudge:g} mm", "the simulator itself, started a hair off: near the ceiling", "reference"),
     (MODEL, "World model", "{members}, trained in this run", "main"),
@@ -171,9 +173,9 @@ def _smooth(values: list[float], width: int = 9) -> list[float]:
 
 
 def _clip(run: Run, config: Config) -> Clip:
-    held = whatif.held_out(config, 64)
+    held = whatif.held_out(config, EPISODES)
     model = load_model(run, config)
-    return film.clip(held.simulation.scene, model, held.episodes[:64], 10.0, config.world_model.history)
+    return film.clip(held.simulation.scene, model, held.episodes[:EPISODES], 10.0, config.world_model.history)
 
 
 def _hero(run: Run, config: Config) -> bytes:

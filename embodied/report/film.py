@@ -76,8 +76,8 @@ def clip(
         media_type,
         video.jpeg(still),
         f"The episode of median error among {len(long) - half} unseen ones, {time[-1]:.1f} s imagined in one go. In "
-        f"all of them the error stayed below what was expected in {100 * held:.0f} % of the steps; {100 * LEVEL:.0f} % was "
-        "aimed at.",
+        f"all of them the error stayed below what was expected in {100 * held:.0f} % of the steps; the aim was "
+        f"{100 * LEVEL:.0f} %.",
         time.tolist(),
         expected[chosen].tolist(),
         error[chosen].tolist(),

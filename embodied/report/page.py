@@ -105,8 +105,8 @@ def _film(clip: Clip) -> str:
         f"<span>Imagined by the model</span></div>{moving}"
         f'<div class="below">{trust_chart(clip)}</div></div><figcaption>{escape(clip.caption)} The model sees the '
         f"first moment and the plan of actions, nothing after. The bar under the film is blue while the model expects "
-        f"to be within {1000 * clip.threshold:.0f} mm (nine times in ten), the trusted horizon; then it turns orange and "
-        "the imagination fades.</figcaption></figure>"
+        f"to be within {1000 * clip.threshold:.0f} mm (nine times in ten), the trusted horizon; then it turns "
+        "orange and the imagination fades.</figcaption></figure>"
     )
 
 
