@@ -88,9 +88,9 @@ def _depths(simulation: "Simulation", k: int, ids: Array) -> list[dict[str, floa
     owner = {geom: name for name, geoms in zip(simulation.scene.names, simulation.scene.geoms, strict=True)
              for geom in geoms}  # fmt: skip
     found: list[dict[str, float]] = []
-    data = mujoco.MjData(model)
+    own, data = None, mujoco.MjData(model)
     for world in ids:
-        own = simulation.model(int(world))
+        own = simulation.model(int(world), own)
         simulation.data(int(world), data)
         mujoco.mj_kinematics(own, data)
         mujoco.mj_comPos(own, data)

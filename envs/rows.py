@@ -49,8 +49,8 @@ class EntityRows:
     def parking(self, present: Array) -> tuple[Array, Array, Array]:
         """Rows, columns and values of the state that keep what is absent in `present` `[N K]` out of the way, at rest.
 
-        To be written after every control step: an absent object falls a little within one. Compensating its gravity
-        instead would tie `ngravcomp`, which `set_const` recounts, to who is present.
+        To be written after every control step: an absent object falls a few centimetres within one. Compensating its
+        gravity instead would tie `ngravcomp`, which `set_const` recounts, to who is present.
         """
         scene = self._scene
         rows, columns, values = [], [], []

@@ -1,8 +1,8 @@
 """The tabletop scene as one compiled MuJoCo model: SO-101 arm, table, objects, an optional goal entity, cameras.
 
 One model serves all worlds of a batch; what differs between worlds lives in state rows and in expanded model fields.
-An absent object is parked far from everything with its gravity compensated (`Scene.parking_pose`, `ABSENT_GRAVCOMP`):
-it makes no contact and does not move, so it costs six idle degrees of freedom and nothing else.
+An absent object is kept far from everything (`Scene.parking_pose`): it makes no contact, so it costs six idle degrees
+of freedom and nothing else.
 """
 
 from collections.abc import Mapping
@@ -47,9 +47,6 @@ BIN_HALF_EXTENTS, BIN_WALL = (0.055, 0.055, 0.022), 0.004
 TARGET_HALF_EXTENTS = (0.025, 0.025, 0.0008)
 """[m] A thin disc without collisions; its pose marks where something should go, on the table or in the air."""
 
-ABSENT_GRAVCOMP = 1.0
-"""Value of `body_gravcomp` that keeps a parked object where it is; 0 for a present one."""
-
 HOME = (-0.00249, -0.29752, 0.24951, 1.61880, 0.04619, 0.6)
 """[rad] Joints with the tool vertical above (0.21, 0, 0.085), jaws half open and in line with the arm."""
 
@@ -71,7 +68,7 @@ class Camera:
 
 
 CAMERAS = (
-    Camera("front", (0.68, -0.32, 0.40), (0.185, 0.015, 0.075), 34.0),
+    Camera("front", (0.57, -0.47, 0.38), (0.19, 0.015, 0.075), 34.0),
     Camera("top", (0.2201, 0.0, 0.78), (0.22, 0.0, 0.0), 40.0),
 )
 """The fixed cameras; `wrist` rides on the gripper."""
@@ -180,10 +177,7 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     for index, name in enumerate(config.objects):
         _add_cube(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config.physics)
     spec.add_key(name="home", qpos=_home_qpos(spec, config), ctrl=HOME)
-    model = spec.compile()
-    # Compiled with compensation so that MuJoCo reserves it; worlds switch it on per absent object.
-    model.body_gravcomp[:] = 0.0
-    return _index(model, config)
+    return _index(spec.compile(), config)
 
 
 def _home_qpos(spec: mujoco.MjSpec, config: SceneConfig) -> Array:
@@ -234,7 +228,7 @@ def _looking(camera: Camera) -> Array:
 
 
 def _add_cube(spec: mujoco.MjSpec, name: str, at: tuple[float, float], physics: Physics) -> None:
-    body = spec.worldbody.add_body(name=name, pos=(*at, CUBE_HALF_EXTENT), gravcomp=ABSENT_GRAVCOMP)
+    body = spec.worldbody.add_body(name=name, pos=(*at, CUBE_HALF_EXTENT))
     body.add_freejoint(name=name)
     body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=(CUBE_HALF_EXTENT,) * 3, mass=CUBE_MASS,
                   rgba=(*OBJECTS[name], 1.0), contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=3,

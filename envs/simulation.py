@@ -229,9 +229,9 @@ class Simulation:
         """Carry out an intervention in the worlds `ids` now, see `envs.doing.do`."""
         do(self, intervention, self._chosen(ids))
 
-    def model(self, world: int) -> mujoco.MjModel:
-        """A copy of the compiled model with one world's own physics."""
-        return self._batch.get_model(world)
+    def model(self, world: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:
+        """The compiled model with one world's own physics: a copy, or written into an earlier such `model`."""
+        return self._batch.get_model(world, model)
 
     def data(self, world: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
         """One world's state as MuJoCo data, to render or for any `mj_` function; `mj_forward` fills derived fields."""
