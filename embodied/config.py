@@ -118,7 +118,7 @@ class AgentConfig:
     """Gradient updates per environment step."""
     noise: float = 0.15
     """Mean standard deviation of exploration, spread over the worlds from 0.3 to 1.7 times this."""
-    relabel: float = 0.8
+    relabel: float = 0.5
     """Fraction of replayed transitions whose goal is one that was reached later (hindsight)."""
     demonstration_fraction: float = 0.3
     """Fraction of each batch drawn from demonstrations."""
@@ -148,11 +148,11 @@ class AgentConfig:
 class TrainerConfig:
     """Budgets of the stages."""
 
-    demonstrations: int = 50
+    demonstrations: int = 100
     """Expert episodes that the policy learns from."""
     model_episodes: int = 1500
     """Episodes (expert, random, intervened) that the world model learns from."""
-    env_steps: int = 100_000
+    env_steps: int = 60_000
     """Environment steps of the policy learner."""
     checkpoint_every: int = 500
     """Gradient steps between checkpoints."""

@@ -40,9 +40,9 @@ class LearnerConfig:
     """Share of the newest actor in the average that acts: single updates of an actor that places to the millimetre
     make its success jump by tens of percent."""
     clone_weight: float = 2.0
-    clone_half_life: int = 4000
+    clone_half_life: int = 8000
     """Updates in which the weight of the cloning term halves."""
-    clone_floor: float = 0.1
+    clone_floor: float = 0.5
     squash_penalty: float = 1e-3
     """Weight of the squared actions before tanh, which keeps tanh out of saturation."""
     device: str = "cpu"
