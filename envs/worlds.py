@@ -35,7 +35,7 @@ class TaskWorlds:
         """`[N]` control steps since each world's reset."""
         self.episode = np.zeros(worlds, np.int64)
         """`[N]` resets so far, which number the episodes of each world's stream."""
-        self.margins = np.zeros((worlds, len(task.goal.literals)))
+        self.margins: Array = np.zeros((worlds, len(task.goal.literals)))
         """`[N L]` of the goal's literals after the last step, see `Goal.margins`."""
         self.seed = seed
         self.observation = self.reset()
