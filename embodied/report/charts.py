@@ -152,17 +152,19 @@ def interval_bar(estimate: Estimate, low: float = -0.25, high: float = 1.0, role
 def trust_chart(clip: Clip) -> str:
     """Expected and true error of the imagination over time; the trusted part shaded, its end marked."""
     top = max(*clip.uncertainty, *clip.error, clip.threshold) * 1000
-    y_ticks = ticks(0, top, 4)
+    y_ticks = ticks(0, 1.12 * top, 4)
     width, height = 720, 190
     x = Axis(clip.time[0], clip.time[-1], LEFT, width - 130)
     y = Axis(0, y_ticks[-1], height - BOTTOM, TOP)
     end, level = x(clip.trusted), y(1000 * clip.threshold)
+    early = clip.trusted < 0.4 * clip.time[-1]
+    side = "start" if early else "end"
     parts = [
         f'<rect class="trusted" x="{x.start}" y="{TOP}" width="{end - x.start:.1f}" height="{y.start - TOP}"/>',
         _grid(x, y, [tick for tick in ticks(x.low, x.high, 6) if x.low <= tick <= x.high], y_ticks, False),
         f'<path class="line baseline" d="M{x.start},{level:.1f}H{x.end}"/>',
         f'<path class="horizon" d="M{end:.1f},{TOP - 6}V{y.start}"/>',
-        f'<text class="strong" x="{max(end - 6, x.start + 110):.1f}" y="{TOP + 8}" text-anchor="end">'
+        f'<text class="strong" x="{end + (6 if early else -6):.1f}" y="{TOP + 4}" text-anchor="{side}">'
         f"trusted to {clip.trusted:.1f} s</text>",
     ]
     names = (("true error", clip.error, "reference"), ("expected error", clip.uncertainty, "main"))

@@ -19,8 +19,6 @@ THRESHOLD = 0.02
 """[m] Largest error to be expected that is still trusted: the tolerance of `place`."""
 LEVEL = 0.9
 """How often the error should stay below what is expected."""
-_FLOOR = 0.001
-"""[m] Added to disagreement before it is scaled: members that agree to the micrometre are not that sure."""
 WIDTH, HEIGHT = 440, 330
 """Pixels of each half."""
 
@@ -57,9 +55,9 @@ def clip(
     error = _largest(np.linalg.norm(imagined.objects.position_in_world[:, :, boxes] - actual, axis=-1), there)
     disagreement = _largest(np.asarray(rollout.uncertainty, dtype=np.float64)[:, :, boxes], there)
     half = len(long) // 2
-    factor = np.quantile((error / (disagreement + _FLOOR))[:half, 1:], LEVEL)
-    expected = factor * (disagreement + _FLOOR)
-    expected[:, 0] = 0.0  # The first moment is seen.
+    # Members that agree may be wrong together: disagreement is counted on top of what is usual that far ahead.
+    doubt = disagreement + error[:half].mean(0)
+    expected = doubt * np.quantile((error / np.maximum(doubt, 1e-9))[:half, 1:], LEVEL)
     held = float((error <= expected)[half:, 1:].mean())
     chosen = half + int(np.argsort(error[half:, -1], kind="stable")[(len(long) - half) // 2])
     time = np.arange(steps + 1) / rate

@@ -90,16 +90,16 @@ def _sentence(whatifs: WhatIfs, case: int) -> str:
     off = 1000 * float(np.linalg.norm((model.effect - truth.effect)[0, -1, j]))
     missed = np.linalg.norm((model.counterfactual_position - truth.counterfactual_position)[0, -1], axis=-1) * scored
     lost = int(np.argmax(missed))
-    wrong = f", though it misplaces the {names[lost]} by {1000 * missed[lost]:.0f} mm either way"
+    wrong = f", though it misplaces the {names[lost]} by {1000 * missed[lost]:.0f}\N{NO-BREAK SPACE}mm either way"
     if felt[j] < QUIET:
-        stray = f"lets the {names[j]} stray by {1000 * imagined[j]:.1f} mm"
+        stray = f"lets the {names[j]} stray by {1000 * imagined[j]:.1f}\N{NO-BREAK SPACE}mm"
         return (
             f"In MuJoCo no other object is affected. The model "
             f"{stray if imagined[j] > QUIET else 'agrees'}{wrong if missed[lost] > EDGE else ''}."
         )
     return (
-        f"The {names[j]} would have ended {1000 * felt[j]:.0f} mm from where it did. The model says "
-        f"{1000 * imagined[j]:.0f} mm, and misses the difference by {off:.0f} mm."
+        f"The {names[j]} would have ended {1000 * felt[j]:.0f}\N{NO-BREAK SPACE}mm from where it did. The model says "
+        f"{1000 * imagined[j]:.0f}\N{NO-BREAK SPACE}mm, and misses the difference by {off:.0f}\N{NO-BREAK SPACE}mm."
     )
 
 
