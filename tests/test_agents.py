@@ -82,7 +82,9 @@ def test_targets_stay_within_what_rewards_allow():
 
 def test_learner_finds_the_best_action_of_a_bandit():
     """One step, reward -(a - s)^2: the actor must learn a = s."""
-    config = LearnerConfig(width=16, q_ramp=50, learning_rate=3e-3, average_rate=0.05, value_low=-10.0, target_noise=0.0)
+    config = LearnerConfig(
+        width=16, q_ramp=50, learning_rate=3e-3, average_rate=0.05, value_low=-10.0, target_noise=0.0
+    )
     learner, rng = Learner(1, 1, config, seed=0), np.random.default_rng(0)
     for _ in range(500):
         state, action = rng.uniform(-0.8, 0.8, (64, 1)), rng.uniform(-1, 1, (64, 1))

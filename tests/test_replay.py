@@ -120,7 +120,22 @@ def test_a_bin_is_never_moved_in_hindsight():
     assert not Replay(2, 20, GOAL, example, 5).can_relabel
     lift = Replay(2, 20, Goal.parse("lifted(red_cube, 0.03)"), shown[0].observation[0:1], 5)
     lift.add(shown[0])
-    assert lift.sample(16, np.random.default_rng(0), imitate=True).clone.all()
+    assert not lift.can_relabel
+    assert lift.sample(16, np.random.default_rng(0)).reward.max() == -1.0
+
+
+def test_only_successes_are_imitated():
+    shown = [replace(episode, action=0.0 * episode.action + i) for i, episode in enumerate(toy_episodes(2))]
+    objects = shown[1].observation.objects
+    position = np.array(objects.position_in_world)
+    position[-1, CUBE] += 0.1
+    dropped = replace(shown[1].observation, objects=replace(objects, position_in_world=position))
+    replay = Replay(2, 20, GOAL, shown[0].observation[0:1], 5, relabel=0.0)
+    replay.add(shown[0])
+    replay.add(replace(shown[1], observation=dropped))
+    batch = replay.sample(64, np.random.default_rng(0), imitate=True)
+    np.testing.assert_array_equal(batch.clone, 1.0 - batch.action[:, 0])
+    assert not replay.sample(64, np.random.default_rng(0)).clone.any()
 
 
 def test_growing_ring_overwrites_the_oldest_and_continues_after_saving():

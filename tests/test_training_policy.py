@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_worlds import ToyExpert, ToyWorlds, toy_episodes
+from toy_worlds import ToyExpert, ToyWorlds, toy_episodes, toy_observation, toy_step
 
 from embodied.checkpoint import load, save
 from embodied.config import AgentConfig
 from embodied.training.policy import PolicyTrainer
 from envs.errors import EmbodiedError
+from envs.types import Rollout
+from world_models.reward.analytic import AnalyticReward
 
 SMALL = AgentConfig(width=16, batch=32, ramp=50, updates_per_step=0.25)
 
@@ -96,15 +98,92 @@ def test_demonstrations_are_labelled_by_the_demonstrator():
 
 def test_exploration_is_wider_in_later_worlds_and_stays_in_bounds():
     learner = trainer(replace(SMALL, noise=0.1), worlds=8)
-    chosen = np.stack([learner._disturbed(np.zeros((8, 5))) for _ in range(200)])
+    chosen = np.stack([learner._disturbed(np.zeros((8, 5)), learner._spread) for _ in range(200)])
     spread = chosen.std(axis=0).mean(axis=1)
     np.testing.assert_allclose(spread, 0.1 * np.linspace(0.3, 1.7, 8), rtol=0.15)
     assert np.abs(chosen).max() <= 1.0
 
 
+def dream(history, policy, goal, horizon):
+    """The toy as its own world model, unsure wherever the cube is beyond y = 0."""
+    now = history[:, -1]
+    assert history.objects.shape[1] == 3
+    frames, actions = [now], []
+    for _ in range(horizon):
+        position = frames[-1].objects.position_in_world
+        action = np.clip(policy.act(frames[-1], goal), -1, 1)
+        opening = frames[-1].proprioception[:, 5]
+        tool, opening, cube = toy_step(position[:, 1], opening, position[:, 5], action)
+        frames.append(toy_observation(tool, opening, position[:, 4], cube))
+        actions.append(action)
+    position = np.stack([frame.objects.position_in_world for frame in frames], axis=1)
+    openings = np.stack([frame.proprioception[:, 5] for frame in frames], axis=1)
+    observation = toy_observation(position[:, :, 1], openings, position[:, :, 4], position[:, :, 5])
+    unsure = np.where(position[..., 1] > 0.0, 1.0, 0.0)
+    return Rollout("model", observation, np.stack(actions, axis=1), uncertainty=unsure)
+
+
+def test_imagined_transitions_are_mixed_in_and_end_where_the_model_is_unsure():
+    config = replace(SMALL, imagined=0.25, imagined_horizon=3)
+    learner = PolicyTrainer(ToyWorlds(4, seed=1), config, 0, toy_episodes(4), ToyExpert(), capacity=50, imagine=dream)
+    learner.advance(24)
+    assert not learner.imagined.ready
+    learner.advance(2)
+    replay = learner.imagined.replay
+    lengths = replay._length[:256]
+    cube = replay.observation(np.arange(256), np.zeros(256, int)).objects.position_in_world[:, 5]
+    assert set(np.unique(lengths)) <= {0, 1, 2, 3}
+    assert lengths[cube[:, 1] < -0.035].mean() > 2.9
+    assert lengths[cube[:, 1] > 0.1].sum() == 0
+    batch = learner._batch()
+    assert batch.state.shape == (32, 39)
+    assert not batch.clone[-8:].any()
+    step = replay.sample(64, np.random.default_rng(0))
+    tool = step.state[:, :3] / 10.0
+    followed = step.next_state[:, :3] / 10.0
+    inside = np.all(np.abs(followed - np.array([0.0, 0.0, 0.025])) < [0.119, 0.149, 0.054], axis=1)
+    np.testing.assert_allclose((followed - tool)[inside], 0.03 * step.action[inside, :3], atol=1e-5)
+
+
+def test_resuming_covers_what_was_imagined(tmp_path):
+    def make() -> PolicyTrainer:
+        config = replace(SMALL, imagined=0.25, imagined_horizon=2)
+        return PolicyTrainer(ToyWorlds(4, seed=1), config, 0, toy_episodes(4), ToyExpert(), capacity=50, imagine=dream)
+
+    whole, half = make(), make()
+    whole.advance(52)
+    half.advance(30)
+    save(tmp_path / "half.safetensors", half.state_dict())
+    resumed = make()
+    resumed.load_state_dict(load(tmp_path / "half.safetensors")[0])
+    resumed.advance(22)
+    assert_equal(whole.state_dict(), resumed.state_dict())
+
+
+def test_shaping_adds_the_discounted_gain_of_potential():
+    worlds, model, config = ToyWorlds(4, seed=1), AnalyticReward(), replace(SMALL, relabel=0.0)
+    plain, shaped = (
+        PolicyTrainer(worlds, config, 0, toy_episodes(4), ToyExpert(), capacity=50, reward=model, shaping=weight)
+        for weight in (0.0, 2.0)
+    )
+    assert shaped.learner.config.value_high == 2.0
+    one, other = (learner.demonstrations.sample(64, np.random.default_rng(0)) for learner in (plain, shaped))
+    replay = plain.demonstrations
+    slot, step = replay.draw(64, np.random.default_rng(0))
+    now, following = (
+        model.score(replay.observation(slot, at).objects, worlds.task.goal).progress - 1.0 for at in (step, step + 1)
+    )
+    np.testing.assert_allclose(other.reward, one.reward + 2.0 * (0.97 * following - now), atol=1e-5)
+    assert np.ptp(other.reward) > 0.5
+    shaped.advance(2)
+    assert shaped.metrics()["updates"] == 2
+
+
 def test_refusals():
-    with pytest.raises(EmbodiedError, match="less than one update per step; use at least 0.25"):
+    with pytest.raises(EmbodiedError, match=r"less than one update per step; use at least 0\.25"):
         trainer(replace(SMALL, updates_per_step=0.01))
+    with pytest.raises(EmbodiedError, match="a trained world model"):
+        trainer(replace(SMALL, imagined=0.5))
     learner = trainer()
     learner.advance(2)
     learner.learner.critics.flat.fill_(float("nan"))

@@ -191,7 +191,7 @@ def _as_is[F](function: F) -> F:
 def _descend(stack: Stack, loss: Tensor) -> Tensor:
     stack.gradient.zero_()
     parameters = [*stack.weights, *stack.biases]
-    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+    loss.backward(inputs=parameters)
     return loss.detach()
 
 

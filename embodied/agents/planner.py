@@ -86,7 +86,8 @@ class Planner:
         mean: Array = self._warm_start(worlds)
         spread = np.full((worlds, steps, size), config.spread)
         kept: Array = np.zeros((worlds, 0, steps, size))
-        best, best_return = mean, np.full(worlds, -np.inf)
+        best: Array = mean
+        best_return: Array = np.full(worlds, -np.inf)
         for iteration in range(config.iterations):
             plans = np.concatenate([self._draw(mean, spread, config.candidates - kept.shape[1]), kept], axis=1)
             if iteration == config.iterations - 1:

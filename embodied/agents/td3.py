@@ -102,7 +102,12 @@ class Learner:
 
     def _tensors(self) -> Mapping[str, Tensor]:
         """Every tensor that decides the next update, by name."""
-        tensors = {"actor": self.actor.flat, "critics": self.critics.flat, "targets": self.targets.flat, "average": self.average.flat}
+        tensors = {
+            "actor": self.actor.flat,
+            "critics": self.critics.flat,
+            "targets": self.targets.flat,
+            "average": self.average.flat,
+        }
         for name, adam in (("actor", self._actor_adam), ("critics", self._critic_adam)):
             tensors |= {f"{name}_mean": adam.mean, f"{name}_square": adam.square}
         return tensors | {"losses": self._losses}

@@ -5,7 +5,7 @@ goal is a formula, and relabelling moves the entity it points to (`target`) to w
 literals about that entity are then evaluated anew, all others keep the margins they had.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,9 @@ from embodied.agents.features import GOAL_SIZE, goal_features, goal_point, obser
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import Array, Episode, Kind, ObjectState, Observation
+
+Shaper = Callable[[ObjectState, ObjectState], Array]
+"""The shaping term `[B]` between states and those that followed, with goals already moved."""
 
 _MOVING = {
     "position_in_world": 3,
@@ -42,9 +45,14 @@ class Replay:
         action_size: int,
         relabel: float = 0.8,
         distractors: tuple[str, ...] = (),
+        shaper: Shaper | None = None,
     ) -> None:
-        """`example` is any observation of the scene; `relabel` the share of samples whose goal is one reached later."""
-        self.goal, self.relabel, self.distractors = goal, relabel, distractors
+        """`example` is any observation of the scene; `relabel` the share of samples whose goal is one reached later.
+
+        `shaper` gives what is added to the reward of a transition, e.g. potential-based shaping.
+        """
+        self.goal, self.relabel, self.distractors, self.shaper = goal, relabel, distractors, shaper
+        self._example = example
         self.roles = roles(goal)
         self.names = example.objects.names
         self.kind = np.asarray(example.objects.kind)
@@ -55,7 +63,13 @@ class Replay:
         self.can_relabel = anchor is not None and self.kind[self.names.index(anchor)] == Kind.TARGET
         entities = len(self.names)
         features = observation_features(example, self.roles.subject, distractors).shape[-1]
-        widths = {"features": features, "kept_margin": 1, "success": 1, "proprioception": example.proprioception.shape[-1], "time": 1}
+        widths = {
+            "features": features,
+            "kept_margin": 1,
+            "success": 1,
+            "proprioception": example.proprioception.shape[-1],
+            "time": 1,
+        }
         widths |= {name: entities * width for name, width in _MOVING.items()}
         edges = np.cumsum([0, *widths.values()])
         self._parts = {name: slice(edges[i], edges[i + 1]) for i, name in enumerate(widths)}
@@ -71,6 +85,11 @@ class Replay:
     def __len__(self) -> int:
         """Number of transitions."""
         return int(self._length.sum())
+
+    def like(self, capacity: int, horizon: int) -> "Replay":
+        """An empty replay of the same scene, goal and rewards."""
+        size = self._action.shape[-1]
+        return Replay(capacity, horizon, self.goal, self._example, size, self.relabel, self.distractors, self.shaper)
 
     def begin(self, observation: Observation) -> Array:
         """Open one slot per world for observations `[N ...]` after a reset, over the oldest; returns them `[N]`."""
@@ -123,11 +142,14 @@ class Replay:
             objects = self._move_anchor(objects, reached, relabelled)
             following = self._move_anchor(following, reached, relabelled)
         success = self._succeeds(following, after)
+        reward = np.where(success, 0.0, penalty)
+        if self.shaper is not None:
+            reward = reward + self.shaper(objects, following)
         return Batch(
             state=self._state(before, objects),
             action=self._action[slot, step],
             next_state=self._state(after, following),
-            reward=np.where(success, 0.0, penalty).astype(np.float32),
+            reward=reward.astype(np.float32),
             discount=np.ones(count, dtype=np.float32),
             label=self._label[slot, step],
             clone=(imitate & ~relabelled & self._succeeded(slot)).astype(np.float32),

@@ -1,19 +1,23 @@
 """Training a policy off-policy: clone demonstrations, then explore, relabel and improve, in one resumable loop."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from embodied.agents.batch import Batch
 from embodied.agents.losses import LearnerConfig
-from embodied.agents.policies import ActorPolicy, policy_input
+from embodied.agents.policies import ActorPolicy
 from embodied.agents.td3 import Learner
 from embodied.config import AgentConfig
 from embodied.data.replay import Replay
+from embodied.training.imagined import Imagine, Imagined, ImaginedConfig
+from embodied.training.shaped import shaper
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import ActionSpec, Array, Episode, Observation, Policy, Transition
+from world_models.reward.analytic import RewardModel
 
 
 class Errand(Protocol):
@@ -68,6 +72,30 @@ class Worlds(Resumable, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Newest:
+    """The actor as it is now, not its average: what explores must show the critic the actor's latest mistakes."""
+
+    learner: Learner
+
+    def act(self, state: Array) -> Array:
+        return self.learner.act(state, averaged=False)
+
+
+@dataclass(frozen=True)
+class _Exploring:
+    """A policy whose actions are disturbed."""
+
+    policy: Policy
+    disturb: Callable[[Array], Array]
+
+    def reset(self) -> None:
+        self.policy.reset()
+
+    def act(self, observation: Observation, goal: Goal) -> Array:
+        return self.disturb(self.policy.act(observation, goal))
+
+
 class PolicyTrainer:
     """The learner, its replay and its worlds; `advance` does the work, `state_dict` holds all that decides the rest."""
 
@@ -82,12 +110,20 @@ class PolicyTrainer:
         capacity: int = 4000,
         distractors: tuple[str, ...] = (),
         device: str = "cpu",
+        reward: RewardModel | None = None,
+        shaping: float = 0.0,
+        imagine: Imagine | None = None,
     ) -> None:
         """`demonstrator` relabels demonstrations with what it would have done (DART: Laskey et al. 2017).
 
-        Without it the executed actions are imitated. `capacity` counts episodes.
+        Without it the executed actions are imitated. `capacity` counts episodes. With `shaping`, progress by `reward`
+        is paid as it is made. `imagine` is needed where `config.imagined` is not 0. Raises `EmbodiedError` for
+        combinations that cannot work.
         """
         self.worlds, self.config, self.distractors = worlds, config, distractors
+        if (shaping and reward is None) or (config.imagined and imagine is None):
+            raise EmbodiedError("Shaping needs a reward model, and agent.imagined a trained world model.")
+        self._shaper = shaper(reward, worlds.task.goal, shaping, config.discount) if reward and shaping else None
         self._updates_per_step = round(config.updates_per_step * worlds.worlds)
         if self._updates_per_step < 1:
             raise EmbodiedError(
@@ -104,19 +140,25 @@ class PolicyTrainer:
             learning_rate=config.learning_rate,
             discount=config.discount,
             value_low=-1.0 / (1.0 - config.discount),
+            value_high=shaping,
             q_ramp=config.ramp if self.demonstrations else 0,
             device=device,
         )
         state_size = self.replay.state_size
         self.learner = Learner(state_size, worlds.spec.size, learner_config, int(learner_seed.generate_state(1)[0]))
+        self.imagined: Imagined | None = None
+        if imagine is not None and config.imagined:
+            imagined = ImaginedConfig(horizon=config.imagined_horizon)
+            self.imagined = Imagined(imagine, imagined, self.replay)
         self.cloned = self.steps = 0
+        self._newest = ActorPolicy(_Newest(self.learner), distractors)
         self._slots: Array = np.arange(worlds.worlds)
         self._observation = example
         self._spread = np.linspace(0.3, 1.7, worlds.worlds)[:, None] * config.noise
 
     def _new_replay(self, capacity: int, example: Observation, relabel: float) -> Replay:
         task, size = self.worlds.task, self.worlds.spec.size
-        return Replay(capacity, task.horizon, task.goal, example, size, relabel, self.distractors)
+        return Replay(capacity, task.horizon, task.goal, example, size, relabel, self.distractors, self._shaper)
 
     def _with_demonstrations(
         self, episodes: list[Episode], demonstrator: Policy | None, example: Observation
@@ -149,22 +191,33 @@ class PolicyTrainer:
             if self.steps % self.worlds.task.horizon == 0:
                 self._observation = self.worlds.reset()
                 self._slots = self.replay.begin(self._observation)
-            state = policy_input(self._observation, self.worlds.task.goal, self.distractors)
-            chosen = self.learner.act(state, averaged=False)
-            action = self._disturbed(chosen)
+            chosen = self._newest.act(self._observation, self.worlds.task.goal)
+            action = self._disturbed(chosen, self._spread)
             self._observation = self.worlds.step(action).next_observation
             self.replay.extend(self._slots, action, self._observation, chosen)
             self.steps += 1
+            if self.imagined is not None and self.steps % self.imagined.config.every == 0:
+                self.imagined.renew(self._explorer(), self._sample)
             for _ in range(self._updates_per_step):
                 self.learner.update(self._batch())
 
-    def _disturbed(self, action: Array) -> Array:
-        """Actions `[N A]` with noise of a width of each world's own, from nearly none to bold."""
-        noise = self._spread * self._explore.standard_normal(action.shape)
+    def _disturbed(self, action: Array, spread: Array | float) -> Array:
+        """Actions `[N A]` with noise; each world has a width of its own, from nearly none to bold."""
+        noise = spread * self._explore.standard_normal(action.shape)
         return np.clip(action + noise, -1.0, 1.0)
+
+    def _explorer(self) -> Policy:
+        """The newest actor with exploration noise, for imagined worlds."""
+        return _Exploring(self._newest, lambda action: self._disturbed(action, self.config.noise))
 
     def _batch(self) -> Batch:
         count = self.config.batch
+        if self.imagined is None or not self.imagined.ready:
+            return self._real_batch(count)
+        dreamt = round(count * self.config.imagined)
+        return self._real_batch(count - dreamt) + self.imagined.sample(dreamt, self._sample)
+
+    def _real_batch(self, count: int) -> Batch:
         if self.demonstrations is None:
             return self.replay.sample(count, self._sample)
         shown = round(count * self.config.demonstration_fraction)
@@ -192,8 +245,9 @@ class PolicyTrainer:
             "random": [rng.bit_generator.state for rng in (self._explore, self._sample)],
         }
 
-    def _parts(self) -> Mapping[str, "Resumable"]:
-        return {"learner": self.learner, "replay": self.replay, "worlds": self.worlds}
+    def _parts(self) -> Mapping[str, Resumable]:
+        parts: dict[str, Resumable] = {"learner": self.learner, "replay": self.replay, "worlds": self.worlds}
+        return parts if self.imagined is None else parts | {"imagined": self.imagined.replay}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken, bit for bit on a CPU."""
