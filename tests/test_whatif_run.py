@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from embodied.bench import whatif as bench
 from embodied.config import Config, TrainerConfig, WhatIfArguments, WorldModelConfig
 from embodied.console import silent
 from embodied.evaluation import whatif
@@ -64,6 +65,17 @@ def test_the_suite_leaves_its_answers_in_the_run(run: Run, asked: whatif.Result)
     assert kept.as_dict() == json.loads(json.dumps(asked.as_dict()))
     assert asked.scores["no interaction"].skill["spillover"].value == pytest.approx(0, abs=1e-6)
     assert set(whatif.summary(asked)) >= {"skill_spillover", "influence_auroc"}
+
+
+def test_the_bench_names_its_figures(asked: whatif.Result) -> None:
+    figures = bench.summarise({"all": [asked.as_dict(), asked.as_dict()]})
+    for key in ("skill_move", "skill_remove", "skill_action", "influence_auroc", "chaos_floor_mm"):
+        value, (low, high) = figures[key]["value"], figures[key]["interval"]
+        assert low <= value <= high
+        assert figures[key]["seeds"] == 2
+    assert figures["chaos_floor_mm"]["value"] == pytest.approx(1000 * np.median(asked.chaos))
+    assert figures["copy_factual_fde_mm"]["value"] == 0
+    assert bench.summarise({}) == {}
 
 
 def test_the_gallery_ends_with_the_worst_and_shows_no_case_twice(run: Run, asked: whatif.Result) -> None:

@@ -9,9 +9,8 @@ from embodied.bench.demo import configured
 from embodied.bench.harness import Figure, figure
 from embodied.console import Console
 from embodied.evaluation.statistics import Estimate
-from embodied.evaluation.suite import ALONE, MODEL, NUDGED, STILL, Result
+from embodied.evaluation.suite import ALONE, COPY, MODEL, NUDGED, STILL, Result
 from embodied.evaluation.whatif import suite
-from embodied.evaluation.whatif_metrics import Scores
 from embodied.run import Run
 from embodied.schema import to_dict
 
@@ -38,18 +37,29 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
     if not results:
         return {}
     figures: dict[str, Figure] = {}
-    for source, prefix in ((MODEL, ""), (NUDGED, "nudged_"), (ALONE, "alone_"), (STILL, "persistence_")):
+    for source, prefix in ((MODEL, ""), (NUDGED, "nudged_")):
         scores = [result.scores[source] for result in results]
         for kind in ("move", "remove", "action", "spillover"):
             figures[f"{prefix}skill_{kind}"] = over([score.skill[kind] for score in scores], "1")
         figures[f"{prefix}influence_auroc"] = over([score.influence_auroc for score in scores], "1")
-        figures |= {f"{prefix}{name}": each for name, each in _errors(scores).items()}
+        figures[f"{prefix}false_influence_mm"] = over([score.false_influence for score in scores], "mm", 1000)
+    # What these two cannot know is 0 by construction: copying has no effects, objects alone no spill-over.
+    figures["alone_skill_action"] = over([result.scores[ALONE].skill["action"] for result in results], "1")
+    for source, prefix in (
+        (MODEL, ""),
+        (NUDGED, "nudged_"),
+        (ALONE, "alone_"),
+        (COPY, "copy_"),
+        (STILL, "persistence_"),
+    ):
+        scores = [result.scores[source] for result in results]
+        figures[f"{prefix}factual_fde_mm"] = over([score.factual_fde for score in scores], "mm", 1000)
+        figures[f"{prefix}counterfactual_fde_mm"] = over([score.counterfactual_fde for score in scores], "mm", 1000)
     figures["calm_skill_spillover"] = over([result.calm.skill["spillover"] for result in results], "1")
     figures["calm_share"] = figure(float(np.mean([result.calm_share for result in results])), "1", len(results))
     figures["edge_share"] = figure(float(np.mean([result.strata["edge"] for result in results])), "1", len(results))
-    for name, level in (("chaos_floor_mm", 0.5), ("chaos_p90_mm", 0.9)):
-        floors = [1000 * float(np.quantile(result.chaos, level)) for result in results]
-        figures[name] = figure(float(np.mean(floors)), "mm", len(results), (min(floors), max(floors)))
+    figures["chaos_floor_mm"] = over([result.chaos_median for result in results], "mm", 1000)
+    figures["chaos_p90_mm"] = over([result.chaos_p90 for result in results], "mm", 1000)
     return figures
 
 
@@ -58,12 +68,3 @@ def over(estimates: Sequence[Estimate], unit: str, scale: float = 1.0) -> Figure
     value = float(np.mean([estimate.value for estimate in estimates])) * scale
     low, high = min(estimate.low for estimate in estimates), max(estimate.high for estimate in estimates)
     return figure(value, unit, len(estimates), (scale * low, scale * high))
-
-
-def _errors(scores: Sequence[Scores]) -> dict[str, Figure]:
-    named = {
-        "factual_fde_mm": [score.factual_fde for score in scores],
-        "counterfactual_fde_mm": [score.counterfactual_fde for score in scores],
-        "false_influence_mm": [score.false_influence for score in scores],
-    }
-    return {name: over(estimates, "mm", 1000) for name, estimates in named.items()}

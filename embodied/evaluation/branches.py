@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation.contexts import Contexts, move, stacked
+from embodied.evaluation.contexts import Contexts, move
 from embodied.evaluation.whatif_metrics import Branches
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state, edit_actions
@@ -198,7 +198,7 @@ def histories(
                 if k != only[index]:
                     objects = apply_to_state(Intervention("remove", names[k]), objects)
         changed.append(objects)
-    return Observation(shown.proprioception, stacked(changed), shown.time)
+    return Observation(shown.proprioception, ObjectState.stack(changed), shown.time)
 
 
 def imagine(

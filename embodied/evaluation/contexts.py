@@ -1,8 +1,7 @@
 """Saved instants worth asking about, and what to ask: mid-push moments of held-out episodes, one edit at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,30 +98,13 @@ def choose(
     place = np.array([entry[2:] for entry in sorted(ranked)[:count]], dtype=np.int64)
     chosen = [(episodes[number], int(step)) for number, step in place]
     return Contexts(
-        history=_stack([e.observation[t - history + 1 : t + 1] for e, t in chosen]),
+        history=Observation.stack([e.observation[t - history + 1 : t + 1] for e, t in chosen]),
         state=np.stack([np.asarray(e.simulator_state)[t] for e, t in chosen]),
         action=np.stack([np.asarray(e.action, dtype=np.float64)[t : t + horizon] for e, t in chosen]),
         previous=np.stack([np.asarray(e.action, dtype=np.float64)[max(t - 1, 0)] for e, t in chosen]),
-        recorded=_stack([e.observation[t : t + horizon + 1] for e, t in chosen]).objects,
+        recorded=Observation.stack([e.observation[t : t + horizon + 1] for e, t in chosen]).objects,
         place=place,
     )
-
-
-def _stack(observations: Sequence[Observation]) -> Observation:
-    """Observations of one shape as one, with a batch axis in front; images are left out."""
-    objects = stacked([observation.objects for observation in observations])
-    proprioception = np.stack([observation.proprioception for observation in observations])
-    return Observation(proprioception, objects, np.stack([observation.time for observation in observations]))
-
-
-def stacked(states: Sequence[ObjectState]) -> ObjectState:
-    """States of one shape as one, with a batch axis in front; raises `EmbodiedError` where entities differ."""
-    first = states[0]
-    if any(state.names != first.names for state in states):
-        raise EmbodiedError("The episodes of a what-if must share one scene; these have different objects.")
-    names = [f.name for f in fields(ObjectState) if f.name not in ("names", "kind")]
-    arrays: dict[str, Any] = {name: np.stack([getattr(state, name) for state in states]) for name in names}
-    return replace(first, **arrays)
 
 
 def draw(contexts: Contexts, generator: np.random.Generator) -> tuple[NDArray[np.int64], list[Intervention]]:

@@ -22,6 +22,7 @@ from embodied.evaluation.branches import (
     simulate,
 )
 from embodied.evaluation.contexts import Contexts, draw
+from embodied.evaluation.statistics import Estimate, Floats, bootstrap
 from embodied.evaluation.whatif_metrics import (
     EDGE,
     Branches,
@@ -109,6 +110,10 @@ class Result:
     """Shares of unedited objects untouched, barely and truly influenced by edits of objects."""
     chaos: Sequence[float]
     """[m]."""
+    chaos_median: Estimate
+    """[m]."""
+    chaos_p90: Estimate
+    """[m] what nine of ten objects stay below."""
     calm: Scores
     """The model's, where chaos leaves an answer; chosen by the simulator, never by the model."""
     calm_share: float
@@ -123,6 +128,8 @@ class Result:
             "nudge": NUDGE,
             "edge": EDGE,
             "chaos": [round(error, 9) for error in self.chaos],
+            "chaos_median": self.chaos_median.as_dict(),
+            "chaos_p90": self.chaos_p90.as_dict(),
             "calm": self.calm.as_dict(),
             "calm_share": self.calm_share,
             "scores": {name: scores.as_dict() for name, scores in self.scores.items()},
@@ -132,9 +139,16 @@ class Result:
     def from_dict(cls, values: Mapping[str, Any]) -> "Result":
         """Raises `KeyError` for a dictionary `as_dict` did not write."""
         scores = {name: Scores.from_dict(each) for name, each in values["scores"].items()}
-        calm = Scores.from_dict(values["calm"])
         return cls(
-            scores, values["contexts"], values["cases"], values["strata"], values["chaos"], calm, values["calm_share"]
+            scores=scores,
+            contexts=values["contexts"],
+            cases=values["cases"],
+            strata=values["strata"],
+            chaos=values["chaos"],
+            chaos_median=Estimate.from_dict(values["chaos_median"]),
+            chaos_p90=Estimate.from_dict(values["chaos_p90"]),
+            calm=Scores.from_dict(values["calm"]),
+            calm_share=values["calm_share"],
         )
 
     def write(self, file: Path) -> None:
@@ -230,6 +244,18 @@ def judge(whatifs: WhatIfs, generator: np.random.Generator, resamples: int = 100
         cases={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         strata=strata(whatifs.cases),
         chaos=[float(error) for error in whatifs.chaos],
+        chaos_median=_quantile(whatifs, 0.5, generator, resamples),
+        chaos_p90=_quantile(whatifs, 0.9, generator, resamples),
         calm=score(calm, whatifs.sources[MODEL], generator, resamples=resamples),
         calm_share=float(calm.scored.sum() / max(scored.sum(), 1)),
     )
+
+
+def _quantile(whatifs: WhatIfs, level: float, generator: np.random.Generator, resamples: int) -> Estimate:
+    """A quantile of the chaos, resampled by context."""
+    context = whatifs.contexts.present.nonzero()[0]
+
+    def quantile(weight: Floats) -> float:
+        return float(np.quantile(np.repeat(whatifs.chaos, weight[context].astype(np.int64)), level))
+
+    return bootstrap(quantile, len(whatifs.contexts), generator, resamples)
