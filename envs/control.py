@@ -6,7 +6,7 @@ the simulator, the world model and the real arm all execute the same joint targe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -19,6 +19,7 @@ GRIPPER_RANGE = (-0.1, 0.8)
 """[rad] Closed on nothing .. pads 61 mm apart; wider, the pads no longer face each other."""
 
 
+@runtime_checkable
 class Controller(Protocol):
     """Turns normalised actions into joint targets."""
 

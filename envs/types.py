@@ -5,12 +5,14 @@ SI units throughout. Quaternions are `wxyz`. Frames stand in names. World frame:
 x forward, y left, z up; the table's top is z = 0. Every array may carry any leading batch shape `*B`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
-from envs.errors import unknown
+from array_api_compat import array_namespace
+
+from envs.errors import EmbodiedError, unknown
 
 if TYPE_CHECKING:
     from envs.goals import Goal
@@ -76,8 +78,22 @@ class ObjectState:
 
     def map(self, function: Callable[[Array], Array]) -> Self:
         """Apply `function` to every array with a batch shape (all but `names` and `kind`)."""
-        changes = {f.name: function(getattr(self, f.name)) for f in fields(self) if f.name not in ("names", "kind")}
+        changes = {name: function(getattr(self, name)) for name in self._batched()}
         return replace(self, **changes)
+
+    @classmethod
+    def stack(cls, states: Sequence[Self], axis: int = 0) -> Self:
+        """States of the same entities as one, along a new leading axis; raises `EmbodiedError` where they differ."""
+        first = states[0]
+        if any(state.names != first.names for state in states):
+            raise EmbodiedError("States of different objects were given to be stacked; they must share one scene.")
+        xp = array_namespace(first.position_in_world)
+        changes = {name: xp.stack([getattr(state, name) for state in states], axis=axis) for name in cls._batched()}
+        return replace(first, **changes)
+
+    @classmethod
+    def _batched(cls) -> list[str]:
+        return [f.name for f in fields(cls) if f.name not in ("names", "kind")]
 
     def __getitem__(self, key: Any) -> Self:
         """Index the leading batch dimensions."""
@@ -95,6 +111,19 @@ class Observation:
     """`[*B]` seconds since reset."""
     images: Mapping[str, Array] = field(default_factory=dict)
     """Per camera `[*B h w 3]` uint8 RGB."""
+
+    @classmethod
+    def stack(cls, observations: Sequence[Self], axis: int = 0) -> Self:
+        """Observations of the same entities as one, along a new leading axis."""
+        first = observations[0]
+        xp = array_namespace(first.proprioception)
+        return replace(
+            first,
+            proprioception=xp.stack([one.proprioception for one in observations], axis=axis),
+            objects=ObjectState.stack([one.objects for one in observations], axis=axis),
+            time=xp.stack([one.time for one in observations], axis=axis),
+            images={name: xp.stack([one.images[name] for one in observations], axis=axis) for name in first.images},
+        )
 
     def map(self, function: Callable[[Array], Array]) -> Self:
         """Apply `function` to every array."""
@@ -195,6 +224,7 @@ class Rollout:
     """`[*B H+1 K]` standard deviation of position over ensemble members [m]; zero for a simulator."""
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Chooses actions from observations alone."""
 

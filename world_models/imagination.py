@@ -6,7 +6,7 @@ of them alike, so that velocities stay true) at the step it names; one on action
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ ROBOT = ("gripper", "fixed_jaw", "moving_jaw")
 """Entities that follow the arm's joints."""
 
 
+@runtime_checkable
 class Dynamics(Protocol):
     """A model of how a scene moves under joint targets; `Ensemble` is one."""
 
@@ -166,14 +167,14 @@ class _Roller:
 
     def result(self) -> tuple[Observation, Tensor, Tensor]:
         """Frames `[B H+1 ...]`, actions `[B H A]` and spread `[B H+1 K]`."""
-        return _over_time(self.frames), torch.cat(self.actions, 1), torch.stack(self.spreads, 1)
+        return Observation.stack(self.frames, axis=1), torch.cat(self.actions, 1), torch.stack(self.spreads, 1)
 
     def _command(self) -> Tensor:
         command: Tensor = self.past[-1].proprioception[..., PROPRIOCEPTION["joint_target"]]
         return command
 
     def _begin(self) -> None:
-        recent = _over_time(self.past[-self.dynamics.history :])
+        recent = Observation.stack(self.past[-self.dynamics.history :], axis=1)
         self.belief = self.dynamics.begin(History(bodies_of(recent.objects), recent.proprioception.float()))
 
     def _advance(self, commands: Tensor) -> None:
@@ -195,7 +196,7 @@ class _Roller:
         """Make the interventions that are due in the frames that will be looked back on; whether there were any."""
         due = [intervention for intervention in self.pending if intervention.step <= self.step]
         self.pending = self.pending[len(due) :]
-        recent = _over_time(self.past[-self.dynamics.history :])
+        recent = Observation.stack(self.past[-self.dynamics.history :], axis=1)
         for intervention in due:
             recent = replace(recent, objects=apply_to_state(intervention, recent.objects, time_axis=-1))
         if due:
@@ -228,19 +229,5 @@ def _observe(before: Observation, bodies: Bodies, arm: Tensor, command: Tensor, 
     return Observation(arm, replace(objects, **filled), before.time + period)
 
 
-def _over_time(frames: Sequence[Observation]) -> Observation:
-    first = frames[0]
-    names = [name for name in first.objects.__dataclass_fields__ if name not in ("names", "kind")]
-    arrays: dict[str, Any] = {
-        name: torch.stack([getattr(frame.objects, name) for frame in frames], 1) for name in names
-    }
-    return Observation(
-        torch.stack([frame.proprioception for frame in frames], 1),
-        replace(first.objects, **arrays),
-        torch.stack([frame.time for frame in frames], 1),
-    )
-
-
 def _tensor(array: Any) -> Tensor:
     return array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
-

@@ -122,14 +122,14 @@ def draw_strokes(
         others = [k for k in near if k != target]
         place = np.asarray(objects.position_in_world[n, target])
         kind = generator.random()
-        if kind < 0.68:
+        if kind < 0.74:
             goal = np.asarray(objects.position_in_world[n, int(generator.choice(others))]) if others else None
             if others and generator.random() < 0.35:
                 # The two that are nearest one another: a chain.
                 goal = min((np.asarray(objects.position_in_world[n, k]) for k in others),
                            key=lambda p: float(np.linalg.norm(p - place)))  # fmt: skip
             plans.append(_push(generator, place, goal if generator.random() < 0.75 else None, tool[n]))
-        elif kind < 0.90:
+        elif kind < 0.91:
             over = np.asarray(objects.position_in_world[n, int(generator.choice(others))]) if others else None
             plans.append(_grasp(generator, place, float(yaws[n, target]), over))
         else:
@@ -166,7 +166,7 @@ def _grasp(generator: np.random.Generator, place: Floats, cube_yaw: float, over:
     opened, closed = generator.uniform(0.5, 0.65), generator.uniform(-0.1, 0.2)
     lift = generator.uniform(0.02, 0.09)
     goal = place[:2] + generator.uniform(-0.07, 0.07, 2)
-    if over is not None and generator.random() < 0.5:
+    if over is not None and generator.random() < 0.3:
         goal = over[:2] + generator.normal(size=2) * 0.008
     lower = generator.uniform(0.014, 0.05)
     strokes = [

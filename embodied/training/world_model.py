@@ -84,7 +84,7 @@ class MemberTrainer:
             parts = self._loss(window)
         weights = parts.new_tensor([1.0, 0.5, 0.1, 0.1, 0.2, recall])
         self.optimiser.zero_grad(set_to_none=True)
-        (parts * weights).sum().backward()  # type: ignore[no-untyped-call]
+        (parts * weights).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimiser.step()
         self.step += 1

@@ -29,8 +29,8 @@ class Context:
 
     embedding: Float[Tensor, "B F N W"]
     """Of every entity at every coming step."""
-    recalled: Float[Tensor, "B T+F N D"]
-    """The slots it would fill in, for the masked-prediction loss."""
+    recalled: Float[Tensor, "B L N D"]
+    """For all L = T + F times, the slots it would fill in, for the masked-prediction loss."""
 
 
 class ContextEncoder(nn.Module):
@@ -57,10 +57,11 @@ class ContextEncoder(nn.Module):
         position: Float[Tensor, "B N 3"],
         present: Float[Tensor, "B N"],
         robot: Float[Tensor, "B T R"],
-        command: Float[Tensor, "B T+F C"],
+        command: Float[Tensor, "B L C"],
         hidden: Bool[Tensor, "B T N"],
     ) -> Context:
-        """`position` [m] is where the entities are last seen; commands stand at the step whose motion they cause."""
+        """`position` [m] is where the entities are last seen; the L = T + F commands stand at the
+        step whose motion they cause."""
         _, frames, entities, _ = slots.shape
         steps = command.shape[1]
         anchor = slots[:, :1]

@@ -14,12 +14,12 @@ from world_models.slots.bodies import Bodies
 
 HAND_BOXES = 4
 """Fixed pad, moving pad, fixed finger, moving finger."""
-_HALF = ((0.004, 0.009, 0.008), (0.004, 0.008, 0.009), (0.0055, 0.010, 0.018), (0.0050, 0.0270, 0.0100))
+_HALF = ((0.004, 0.009, 0.008), (0.004, 0.008, 0.009), (0.0055, 0.010, 0.018), (0.0045, 0.0280, 0.0100))
 """[m] as in assets/so101.xml, in the order of `HAND_BOXES`."""
 _FIXED_FINGER = (-0.0055, 0.0, 0.027)
 """[m] centre of the fixed finger's box in the fixed pad's frame."""
-_JAW_PAD, _JAW_FINGER = (-0.012616, -0.076376, 0.019018), (0.0015, -0.0400, 0.0190)
-_JAW_PAD_ANGLE, _JAW_FINGER_ANGLE = -0.46, 2.0 * math.atan2(-0.1375, 0.9905)
+_JAW_PAD, _JAW_FINGER = (-0.012616, -0.076376, 0.019018), (0.0016, -0.0385, 0.0190)
+_JAW_PAD_ANGLE, _JAW_FINGER_ANGLE = -0.46, 2.0 * math.atan2(-0.102171, 0.994767)
 """[m, rad] of the moving pad and finger in the moving jaw's frame, turned about its z axis."""
 GRIPPER = 5
 """Index of the gripper's joint."""

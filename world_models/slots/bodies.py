@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import permutations, product
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -43,11 +43,11 @@ class Bodies:
     present: Float[Tensor, "*B N"]
     """1 or 0."""
 
-    def __getitem__(self, key: Any) -> Self:
+    def __getitem__(self, key: Any) -> "Bodies":
         """Index the leading dimensions."""
         return replace(self, **{f.name: getattr(self, f.name)[key] for f in fields(self)})
 
-    def relabelled(self, axes: Float[Tensor, "*B N 3 3"]) -> Self:
+    def relabelled(self, axes: Float[Tensor, "*B N 3 3"]) -> "Bodies":
         """The same boxes with other body axes: `rotation @ axes`; `axes` broadcasts over the leading shape."""
         half = (axes.abs().mT @ self.half_extents[..., None])[..., 0]
         return replace(self, rotation=self.rotation @ axes, half_extents=half)

@@ -1,7 +1,6 @@
 """Latent entities: one vector per object, with who is present and who is who."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -33,7 +32,7 @@ class Slots:
     names: tuple[str, ...]
     """K identities; slot k of every batch element and time is entity `names[k]`."""
 
-    def permuted(self, order: list[int]) -> Self:
+    def permuted(self, order: list[int]) -> "Slots":
         """The same entities in another order."""
         names = tuple(self.names[i] for i in order)
         return type(self)(self.latent[..., order, :], self.present[..., order], names)
