@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embodied.evaluation.branches import exact, histories, plans, settle, simulate
-from embodied.evaluation.contexts import Contexts, choose, stacked
+from embodied.evaluation.contexts import Contexts, choose
 from embodied.evaluation.suite import ask, judge
 from embodied.evaluation.whatif_metrics import (
     Branches,
@@ -26,7 +26,7 @@ from envs.interventions import Intervention
 from envs.kinematics import project
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Layout, Simulation
-from envs.types import Array, Episode, Observation, Rollout
+from envs.types import Array, Episode, ObjectState, Observation, Rollout
 
 KINDS = ("move", "remove", "action")
 
@@ -179,7 +179,7 @@ def episodes(simulation: Simulation) -> list[Episode]:
         Episode(
             observation=Observation(
                 np.stack([o.proprioception[i] for o in seen]),
-                stacked([o.objects[i] for o in seen]),
+                ObjectState.stack([o.objects[i] for o in seen]),
                 np.stack([o.time[i] for o in seen]),
             ),
             action=action[:, i],

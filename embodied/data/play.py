@@ -78,7 +78,7 @@ def play_batch(simulation: Simulation, config: PlayConfig, seed: tuple[int, int]
         seen.append(simulation.step(action))
         if config.states:
             states.append(simulation.save().rows)
-    observations, plan = _over_time(seen), np.stack(actions, axis=1)
+    observations, plan = Observation.stack(seen, axis=1), np.stack(actions, axis=1)
     rows = np.stack(states, axis=1) if config.states else None
     episodes = [_episode(observations[n], plan[n], seed, None if rows is None else rows[n]) for n in range(count)]
     if config.branches > 0 and not config.states:
@@ -114,7 +114,7 @@ def _branches(
         if step in edits:
             seen[-1] = simulation.observe()
         seen.append(simulation.step(plan[:, step]))
-    branch = _over_time(seen)
+    branch = Observation.stack(seen, axis=1)
     episodes = []
     for world, (step, edit) in sorted(edited.items()):
         first = step - config.history + 1
@@ -223,21 +223,6 @@ def _episode(observation: Observation, action: Floats, seed: tuple[int, int], st
         task="play",
         robot="sim",
         simulator_state=states,
-    )
-
-
-def _over_time(seen: list[Observation]) -> Observation:
-    """Observations of N worlds as one `[N T ...]`."""
-    first = seen[0]
-    arrays: dict[str, Any] = {
-        name: np.stack([getattr(o.objects, name) for o in seen], axis=1)
-        for name in first.objects.__dataclass_fields__
-        if name not in ("names", "kind")
-    }
-    return Observation(
-        proprioception=np.stack([o.proprioception for o in seen], axis=1),
-        objects=replace(first.objects, **arrays),
-        time=np.stack([o.time for o in seen], axis=1),
     )
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.evaluation.branches import Imagine
-from embodied.evaluation.contexts import stacked
 from embodied.report import video
 from embodied.report.data import Clip
 from envs.cameras import CameraConfig, Cameras
@@ -38,11 +37,7 @@ def clip(
     steps = min(steps, *(episode.length - history + 1 for episode in long))
     start = history - 1
     shown = [episode.observation[: start + 1] for episode in long]
-    seen = Observation(
-        np.stack([o.proprioception for o in shown]),
-        stacked([o.objects for o in shown]),
-        np.stack([o.time for o in shown]),
-    )
+    seen = Observation.stack(shown)
     actions = np.stack([np.asarray(e.action, np.float64)[start : start + steps] for e in long])
     rollout = model(seen, actions)
     if rollout.uncertainty is None:

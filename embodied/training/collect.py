@@ -68,7 +68,9 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     tried = 0
     while len(kept) < config.trainer.demonstrations:
         if tried >= 20 * config.env.worlds + 20 * config.trainer.demonstrations:
-            raise EmbodiedError(f"The expert of {config.env.task!r} succeeded in {len(kept)} of {tried} resets; too few.")
+            raise EmbodiedError(
+                f"The expert of {config.env.task!r} succeeded in {len(kept)} of {tried} resets; too few."
+            )
         observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.observation.objects)]
         for _ in range(worlds.task.horizon):
             action = demonstrator.act(observations[-1], worlds.task.goal)
@@ -78,19 +80,20 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
             actions.append(np.clip(action, -1.0, 1.0))
             success.append(transition.success)
         tried += worlds.worlds
-        for world in np.flatnonzero(success[-1]):
-            kept.append(
-                Episode(
-                    observation=_over_time(observations, int(world)),
-                    action=np.stack([action[world] for action in actions]),
-                    success=np.array([held[world] for held in success]),
-                    goal=worlds.task.goal,
-                    seed=config.seed,
-                    task=worlds.task.name,
-                    robot=f"so101 ({config.robot.servo})",
-                    versions=versions(),
-                )
+        seen, done, held = Observation.stack(observations, axis=1), np.stack(actions, axis=1), np.stack(success, axis=1)
+        kept += [
+            Episode(
+                observation=seen[world],
+                action=done[world],
+                success=held[world],
+                goal=worlds.task.goal,
+                seed=config.seed,
+                task=worlds.task.name,
+                robot=f"so101 ({config.robot.servo})",
+                versions=versions(),
             )
+            for world in np.flatnonzero(held[:, -1])
+        ]
         progress(min(len(kept), config.trainer.demonstrations), config.trainer.demonstrations)
     store.append(kept[: config.trainer.demonstrations])
     return tried
@@ -113,20 +116,3 @@ def _empty(folder: Path) -> EpisodeStore:
     if folder.exists():
         shutil.rmtree(folder)
     return EpisodeStore(folder)
-
-
-def _over_time(observations: list[Observation], world: int) -> Observation:
-    """One world's observations `[T+1 ...]`."""
-    one = [observation[world] for observation in observations]
-    first = one[0]
-    arrays = {
-        name: np.stack([getattr(o.objects, name) for o in one])
-        for name in first.objects.__dataclass_fields__
-        if name not in ("names", "kind")
-    }
-    return replace(
-        first,
-        proprioception=np.stack([o.proprioception for o in one]),
-        objects=replace(first.objects, **arrays),
-        time=np.stack([o.time for o in one]),
-    )

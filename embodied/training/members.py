@@ -83,10 +83,10 @@ def train_members(assignments: list[Assignment], report: Report) -> None:
     try:
         for assignment in assignments:
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_process, args=(assignment, theirs), daemon=True)
-            process.start()
+            child = context.Process(target=_process, args=(assignment, theirs), daemon=True)
+            child.start()
             theirs.close()
-            running[ours] = (assignment, process)
+            running[ours] = (assignment, child)
         while running:
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
@@ -124,7 +124,9 @@ def load_members(paths: list[Path], model: ModelConfig, device: str = "cpu") -> 
         try:
             member.load_state_dict(weights)
         except RuntimeError as error:
-            raise EmbodiedError(f"{path} holds a world model of another shape; was the run made by this version?") from error
+            raise EmbodiedError(
+                f"{path} holds a world model of another shape; was the run made by this version?"
+            ) from error
         members.append(member.to(device).eval())
     return members
 

@@ -1,4 +1,4 @@
-"""`embodied train`: collect, learn the world model, learn the policy. Each stage is kept once done, and continued if not."""
+"""`embodied train`: collect, learn the world model, learn the policy. What is done is kept, what is not goes on."""
 
 from typing import Any
 
