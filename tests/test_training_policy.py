@@ -127,7 +127,7 @@ def test_imagined_transitions_are_mixed_in_and_end_where_the_model_is_unsure():
     config = replace(SMALL, imagined=0.25, imagined_horizon=3)
     learner = PolicyTrainer(ToyWorlds(4, seed=1), config, 0, toy_episodes(4), ToyExpert(), capacity=50, imagine=dream)
     learner.advance(24)
-    assert not learner.imagined.ready
+    assert len(learner.imagined.replay) == 0
     learner.advance(2)
     replay = learner.imagined.replay
     lengths = replay._length[:256]
@@ -135,9 +135,10 @@ def test_imagined_transitions_are_mixed_in_and_end_where_the_model_is_unsure():
     assert set(np.unique(lengths)) <= {0, 1, 2, 3}
     assert lengths[cube[:, 1] < -0.035].mean() > 2.9
     assert lengths[cube[:, 1] > 0.1].sum() == 0
-    batch = learner._batch()
-    assert batch.state.shape == (32, 39)
-    assert not batch.clone[-8:].any()
+    batches = list(learner._batches(3))
+    assert [batch.state.shape for batch in batches] == [(32, 39)] * 3
+    assert not any(batch.clone[:8].any() for batch in batches)
+    assert any(batch.clone[8:].any() for batch in batches)
     step = replay.sample(64, np.random.default_rng(0))
     tool = step.state[:, :3] / 10.0
     followed = step.next_state[:, :3] / 10.0

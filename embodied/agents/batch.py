@@ -31,6 +31,10 @@ class Batch:
         pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
         return Batch(*(np.concatenate(pair) for pair in pairs))
 
+    def __getitem__(self, rows: slice) -> "Batch":
+        """Some of the rows."""
+        return Batch(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     def pack(self) -> Array:
         """All fields side by side `[B 2S+2A+3]`, so that they travel to the device in one copy."""
         columns = (self.reward[:, None], self.discount[:, None], self.clone[:, None])

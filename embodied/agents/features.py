@@ -58,23 +58,26 @@ def goal_point(objects: ObjectState, goal: Goal) -> Array:
     position = objects.position_in_world
     xp = array_namespace(position)
     subject = objects.index(about.subject)
-    height = half_height(objects.quaternion_in_world[..., subject, :], objects.half_extents[..., subject, :])
     here = position[..., subject, :]
     if about.anchor is not None:
         anchor = objects.index(about.anchor)
         point = position[..., anchor, :]
-        if literal.predicate == "on":
-            point_z = point[..., 2] + objects.half_extents[..., anchor, 2] + height
-        elif literal.predicate == "in":
-            point_z = height
-        else:
+        if literal.predicate not in ("on", "in"):
             return point + 0.0
+        point_z = _half_height(objects, subject)
+        if literal.predicate == "on":
+            point_z = point_z + point[..., 2] + objects.half_extents[..., anchor, 2]
         return xp.concat([point[..., :2], point_z[..., None]], axis=-1)
     if literal.predicate == "at":
         return xp.stack([xp.full_like(here[..., i], literal.parameters[i]) for i in range(3)], axis=-1)
     if literal.predicate == "lifted":
-        return xp.concat([here[..., :2], (height + literal.parameters[0])[..., None]], axis=-1)
+        point_z = _half_height(objects, subject) + literal.parameters[0]
+        return xp.concat([here[..., :2], point_z[..., None]], axis=-1)
     return here + 0.0
+
+
+def _half_height(objects: ObjectState, index: int) -> Array:
+    return half_height(objects.quaternion_in_world[..., index, :], objects.half_extents[..., index, :])
 
 
 def goal_features(point: Array, subject_position: Array) -> Array:

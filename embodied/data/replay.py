@@ -58,7 +58,7 @@ class Replay:
         self.kind = np.asarray(example.objects.kind)
         moved = [self.roles.anchor in literal.arguments for literal in goal.literals]
         self._moved = tuple(literal for literal, about in zip(goal.literals, moved, strict=True) if about)
-        self._kept = tuple(literal for literal, about in zip(goal.literals, moved, strict=True) if not about)
+        self._kept = ~np.array(moved)
         anchor = self.roles.anchor
         self.can_relabel = anchor is not None and self.kind[self.names.index(anchor)] == Kind.TARGET
         entities = len(self.names)
@@ -198,8 +198,9 @@ class Replay:
     def _row(self, observation: Observation) -> Array:
         objects = observation.objects
         count = objects.shape[0]
-        kept = Goal(self._kept).margin(objects) if self._kept else np.full(count, np.inf)
-        success = self.goal.satisfied(objects)
+        margins = np.asarray(self.goal.margins(objects))
+        kept = np.min(margins, axis=1, initial=np.inf, where=self._kept)
+        success = np.all(margins > 0.0, axis=1)
         columns = [observation_features(observation, self.roles.subject, self.distractors)]
         columns += [kept[:, None], success[:, None]]
         columns += [observation.proprioception, np.asarray(observation.time).reshape(count, 1)]

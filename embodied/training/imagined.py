@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embodied.agents.batch import Batch
 from embodied.data.replay import Replay
 from envs.goals import Goal
 from envs.types import Array, Observation, Policy, Rollout
@@ -48,11 +47,6 @@ class Imagined:
         self.trusted_steps = 0.0
         """Mean length of the last rollouts up to where they were trusted."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is anything to sample."""
-        return len(self.replay) > 0
-
     def renew(self, policy: Policy, rng: np.random.Generator) -> None:
         """Imagine afresh from visited states; keeps each rollout's trusted part."""
         config, real = self.config, self._real
@@ -71,10 +65,6 @@ class Imagined:
             if alive.any():
                 following = rollout.observation[:, now + 1][alive]
                 self.replay.extend(slots[alive], np.asarray(rollout.action)[alive, now], following)
-
-    def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """Draw imagined transitions; none is imitated."""
-        return self.replay.sample(count, rng)
 
     def _trusted_length(self, rollout: Rollout) -> Array:
         """Steps `[B]` of each rollout before the subject's uncertainty first exceeds what is trusted."""

@@ -1,6 +1,6 @@
 """Training a policy off-policy: clone demonstrations, then explore, relabel and improve, in one resumable loop."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -198,8 +198,8 @@ class PolicyTrainer:
             self.steps += 1
             if self.imagined is not None and self.steps % self.imagined.config.every == 0:
                 self.imagined.renew(self._explorer(), self._sample)
-            for _ in range(self._updates_per_step):
-                self.learner.update(self._batch())
+            for batch in self._batches(self._updates_per_step):
+                self.learner.update(batch)
 
     def _disturbed(self, action: Array, spread: Array | float) -> Array:
         """Actions `[N A]` with noise; each world has a width of its own, from nearly none to bold."""
@@ -210,21 +210,28 @@ class PolicyTrainer:
         """The newest actor with exploration noise, for imagined worlds."""
         return _Exploring(self._newest, lambda action: self._disturbed(action, self.config.noise))
 
-    def _batch(self) -> Batch:
-        count = self.config.batch
-        if self.imagined is None or not self.imagined.ready:
-            return self._real_batch(count)
-        dreamt = round(count * self.config.imagined)
-        return self._real_batch(count - dreamt) + self.imagined.sample(dreamt, self._sample)
-
-    def _real_batch(self, count: int) -> Batch:
-        if self.demonstrations is None:
-            return self.replay.sample(count, self._sample)
-        shown = round(count * self.config.demonstration_fraction)
+    def _batches(self, count: int) -> Iterator[Batch]:
+        """That many batches, drawn together: sampling costs calls, not rows."""
+        sources: list[tuple[Replay, int, bool]] = []
+        size = self.config.batch
+        if self.imagined is not None and len(self.imagined.replay):
+            sources.append((self.imagined.replay, round(size * self.config.imagined), False))
+        real = size - sum(rows for _, rows, _ in sources)
+        if self.demonstrations is not None:
+            shown = round(real * self.config.demonstration_fraction)
+            sources.append((self.demonstrations, shown, True))
+            real -= shown
         # Own successes are imitated as well (self-imitation: Oh et al. 2018): without, the young critic unlearns by
         # its errors in states that no demonstration visits what cloning had taught.
-        own = self.replay.sample(count - shown, self._sample, imitate=True)
-        return self.demonstrations.sample(shown, self._sample, imitate=True) + own
+        sources.append((self.replay, real, self.demonstrations is not None))
+        drawn = [
+            (replay.sample(rows * count, self._sample, imitate=imitate), rows)
+            for replay, rows, imitate in sources
+            if rows
+        ]
+        for i in range(count):
+            parts = [whole[i * rows : (i + 1) * rows] for whole, rows in drawn]
+            yield sum(parts[1:], parts[0])
 
     @property
     def policy(self) -> ActorPolicy:
