@@ -8,7 +8,7 @@ import pytest
 
 from embodied.evaluation.branches import exact, histories, plans, settle, simulate
 from embodied.evaluation.contexts import Contexts, choose
-from embodied.evaluation.suite import ask, judge
+from embodied.evaluation.suite import MODEL, WhatIfs, ask, judge
 from embodied.evaluation.whatif_metrics import (
     Branches,
     Cases,
@@ -20,6 +20,7 @@ from embodied.evaluation.whatif_metrics import (
     score,
     strata,
 )
+from embodied.report import gallery
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.interventions import Intervention
@@ -254,10 +255,23 @@ def test_what_a_model_is_shown(contexts: Contexts) -> None:
     assert not planned[2, :, :4].any()
 
 
-def test_the_suite_ranks_the_simulator_above_a_model_that_cannot_see_contact(
-    simulation: Simulation, contexts: Contexts
-) -> None:
-    result = judge(ask(simulation, drifting, contexts, np.random.default_rng(0)), np.random.default_rng(0), 50)
+@pytest.fixture(scope="module")
+def whatifs(simulation: Simulation, contexts: Contexts) -> WhatIfs:
+    return ask(simulation, drifting, contexts, np.random.default_rng(0))
+
+
+def test_the_worst_case_is_the_worst(whatifs: WhatIfs) -> None:
+    chosen = gallery.choose(whatifs)
+    title, worst = chosen[-1]
+    miss = np.linalg.norm((whatifs.sources[MODEL].effect - whatifs.cases.truth.effect)[:, -1], axis=-1)
+    miss = np.where(whatifs.cases.scored, miss, 0.0).max(axis=1)
+    assert title == f"Worst of {len(whatifs.edits)}"
+    assert miss[worst] == miss.max() > 0
+    assert len({case for _, case in chosen}) == len(chosen)
+
+
+def test_the_suite_ranks_the_simulator_above_a_model_that_cannot_see_contact(whatifs: WhatIfs) -> None:
+    result = judge(whatifs, np.random.default_rng(0), 50)
     nudged, model = result.scores["nudged simulator"], result.scores["world model"]
     assert nudged.skill["spillover"].value > 0.6
     assert nudged.influence_auroc.value > 0.9
