@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from toy_worlds import SPEC, ToyWorlds, toy_observation, toy_step
 
-from embodied.agents.planner import Planner, PlannerConfig
+from embodied.agents.planner import Planner, PlannerConfig, over_time
+from envs import tasks
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import Observation, Rollout
+from envs.worlds import TaskWorlds
 
 REACH = Goal.parse("near(gripper, target, 0.02)")
 PLACE = Goal.parse("near(red_cube, target, 0.02)")
@@ -17,6 +19,8 @@ PLACE = Goal.parse("near(red_cube, target, 0.02)")
 
 def imagine(observation: Observation, actions: np.ndarray) -> Rollout:
     """The toy itself as its own model."""
+    if len(observation.objects.shape) == 2:
+        observation = observation[:, -1]
     position = observation.objects.position_in_world
     tool, target, cube = position[:, 1], position[:, 4], position[:, 5]
     opening = observation.proprioception[:, 5]
@@ -33,8 +37,9 @@ def nearness(objects, goal):
     position = objects.position_in_world
     subject = position[..., objects.index(goal.entities[0]), :]
     gap = np.linalg.norm(subject - position[..., 4, :], axis=-1)
-    reach = np.linalg.norm(position[..., 5, :] - position[..., 1, :], axis=-1)
-    return -10.0 * gap - (2.0 * reach if goal == PLACE else 0.0)
+    if goal == PLACE:
+        return -10.0 * gap - 2.0 * np.linalg.norm(position[..., 5, :] - position[..., 1, :], axis=-1)
+    return -10.0 * gap
 
 
 def planner(method: str = "cem", seed: int = 0, **changes) -> Planner:
@@ -70,6 +75,24 @@ def test_replanning_carries_the_cube_to_the_target():
     assert success.mean() == 1.0
 
 
+def test_reaches_with_mujoco_itself_as_the_model():
+    task = replace(tasks.task("reach"), horizon=9)
+    worlds, candidates = TaskWorlds(task, 1, seed=3, threads=1), 96
+    model = TaskWorlds(task, candidates, seed=0, threads=1).simulation
+
+    def simulate(history: Observation, actions: np.ndarray) -> Rollout:
+        now = worlds.simulation.save()
+        model.restore(replace(now, rows=np.repeat(now.rows, candidates, axis=0)))
+        frames = [model.observe(), *(model.step(actions[:, step]) for step in range(actions.shape[1]))]
+        return Rollout("simulator", over_time(frames), actions)
+
+    config = PlannerConfig(horizon=4, candidates=candidates, elites=10, iterations=3)
+    agent = Planner(simulate, nearness, worlds.spec, np.random.default_rng(0), config)
+    for _ in range(task.horizon):
+        success = worlds.step(agent.act(worlds.observation, task.goal)).success
+    assert success.all()
+
+
 def test_doubtful_futures_do_not_count():
     def doubtful(observation, actions):
         rollout = imagine(observation, actions)
@@ -91,6 +114,27 @@ def test_doubtful_futures_do_not_count():
     inside = imagine(start, careful).observation.objects.position_in_world[0, :, 1, 0]
     assert inside[inside <= 0.2].max() > 0.19
     assert inside[1] <= 0.2
+
+
+def test_models_that_look_back_are_given_what_was_seen():
+    given = []
+
+    def remember(history, actions):
+        given.append(history.objects.position_in_world[:, :, 1])
+        return imagine(history, actions)
+
+    worlds = ToyWorlds(1, seed=0)
+    config = PlannerConfig(horizon=2, candidates=4, elites=2, iterations=1)
+    agent = Planner(remember, nearness, SPEC, np.random.default_rng(0), config, history=3)
+    tools = []
+    for _ in range(4):
+        tools.append(worlds.tool.copy())
+        worlds.step(agent.act(worlds.observation, REACH))
+    for frames, seen in zip(given, ([0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]), strict=True):
+        np.testing.assert_array_equal(frames[0], np.concatenate([tools[i] for i in seen]))
+    agent.reset()
+    agent.act(worlds.observation, REACH)
+    np.testing.assert_array_equal(given[-1][0], np.repeat(worlds.tool, 3, axis=0))
 
 
 def test_same_seed_same_plan_and_reset_forgets():

@@ -36,13 +36,11 @@ class LearnerConfig:
     value_high: float = 0.0
     q_ramp: int = 2000
     """Updates over which the Q term of the actor loss grows to 1: an untrained critic destroys a cloned actor."""
-    average_rate: float = 0.005
+    average_rate: float = 0.003
     """Share of the newest actor in the average that acts: single updates of an actor that places to the millimetre
     make its success jump by tens of percent."""
     clone_weight: float = 2.0
-    clone_half_life: int = 8000
-    """Updates in which the weight of the cloning term halves."""
-    clone_floor: float = 0.5
+    """Of the cloning term beside the Q term. A weight that fell over training let success fall back late."""
     squash_penalty: float = 1e-3
     """Weight of the squared actions before tanh, which keeps tanh out of saturation."""
     device: str = "cpu"

@@ -4,8 +4,9 @@ Sources: Pinneri et al. 2020 (iCEM: coloured noise, kept elites, shifted means),
 exp(return / temperature)).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from envs.goals import Goal
 from envs.types import ActionSpec, Array, ObjectState, Observation, Rollout
 
 Imagine = Callable[[Observation, Array], Rollout]
-"""Rolls actions `[M H A]` forward from observations `[M]`; the rollout's arrays are `[M H+1 ...]`."""
+"""Rolls actions `[M H A]` forward from histories `[M W ...]`, the present last; the rollout is `[M H+1 ...]`."""
 Progress = Callable[[ObjectState, Goal], Array]
 """How far along the goal is `[*B]`, larger is better, e.g. the reward model's progress in 0..1."""
 
@@ -60,8 +61,12 @@ class Planner:
         spec: ActionSpec,
         rng: np.random.Generator,
         config: PlannerConfig = PlannerConfig(),
+        history: int = 1,
     ) -> None:
-        """`imagine` and `progress` see numpy arrays in and give numpy arrays or CPU tensors out."""
+        """`imagine` and `progress` see numpy arrays in and give numpy arrays or CPU tensors out.
+
+        `history` is W, the frames that `imagine` looks back on.
+        """
         if not 0 < config.elites <= config.candidates:
             raise EmbodiedError(f"{config.elites} elites of {config.candidates} candidates; use fewer elites.")
         self.config, self.spec = config, spec
@@ -69,10 +74,12 @@ class Planner:
         self._middle = (np.asarray(spec.high) + np.asarray(spec.low)) / 2.0
         self._half = (np.asarray(spec.high) - np.asarray(spec.low)) / 2.0
         self._mean: Array | None = None
+        self._seen: deque[Observation] = deque(maxlen=history)
 
     def reset(self) -> None:
-        """Forget the last plan."""
+        """Forget the last plan, and what was seen."""
         self._mean = None
+        self._seen.clear()
 
     def act(self, observation: Observation, goal: Goal) -> Array:
         """The first actions `[*B A]` of the best plans found."""
@@ -84,15 +91,15 @@ class Planner:
         worlds, steps, size = int(np.prod(batch)), config.horizon, self.spec.size
         flat = observation.map(lambda array: np.asarray(array).reshape(worlds, *np.shape(array)[len(batch) :]))
         mean: Array = self._warm_start(worlds)
+        history = self._remember(flat)
         spread = np.full((worlds, steps, size), config.spread)
         kept: Array = np.zeros((worlds, 0, steps, size))
         best: Array = mean
         best_return: Array = np.full(worlds, -np.inf)
-        for iteration in range(config.iterations):
+        for _ in range(config.iterations):
             plans = np.concatenate([self._draw(mean, spread, config.candidates - kept.shape[1]), kept], axis=1)
-            if iteration == config.iterations - 1:
-                plans[:, 0] = mean
-            returns = self._returns(flat, plans, goal)
+            plans[:, 0] = mean
+            returns = self._returns(history, plans, goal)
             order = np.argsort(-returns, axis=1)[:, : config.elites]
             elites = np.take_along_axis(plans, order[:, :, None, None], axis=1)
             top = np.take_along_axis(returns, order, axis=1)
@@ -105,6 +112,14 @@ class Planner:
         # Clipped, for the middle plus half the range may pass the end by one rounding.
         plan = np.clip(self._middle + self._half * self._mean, self.spec.low, self.spec.high)
         return plan.reshape(*batch, steps, size)
+
+    def _remember(self, observation: Observation) -> Observation:
+        """The last W observations `[M W ...]`; the first stands in for those before it."""
+        if self._seen and self._seen[-1].objects.shape != observation.objects.shape:
+            self._seen.clear()
+        self._seen.append(observation)
+        missing = (self._seen.maxlen or 1) - len(self._seen)
+        return over_time([self._seen[0]] * missing + list(self._seen))
 
     def _warm_start(self, worlds: int) -> Array:
         """The last plan, moved on by one step; zeros at first or for another number of worlds."""
@@ -121,10 +136,10 @@ class Planner:
             noise[:, :, step] = keep * noise[:, :, step - 1] + np.sqrt(1.0 - keep**2) * noise[:, :, step]
         return np.clip(mean[:, None] + spread[:, None] * noise, -1.0, 1.0)
 
-    def _returns(self, observation: Observation, plans: Array, goal: Goal) -> Array:
+    def _returns(self, history: Observation, plans: Array, goal: Goal) -> Array:
         """Returns `[W N]` of plans `[W N H A]`: progress over the trusted steps, less a charge for doubt."""
         worlds, count, steps, size = plans.shape
-        starts = observation.map(lambda array: np.repeat(array, count, axis=0))
+        starts = history.map(lambda array: np.repeat(array, count, axis=0))
         actions = self._middle + self._half * plans.reshape(worlds * count, steps, size)
         rollout = self._imagine(starts, actions)
         progress = np.asarray(self._progress(rollout.observation.objects, goal), dtype=np.float64)
@@ -156,3 +171,17 @@ class Planner:
         mean = config.momentum * mean + (1.0 - config.momentum) * fitted
         spread = config.momentum * spread + (1.0 - config.momentum) * deviation
         return mean, np.maximum(spread, config.least_spread)
+
+
+def over_time(frames: Sequence[Observation]) -> Observation:
+    """Observations `[M ...]` of successive instants as one `[M T ...]`, without images."""
+    first = frames[0].objects
+    names = [field.name for field in fields(first) if field.name not in ("names", "kind")]
+    arrays: dict[str, Array] = {
+        name: np.stack([getattr(frame.objects, name) for frame in frames], axis=1) for name in names
+    }
+    return Observation(
+        np.stack([frame.proprioception for frame in frames], axis=1),
+        replace(first, **arrays),
+        np.stack([frame.time for frame in frames], axis=1),
+    )

@@ -63,7 +63,7 @@ class Learner:
         self.updates += 1
         if self.updates % config.policy_delay == 0:
             ramp = min(1.0, self.updates / config.q_ramp) if config.q_ramp else 1.0
-            weight = max(config.clone_weight * 0.5 ** (self.updates / config.clone_half_life), config.clone_floor)
+            weight = config.clone_weight
             self._losses[1:] = self._rule.actor(self.actor, self.critics, state, label, clone, ramp, weight)
             self._actor_adam.step()
             self._follow()

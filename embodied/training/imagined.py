@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from embodied.data.replay import Replay
+from envs.control import Controller
 from envs.goals import Goal
 from envs.types import Array, Observation, Policy, Rollout
+from world_models.imagination import Dynamics, imagine
 
 Imagine = Callable[[Observation, Policy, Goal, int], Rollout]
 """Rolls a policy forward from histories `[B W ...]` (the present last) for some steps; numpy in, numpy out."""
@@ -34,6 +36,15 @@ class ImaginedConfig:
     """Renewals kept; older rollouts show what the policy no longer does."""
     trusted: float = 0.01
     """[m] largest standard deviation over the ensemble of where the subject is."""
+
+
+def dreamer(dynamics: Dynamics, control: Controller) -> Imagine:
+    """A world model as `Imagine`."""
+
+    def dream(history: Observation, policy: Policy, goal: Goal, horizon: int) -> Rollout:
+        return imagine(dynamics, history, policy=policy, goal=goal, horizon=horizon, control=control)
+
+    return dream
 
 
 class Imagined:

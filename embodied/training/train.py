@@ -18,9 +18,12 @@ from embodied.training.collect import (
     collect_play,
     task_worlds,
 )
-from embodied.training.members import Assignment, model_config, train_config, train_members
+from embodied.training.imagined import Imagine, dreamer
+from embodied.training.members import Assignment, load_members, model_config, train_config, train_members
 from embodied.training.policy import PolicyTrainer
 from envs.experts import expert
+from world_models.cjepa.ensemble import Ensemble
+from world_models.reward.analytic import AnalyticReward
 
 VALIDATION = 2**30
 """Seeds from here on choose between checkpoints; training draws below, the final evaluation above 2**31."""
@@ -110,6 +113,9 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         expert(config.env.task) if config.trainer.demonstrations else None,
         distractors=distractors,
         device=device_of(config),
+        reward=AnalyticReward() if config.reward.shaping else None,
+        shaping=config.reward.shaping,
+        imagine=_dreams(config, run) if config.agent.imagined else None,
     )
     best = -1.0
     if run.has("trainer"):
@@ -139,3 +145,9 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
                 stage.update(trainer.steps, vector_steps, f"success {rate:.0%}")
     stage.result("success on validation", f"{best:.1%}", f"{trainer.env_steps} steps")
     return {"success_on_validation": best, "env_steps": trainer.env_steps}
+
+
+def _dreams(config: Config, run: Run) -> Imagine:
+    """The run's own world model, for the policy to learn in."""
+    paths = [run.path(member_name(member)) for member in range(config.world_model.members)]
+    return dreamer(Ensemble(load_members(paths, model_config(config.world_model))), chosen_control(config))
