@@ -19,9 +19,9 @@ from slot_scenes import history, observations, plan, reordered, shaken
 from world_models.cjepa.contact import moved
 from world_models.cjepa.contact_geometry import rotation_vector, turn
 from world_models.cjepa.edges import Neighbourhood
-from world_models.cjepa.hand import HAND_BOXES, Joints, hand_of
+from world_models.cjepa.hand import HAND_BOXES, Hand, Joints, hand_of
 from world_models.cjepa.masking import draw_mask
-from world_models.cjepa.model import ModelConfig, WorldModel, canonical
+from world_models.cjepa.model import History, ModelConfig, WorldModel, canonical
 from world_models.slots.bodies import Bodies, nearest_labels
 from world_models.slots.slots import slots_of
 
@@ -38,6 +38,13 @@ def same(a: Bodies, b: Bodies, tolerance: float = 0.0) -> None:
         torch.testing.assert_close(getattr(a, f.name), getattr(b, f.name), rtol=0, atol=tolerance)
 
 
+
+
+def hands(past: History, seed: int) -> tuple[Hand, Hand]:
+    """Where the hand is, and where it goes."""
+    before = Joints.of(past.proprioception[:, -1])
+    after = plan(seed, len(before.position), 1)[:, 0]
+    return hand_of(before), hand_of(Joints(after, 10 * (after - before.position), after))
 
 
 def test_untrained_model_says_nothing_moves() -> None:
@@ -118,7 +125,7 @@ def test_turning_the_scene_turns_the_contact_model() -> None:
     contact = model(replace(SMALL, layers=0)).contact
     past = history(7, 16)
     matrix = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0], [0.7, 0, 0], [0, 0, 0]]))
-    hand, after = hand_of(Joints.of(past.proprioception[:, -1]).position), hand_of(plan(7, 16, 1)[:, 0])
+    hand, after = hands(past, 7)
 
     def turned(thing: object) -> object:
         vectors = ("position", "linear_velocity", "angular_velocity")
@@ -138,7 +145,7 @@ def test_turning_the_scene_turns_the_contact_model() -> None:
 def test_compiled_edges_equal_their_slow_twin(between_bodies: bool) -> None:
     past = history(8, 32, absent=(2,))
     bodies = past.bodies[:, -1]
-    hand, after = hand_of(Joints.of(past.proprioception[:, -1]).position), hand_of(plan(8, 32, 1)[:, 0])
+    hand, after = hands(past, 8)
     tentative = moved(bodies, 0.4 * torch.randn(32, 3, 12, generator=torch.Generator().manual_seed(0)))
     fast, slow = (
         Neighbourhood(bodies, hand, after, between_bodies=between_bodies, sparse=sparse) for sparse in (True, False)
@@ -157,7 +164,7 @@ def test_compiled_edges_equal_their_slow_twin(between_bodies: bool) -> None:
 def test_all_pairs_give_what_near_pairs_give() -> None:
     past = history(9, 16, absent=(0,))
     contact = model().contact
-    hand, after = hand_of(Joints.of(past.proprioception[:, -1]).position), hand_of(plan(9, 16, 1)[:, 0])
+    hand, after = hands(past, 9)
     sparse, dense = (contact(past.bodies[:, -1], past.bodies[:, -2], hand, after, sparse=s) for s in (True, False))
     same(sparse, dense, 1e-5)
 
@@ -170,13 +177,19 @@ def test_hand_boxes_are_the_geoms_of_the_scene() -> None:
     joints = np.array([0.3, -0.2, 0.4, 1.2, -0.5, 0.4])
     data.qpos[scene.joint_qpos] = joints
     mujoco.mj_kinematics(scene.model, data)
-    hand = hand_of(torch.as_tensor(joints))
+    data.qvel[scene.joint_dof] = velocity = np.array([0.3, -0.2, 0.1, 0.4, 0.5, -0.6])
+    mujoco.mj_comPos(scene.model, data)
+    mujoco.mj_comVel(scene.model, data)
+    hand = hand_of(Joints(torch.as_tensor(joints), torch.as_tensor(velocity), torch.as_tensor(joints)))
     names = ("fixed_jaw_pad", "moving_jaw_pad", "fixed_finger_box", "moving_finger_box")
     assert len(names) == HAND_BOXES
     for index, name in enumerate(names):
         geom = scene.model.geom(name).id
         np.testing.assert_allclose(hand.position[index], data.geom_xpos[geom], atol=5e-5)
         np.testing.assert_allclose(hand.rotation[index], data.geom_xmat[geom].reshape(3, 3), atol=1e-3)
+        spin_and_speed = np.zeros(6)
+        mujoco.mj_objectVelocity(scene.model, data, mujoco.mjtObj.mjOBJ_GEOM, geom, spin_and_speed, 0)
+        np.testing.assert_allclose(hand.linear_velocity[index], spin_and_speed[3:], atol=2e-3)
         np.testing.assert_allclose(hand.half[index], scene.model.geom_size[geom], atol=1e-7)
     position, _ = body_poses(joints)
     np.testing.assert_allclose(hand.tool[:3], position[0])

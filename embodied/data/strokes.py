@@ -20,6 +20,8 @@ TIGHT = 0.6
 AREA = ((0.15, 0.32), (-0.10, 0.10))
 """[m] x and y of cubes."""
 TRIES = 12
+ROOM = 0.055
+"""[m] a cube with another one nearer than this is pushed, not grasped: the jaws would come down on the other."""
 HIGH, LOW = 0.06, (0.012, 0.02)
 """[m] tool heights for travelling over cubes and for touching them."""
 
@@ -122,14 +124,16 @@ def draw_strokes(
         others = [k for k in near if k != target]
         place = np.asarray(objects.position_in_world[n, target])
         kind = generator.random()
-        if kind < 0.74:
+        crowded = any(np.linalg.norm(np.asarray(objects.position_in_world)[n, k] - place) < ROOM for k in others)
+        if kind < 0.78 or (crowded and kind < 0.95):
             goal = np.asarray(objects.position_in_world[n, int(generator.choice(others))]) if others else None
             if others and generator.random() < 0.35:
                 # The two that are nearest one another: a chain.
                 goal = min((np.asarray(objects.position_in_world[n, k]) for k in others),
                            key=lambda p: float(np.linalg.norm(p - place)))  # fmt: skip
-            plans.append(_push(generator, place, goal if generator.random() < 0.75 else None, tool[n]))
-        elif kind < 0.91:
+            obstacles = np.asarray(objects.position_in_world)[n, others]
+            plans.append(_push(generator, place, goal if generator.random() < 0.75 else None, tool[n], obstacles))
+        elif kind < 0.95:
             over = np.asarray(objects.position_in_world[n, int(generator.choice(others))]) if others else None
             plans.append(_grasp(generator, place, float(yaws[n, target]), over))
         else:
@@ -137,18 +141,24 @@ def draw_strokes(
     return plans
 
 
-def _push(generator: np.random.Generator, place: Floats, goal: Floats | None, tool: Floats) -> list[Stroke]:
-    """Go behind a cube and push through it, towards another one or anywhere."""
-    angle = generator.uniform(-np.pi, np.pi)
-    if goal is not None and np.linalg.norm((goal - place)[:2]) > 1e-3:
-        angle = np.arctan2(goal[1] - place[1], goal[0] - place[0]) + generator.normal() * 0.12
-    heading = np.array([np.cos(angle), np.sin(angle)])
-    aside = np.array([-heading[1], heading[0]]) * generator.normal() * 0.006
-    begin = place[:2] - heading * generator.uniform(0.035, 0.055) + aside
+def _push(
+    generator: np.random.Generator, place: Floats, goal: Floats | None, tool: Floats, obstacles: Floats
+) -> list[Stroke]:
+    """Go behind a cube, where no other one is, and push through it, towards another one or anywhere."""
+    for attempt in range(8):
+        angle = generator.uniform(-np.pi, np.pi)
+        if attempt < 3 and goal is not None and np.linalg.norm((goal - place)[:2]) > 1e-3:
+            angle = np.arctan2(goal[1] - place[1], goal[0] - place[0]) + generator.normal() * 0.12
+        heading = np.array([np.cos(angle), np.sin(angle)])
+        aside = np.array([-heading[1], heading[0]]) * generator.normal() * 0.006
+        begin = place[:2] - heading * generator.uniform(0.035, 0.055) + aside
+        if not len(obstacles) or np.linalg.norm(obstacles[:, :2] - begin, axis=1).min() > 0.03:
+            break
     end = place[:2] + heading * generator.uniform(0.0, 0.10) + aside
     yaw, height = generator.uniform(-np.pi / 4, np.pi / 4), generator.uniform(*LOW)
-    gripper = -0.1 if generator.random() < 0.7 else generator.uniform(0.0, 0.7)
-    speed, noise = generator.uniform(0.3, 1.0), 0.15 * float(generator.random() < 0.3)
+    gripper = -0.1 if generator.random() < 0.9 else generator.uniform(0.0, 0.7)
+    # Slow pushes keep what happens foreseeable: a cube that is struck flies off its own way.
+    speed, noise = generator.uniform(0.15, 0.6), 0.1 * float(generator.random() < 0.2)
     strokes = []
     if np.linalg.norm(tool[:2] - begin) > 0.012 or tool[2] > 0.035:
         strokes += [_at(begin, HIGH, yaw, gripper), _at(begin, height, yaw, gripper)]
@@ -174,7 +184,7 @@ def _grasp(generator: np.random.Generator, place: Floats, cube_yaw: float, over:
         _at(where, max(place[2], 0.013), yaw, opened),
         _at(where, max(place[2], 0.013), yaw, closed, dwell=2),
         _at(where, place[2] + lift, yaw, closed),
-        _at(goal, place[2] + lift, yaw + generator.normal() * 0.4, closed, speed=generator.uniform(0.5, 1.0)),
+        _at(goal, place[2] + lift, yaw + generator.normal() * 0.4, closed, speed=generator.uniform(0.3, 0.8)),
     ]
     if generator.random() < 0.7:
         strokes += [_at(goal, lower, yaw, closed), _at(goal, lower, yaw, opened, dwell=1), _at(goal, 0.07, yaw, opened)]

@@ -100,6 +100,12 @@ class Windows:
         ]
         return self.at(torch.cat(picks), future)
 
+    def transitions(self, batch: int, generator: torch.Generator) -> tuple[Bodies, Tensor, Tensor]:
+        """Single steps: the boxes before `[B N ...]`, and the arm before and after `[B P]`."""
+        everywhere, _ = self.starts(1)
+        frame = everywhere[torch.randint(len(everywhere), (batch,), generator=generator, device=self.device)]
+        return self.bodies[frame], self.proprioception[frame], self.proprioception[frame + 1]
+
     def at(self, present: Int[Tensor, " B"], future: int) -> Window:
         """The windows whose last frame of history is `present`."""
         frames = present[:, None] + torch.arange(1 - self.history, future + 1, device=self.device)

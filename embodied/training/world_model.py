@@ -35,6 +35,8 @@ class TrainConfig:
     weight_decay: float = 1e-4
     warmup: int = 100
     clip: float = 1.0
+    arm_batch: int = 1024
+    """Single steps of the arm per gradient step: they are cheap, and how the hand moves decides all else."""
     recall: float = 0.05
     """Weight of the masked-prediction loss; it falls to a tenth with the learning rate. Larger weights cost what-if
     skill on state slots."""
@@ -85,7 +87,10 @@ class MemberTrainer:
         weights = parts.new_tensor([1.0, 0.5, 0.1, 0.1, 0.2, recall])
         self.optimiser.zero_grad(set_to_none=True)
         (parts * weights).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        # Apart, for the arm's gradients are large at first and would hold back the rest.
+        servo = set(self.model.servo.parameters())
+        torch.nn.utils.clip_grad_norm_(servo, config.clip)
+        torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p not in servo], config.clip)
         self.optimiser.step()
         self.step += 1
         return parts.detach()
@@ -100,9 +105,13 @@ class MemberTrainer:
         among = _before(history.bodies, window.bodies)
         seen = torch.cat([history.proprioception[:, -1:], window.proprioception[:, :-1]], 1)
         arm = self.model.roll_arm(seen, window.targets, among)
+        bodies, before, after = self.windows.transitions(self.config.arm_batch, self.generator)
+        target = after[:, None, PROPRIOCEPTION["joint_target"]]
+        single = self.model.roll_arm(before[:, None], target, bodies[:, None])
+        arm_loss = _arm_loss(arm, window.proprioception) + _arm_loss(single, after[:, None])
         prediction = self.model(history, window.targets, hidden, teacher=arm.detach())
         return torch.stack(
-            [*body_losses(prediction.bodies, window.bodies), _arm_loss(arm, window.proprioception),
+            [*body_losses(prediction.bodies, window.bodies), arm_loss,
              _recall_loss(prediction, window, hidden, steps)]
         )  # fmt: skip
 

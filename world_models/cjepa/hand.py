@@ -21,6 +21,8 @@ _FIXED_FINGER = (-0.0055, 0.0, 0.027)
 _JAW_PAD, _JAW_FINGER = (-0.012616, -0.076376, 0.019018), (0.0016, -0.0385, 0.0190)
 _JAW_PAD_ANGLE, _JAW_FINGER_ANGLE = -0.46, 2.0 * math.atan2(-0.102171, 0.994767)
 """[m, rad] of the moving pad and finger in the moving jaw's frame, turned about its z axis."""
+_INSTANT = 0.01
+"""[s]."""
 GRIPPER = 5
 """Index of the gripper's joint."""
 
@@ -33,12 +35,28 @@ class Hand:
     """In the world [m]."""
     rotation: Float[Tensor, "*B 4 3 3"]
     half: Float[Tensor, "*B 4 3"]
+    linear_velocity: Float[Tensor, "*B 4 3"]
+    """[m/s] of the boxes' centres."""
     tool: Float[Tensor, "*B 7"]
     """Tool centre point [m] and the gripper's orientation, wxyz."""
 
 
-def hand_of(joints: Float[Tensor, "*B 6"]) -> Hand:
-    """Forward kinematics of joints [rad]."""
+def hand_of(joints: "Joints") -> Hand:
+    """Forward kinematics of the arm's state."""
+    # Velocities by a difference over a time in which the arm turns by milliradians.
+    position, rotation, tool = _boxes(torch.stack([joints.position, joints.position + _INSTANT * joints.velocity]))
+    half = position.new_tensor(_HALF)
+    return Hand(
+        position=position[0],
+        rotation=rotation[0],
+        half=half.expand(*position.shape[1:-2], HAND_BOXES, 3),
+        linear_velocity=(position[1] - position[0]) / _INSTANT,
+        tool=tool[0],
+    )
+
+
+def _boxes(joints: Float[Tensor, "*B 6"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions and rotations of the boxes, and the tool's pose, at joints [rad]."""
     position, quaternion = body_poses(joints)
     pads = quat_to_matrix(quaternion[..., 1:, :])
     sine, cosine = math.sin(-_JAW_PAD_ANGLE), math.cos(-_JAW_PAD_ANGLE)
@@ -53,12 +71,10 @@ def hand_of(joints: Float[Tensor, "*B 6"]) -> Hand:
             [[math.cos(bend), -math.sin(bend), 0], [math.sin(bend), math.cos(bend), 0], [0, 0, 1]],
         ]
     )
-    half = joints.new_tensor(_HALF)
-    return Hand(
-        position=torch.cat([position[..., 1:, :], fingers], -2),
-        rotation=torch.cat([pads, pads @ turns], -3),
-        half=half.expand(*joints.shape[:-1], HAND_BOXES, 3),
-        tool=torch.cat([position[..., 0, :], quaternion[..., 0, :]], -1),
+    return (
+        torch.cat([position[..., 1:, :], fingers], -2),
+        torch.cat([pads, pads @ turns], -3),
+        torch.cat([position[..., 0, :], quaternion[..., 0, :]], -1),
     )
 
 
@@ -93,7 +109,7 @@ class ServoModel(nn.Module):
     model says the arm stays where it is.
     """
 
-    def __init__(self, width: int = 64, message: int = 16) -> None:
+    def __init__(self, width: int = 128, message: int = 16) -> None:
         super().__init__()
         self.felt = nn.Sequential(nn.Linear(13, 32), nn.SiLU(), nn.Linear(32, message))
         self.linear = nn.Linear(24, 12)

@@ -111,11 +111,11 @@ class WorldModel(nn.Module):
         joints = Joints.of(history.proprioception[:, -1])
         if teacher is not None:
             return self._taught(history, teacher, context)
-        hand = hand_of(joints.position)
+        hand = hand_of(joints)
         moved, arms = [], []
         for step in range(targets.shape[1]):
             joints = self._servo_step(joints, targets[:, step], hand, bodies)
-            hand_after = hand_of(joints.position)
+            hand_after = hand_of(joints)
             embedding = context.embedding[:, step] if context is not None else None
             after = self.contact(
                 bodies, before, hand, hand_after, embedding,
@@ -136,7 +136,7 @@ class WorldModel(nn.Module):
         """
         with torch.no_grad(), torch.autocast(seen.device.type, enabled=False):
             truth = Joints.of(seen)
-            hand = hand_of(truth.position)
+            hand = hand_of(truth)
             gripper = torch.stack([truth.position[..., GRIPPER], targets[..., GRIPPER]], -1)
         messages = self.servo.feel(hand, bodies, gripper)
         joints = Joints.of(seen[:, 0])
@@ -155,7 +155,7 @@ class WorldModel(nn.Module):
     def _taught(self, history: History, teacher: Tensor, context: Context | None) -> Prediction:
         joints = torch.cat([history.proprioception[:, -1:], teacher], 1)
         with torch.no_grad():
-            hands = hand_of(Joints.of(joints).position)
+            hands = hand_of(Joints.of(joints))
         bodies, before = history.bodies[:, -1], history.bodies[:, -2]
         moved = []
         for step in range(teacher.shape[1]):
