@@ -84,7 +84,7 @@ class MemberTrainer:
         recall = config.recall * max(share, 0.1)
         with self._precision():
             parts = self._loss(window)
-        weights = parts.new_tensor([1.0, 0.5, 0.1, 0.1, 0.2, recall])
+        weights = parts.new_tensor([1.0, 0.15, 0.1, 0.1, 0.2, recall])
         self.optimiser.zero_grad(set_to_none=True)
         (parts * weights).sum().backward()
         # Apart, for the arm's gradients are large at first and would hold back the rest.
@@ -161,7 +161,7 @@ LOSSES = ("position", "orientation", "velocity", "spin", "arm", "recall")
 
 
 def body_losses(predicted: Bodies, truth: Bodies) -> list[Tensor]:
-    """Huber losses of position [cm], orientation, velocity and spin, over the boxes that are there throughout."""
+    """Huber losses of position [5 mm], orientation, velocity and spin, over the boxes that are there throughout."""
     there = truth.present
     count = there.sum().clamp(min=1.0)
 
@@ -170,7 +170,7 @@ def body_losses(predicted: Bodies, truth: Bodies) -> list[Tensor]:
         return (each * there).sum() / count
 
     return [
-        huber(100.0 * (predicted.position - truth.position)),
+        huber(200.0 * (predicted.position - truth.position)),
         huber(2.5 * (predicted.rotation - truth.rotation)),
         huber((predicted.linear_velocity - truth.linear_velocity) / 0.1),
         huber((predicted.angular_velocity - truth.angular_velocity) / 4.0),

@@ -60,8 +60,11 @@ class ContextEncoder(nn.Module):
         command: Float[Tensor, "B L C"],
         hidden: Bool[Tensor, "B T N"],
     ) -> Context:
-        """`position` [m] is where the entities are last seen; the L = T + F commands stand at the
-        step whose motion they cause."""
+        """See the class.
+
+        `position` [m] is where the entities are last seen; the L = T + F commands stand at the step whose motion they
+        cause.
+        """
         _, frames, entities, _ = slots.shape
         steps = command.shape[1]
         anchor = slots[:, :1]

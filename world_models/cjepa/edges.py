@@ -27,7 +27,7 @@ from world_models.cjepa.hand import HAND_BOXES, Hand
 from world_models.slots.bodies import Bodies
 
 MOTION = 9
-"""The sender's velocity relative to the receiver's, its spin, and its velocity at the end of the step if it is known."""
+"""The sender's velocity relative to the receiver's, its spin, and its velocity at the step's end where known."""
 CARRIED = 6
 """The sender's rigid motion over the step at the receiver's centre."""
 EDGE = GLANCE + FEATURES + CARRIED + MOTION
