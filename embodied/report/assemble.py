@@ -173,9 +173,10 @@ def _smooth(values: list[float], width: int = 9) -> list[float]:
 
 
 def _clip(run: Run, config: Config) -> Clip:
-    held = whatif.held_out(config, EPISODES)
+    count = 16 if config.quick else EPISODES
+    held = whatif.held_out(config, count)
     model = load_model(run, config)
-    return film.clip(held.simulation.scene, model, held.episodes[:EPISODES], 10.0, config.world_model.history)
+    return film.clip(held.simulation.scene, model, held.episodes[:count], 10.0, config.world_model.history)
 
 
 def _hero(run: Run, config: Config) -> bytes:

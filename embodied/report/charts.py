@@ -167,7 +167,7 @@ def trust_chart(clip: Clip) -> str:
         f'<text class="strong" x="{end + (6 if early else -6):.1f}" y="{TOP + 4}" text-anchor="{side}">'
         f"trusted to {clip.trusted:.1f} s</text>",
     ]
-    names = (("true error", clip.error, "reference"), ("expected error", clip.uncertainty, "main"))
+    names = (("true error", clip.error, "reference"), ("expected", clip.uncertainty, "main"))
     places = [y(1000 * values[-1]) for _, values, _ in names] + [level]
     # Wide enough apart for the larger text a phone gets.
     spread = _spread(places, 23, TOP, y.start)

@@ -132,6 +132,7 @@ svg .on { fill: var(--ink); font-size: 14px; font-weight: 650; stroke: var(--car
   .grid-2 { grid-template-columns: minmax(0, 1fr); }
   h2 { margin-top: 56px; }
   h1 { margin-top: 30px; }
+  .tiles div { padding-left: 0; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
   .chart.wide text, .chart.wide .name { font-size: 21px; }
 }
