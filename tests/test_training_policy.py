@@ -8,6 +8,8 @@ from toy_worlds import ToyExpert, ToyWorlds, toy_episodes, toy_observation, toy_
 
 from embodied.checkpoint import load, save
 from embodied.config import AgentConfig
+from embodied.data.replay import Replay
+from embodied.training.imagined import Imagined, ImaginedConfig
 from embodied.training.policy import PolicyTrainer
 from envs.errors import EmbodiedError
 from envs.types import Rollout
@@ -144,6 +146,24 @@ def test_imagined_transitions_are_mixed_in_and_end_where_the_model_is_unsure():
     followed = step.next_state[:, :3] / 10.0
     inside = np.all(np.abs(followed - np.array([0.0, 0.0, 0.025])) < [0.119, 0.149, 0.054], axis=1)
     np.testing.assert_allclose((followed - tool)[inside], 0.03 * step.action[inside, :3], atol=1e-5)
+
+
+def test_a_rollout_is_over_once_the_model_was_unsure_though_it_recovers():
+    worlds = ToyWorlds(2, seed=1)
+    real = Replay(4, 20, worlds.task.goal, worlds.observation, 5)
+    real.extend(real.begin(worlds.observation), np.zeros((2, 5)), worlds.observation)
+
+    def dreamt(history, policy, goal, horizon):
+        rollout = dream(history, policy, goal, horizon)
+        uncertainty = np.zeros_like(rollout.uncertainty)
+        uncertainty[:, 2, 5] = 0.011
+        uncertainty[:, 3, 0] = 9.0
+        return replace(rollout, uncertainty=uncertainty)
+
+    imagined = Imagined(dreamt, ImaginedConfig(horizon=4, starts=8, trusted=0.01), real)
+    imagined.renew(ToyExpert(), np.random.default_rng(0))
+    assert imagined.trusted_steps == 1.0
+    assert len(imagined.replay) == 8
 
 
 def test_resuming_covers_what_was_imagined(tmp_path):
