@@ -104,13 +104,19 @@ def _sentence(whatifs: WhatIfs, case: int) -> str:
 
 
 def graph(simulation: Simulation, model: Imagine, whatifs: WhatIfs) -> InfluenceGraph:
-    """Every object taken away in turn, and the arm held, at the instant that has the most arrows in MuJoCo."""
+    """Every object taken away in turn, and the arm held, at the instant that has the most arrows in MuJoCo.
+
+    Of instants at which the nudged simulator agrees with itself, where there are any: elsewhere the arrows themselves
+    are a matter of chance.
+    """
     contexts = whatifs.contexts
-    strength = np.zeros(len(contexts))
-    np.add.at(
-        strength, whatifs.where, (np.where(whatifs.cases.scored, influenced(whatifs.cases.truth), 0) > EDGE).sum(1)
-    )
-    candidates = np.argsort(-strength, kind="stable")[:_GRAPH_CANDIDATES]
+    strength, chance = np.zeros(len(contexts)), np.zeros(len(contexts))
+    scored, felt = whatifs.cases.scored, influenced(whatifs.cases.truth) > EDGE
+    np.add.at(strength, whatifs.where, (scored & felt).sum(1))
+    np.add.at(chance, whatifs.where, (scored & ~whatifs.calm).sum(1))
+    # Instants without chance first, then those in which most is felt.
+    candidates = np.lexsort((-strength, chance > 0))[:_GRAPH_CANDIDATES]
+    candidates = candidates[(chance[candidates] > 0) == (chance[candidates[0]] > 0)]
     names = [contexts.history.objects.names[k] for k in contexts.movable]
     edits = [Intervention("action", mode="hold"), *(Intervention("remove", name) for name in names)]
     where = np.repeat(candidates, len(edits))
