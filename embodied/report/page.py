@@ -195,8 +195,8 @@ def _sections(data: ReportData) -> str:
     if data.graph is not None:
         parts.append(
             "<section><h2>Who moves whom</h2><p class='lead'>At one instant, each object in turn is taken away and the "
-            "arm held still, and the others are watched. Nothing is read off attention weights. Shown is the instant with "
-            "the most arrows in MuJoCo among those where a nudge does not change them.</p>"
+            "arm held still, and the others are watched. Nothing is read off attention weights. Shown is the instant "
+            "with the most arrows in MuJoCo among those where a nudge does not change them.</p>"
             f'<div class="grid-2"><figure class="card"><h3>MuJoCo</h3>{influence_graph(data.graph, "truth", EDGE)}'
             f'</figure><figure class="card"><h3>Model</h3>{influence_graph(data.graph, "imagined", EDGE)}</figure>'
             f"</div><p class='note'>Arrows carry the effect at the horizon in millimetres; effects below "
