@@ -90,9 +90,8 @@ def test_later_edit_acts_from_its_step_on(ensemble: Ensemble) -> None:
     there = asked.observation.objects.present[:, :, NAMES.index("red_cube")]
     assert there[:, :3].all()
     assert not there[:, 3:].any()
-    np.testing.assert_allclose(
-        asked.observation.objects.position_in_world[:, :3], plain.observation.objects.position_in_world[:, :3], atol=1e-6
-    )
+    paths = (r.observation.objects.position_in_world[:, :3] for r in (asked, plain))
+    np.testing.assert_allclose(*paths, atol=1e-6)
 
 
 def test_batch_shapes_and_torch_agree_with_numpy(ensemble: Ensemble) -> None:
@@ -167,7 +166,7 @@ def test_policy_acts_on_what_is_imagined(ensemble: Ensemble) -> None:
     # A plan is encoded several steps at once, a policy's actions one by one: equal at first, close later.
     positions = (r.observation.objects.position_in_world for r in (rollout, planned))
     np.testing.assert_allclose(*(p[:, :2] for p in positions), atol=1e-6)
-    equal(rollout, planned, 2e-3)
+    equal(rollout, planned, 1e-2)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The world model: what its predictions may depend on, what an untrained one says, and that training resumes exactly."""
+"""The world model: what its predictions may depend on, what an untrained one says, and exact resumption."""
 
 from dataclasses import fields, replace
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from slot_scenes import history, observations, plan, reordered, shaken
 
 from embodied.data.windows import Windows
 from embodied.training.world_model import MemberTrainer, TrainConfig
@@ -15,10 +16,9 @@ from envs.goals import Goal
 from envs.kinematics import body_poses
 from envs.scene import build_scene
 from envs.types import Episode
-from slot_scenes import history, observations, plan, reordered, shaken
 from world_models.cjepa.contact import moved
 from world_models.cjepa.contact_geometry import rotation_vector, turn
-from world_models.cjepa.edges import Neighbourhood
+from world_models.cjepa.edges import Neighbourhood, Sight
 from world_models.cjepa.hand import HAND_BOXES, Hand, Joints, hand_of
 from world_models.cjepa.masking import draw_mask
 from world_models.cjepa.model import History, ModelConfig, WorldModel, canonical
@@ -153,12 +153,13 @@ def test_compiled_edges_equal_their_slow_twin(between_bodies: bool) -> None:
     listed = slow.edges.weight > 0
     assert torch.equal(fast.edges.sender, slow.edges.sender[listed])
     assert torch.equal(fast.edges.receiver, slow.edges.receiver[listed])
-    seen, carried, weight = fast.see(tentative.position, tentative.rotation)
+    sight = fast.see(tentative.position, tentative.rotation)
     expected = slow.see(tentative.position, tentative.rotation)
-    for value, other in zip((seen, carried, weight), expected, strict=True):
+    for f in fields(Sight):
+        value, other = getattr(sight, f.name), getattr(expected, f.name)
         torch.testing.assert_close(value, other[listed], rtol=0, atol=2e-5)
-    assert (weight > 0).sum() > 32
-    assert not expected[2][~listed].any()
+    assert (sight.weight > 0).sum() > 32
+    assert not expected.weight[~listed].any()
 
 
 def test_all_pairs_give_what_near_pairs_give() -> None:
@@ -212,7 +213,8 @@ def test_labels_bring_a_rotation_near_the_identity(seed: int) -> None:
 
 def test_relabelling_keeps_the_box() -> None:
     past = history(10, 4)
-    stretched = replace(past, bodies=replace(past.bodies, half_extents=past.bodies.half_extents * torch.tensor([1.0, 2, 3])))
+    half = past.bodies.half_extents * torch.tensor([1.0, 2, 3])
+    stretched = replace(past, bodies=replace(past.bodies, half_extents=half))
     relabelled, labels = canonical(stretched)
     back = relabelled.bodies.relabelled(labels[:, None].mT)
     same(back, stretched.bodies, 1e-6)

@@ -84,7 +84,7 @@ class MemberTrainer:
         recall = config.recall * max(share, 0.1)
         with self._precision():
             parts = self._loss(window)
-        weights = parts.new_tensor([1.0, 0.15, 0.1, 0.1, 0.2, recall])
+        weights = parts.new_tensor([1.0, 0.7, 0.1, 0.1, 0.2, recall])
         self.optimiser.zero_grad(set_to_none=True)
         (parts * weights).sum().backward()
         # Apart, for the arm's gradients are large at first and would hold back the rest.

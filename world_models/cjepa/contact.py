@@ -34,13 +34,17 @@ class Message(nn.Module):
         self.sender = nn.Linear(width, hidden, bias=False)
         self.hand = nn.Parameter(0.1 * torch.randn(HAND_BOXES, hidden))
         self.deep = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, width + 2)
+        self.out = nn.Linear(hidden, width + 2 + 12)
         with torch.no_grad():
             self.out.weight[width:].zero_()
             self.out.bias[width:].zero_()
 
     def forward(self, hidden: Float[Tensor, "B N W"], seen: Float[Tensor, "E S"], edges: Edges) -> Float[Tensor, "E M"]:
-        """The message, then how much of the sender's rigid motion (shift, turn) the receiver takes over."""
+        """What is said, in three parts.
+
+        The message; how much of the sender's rigid motion (shift, turn) the receiver takes over; and what is added to
+        the receiver's change, in the axes of the pair.
+        """
         batch = hidden.shape[0]
         receiver = self.receiver(hidden).flatten(0, 1)
         sender = torch.cat([self.sender(hidden), self.hand.expand(batch, -1, -1)], 1).flatten(0, 1)
@@ -114,16 +118,17 @@ class ContactModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), torch.autocast(bodies.position.device.type, enabled=False):
             tentative = moved(bodies, delta.float())
-            seen, carried, weight = around.see(tentative.position, tentative.rotation)
+            sight = around.see(tentative.position, tentative.rotation)
             height = _height_features(lowest(tentative.position, tentative.rotation, bodies.half_extents))
-        said = message(hidden, seen, around.edges)
-        sent, gates = said.split([self.width, 2], -1)
+        said = message(hidden, sight.seen, around.edges)
+        sent, gates, added = said.split([self.width, 2, 12], -1)
         # A held box moves rigidly with what holds it: one number says how much of that motion it takes over.
-        taken = gates.repeat_interleave(3, 1) * carried
-        rows = (torch.cat([sent, taken], -1) * weight[:, None]).float()
+        taken = added + functional.pad(gates.repeat_interleave(3, 1) * sight.carried, (0, 6))
+        taken = (taken.float().reshape(-1, 4, 3) @ sight.turned.mT).flatten(1)
+        rows = torch.cat([sent.float(), taken], -1) * sight.weight[:, None]
         total = rows.new_zeros(hidden.shape[0] * hidden.shape[1], rows.shape[1])
         total = total.index_add(0, around.edges.receiver, rows).reshape(*hidden.shape[:2], -1)
-        delta = torch.cat([delta[..., :6] + total[..., self.width :], delta[..., 6:]], -1)
+        delta = delta + total[..., self.width :]
         change_hidden, change = update(torch.cat([hidden, total[..., : self.width], delta, height], -1)).split(
             [self.width, 12], -1
         )

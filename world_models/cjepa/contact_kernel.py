@@ -143,6 +143,32 @@ def _box_distance(point: Array, half: Array) -> Array:
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
+def _facing(a: Array, half: Array, b: Array) -> Array:
+    """Which of a box's sides x, y, -x, -y faces another box: 0, 1, 2, 3."""
+    x = np.float32(0.0)
+    y = np.float32(0.0)
+    for k in range(3):
+        x += (b[k] - a[k]) * a[3 + 3 * k]
+        y += (b[k] - a[k]) * a[4 + 3 * k]
+    if abs(x) - half[0] >= abs(y) - half[1]:
+        return 0 if x >= 0 else 2
+    return 1 if y >= 0 else 3
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def _relabel(pose: Array, k: Array, out: Array) -> None:
+    """A pose with axes turned by k quarters about the box's own z."""
+    for i in range(3):
+        out[i] = pose[i]
+        x, y = pose[3 + 3 * i], pose[4 + 3 * i]
+        out[3 + 3 * i] = x if k == 0 else (y if k == 1 else (-x if k == 2 else -y))
+        out[4 + 3 * i] = y if k == 0 else (-x if k == 1 else (-y if k == 2 else x))
+        out[5 + 3 * i] = pose[5 + 3 * i]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
 def see(
     now: Array,
     after: Array,
@@ -152,8 +178,9 @@ def see(
     sender: Array,
     seen: Array,
     weight: Array,
+    quarter: Array,
 ) -> None:
-    """Fill `seen` `[E S]` and `weight` `[E]`; receivers are rows like senders."""
+    """Fill `seen` `[E S]`, `weight` and `quarter` `[E]`; receivers are rows like senders."""
     across = np.empty((3, 3), np.float32)
     offset = np.empty((2, 3), np.float32)
     gaps = np.empty((2, 3), np.float32)
@@ -163,12 +190,20 @@ def see(
     local = np.empty(3, np.float32)
     twist = np.empty((3, 3), np.float32)
     vectors = np.empty((5, 3), np.float32)
+    near_now, near_after, near_half = np.empty(12, np.float32), np.empty(12, np.float32), np.empty(3, np.float32)
     for e in range(len(receiver)):
         r, s = receiver[e], sender[e]
         out = seen[e]
-        gap_now = _relate(now[r], half[r], now[s], half[s], across, offset, gaps)
+        k = _facing(now[r], half[r], now[s])
+        quarter[e] = k
+        _relabel(now[r], k, near_now)
+        _relabel(after[r], k, near_after)
+        near_half[0] = half[r, k % 2]
+        near_half[1] = half[r, 1 - k % 2]
+        near_half[2] = half[r, 2]
+        gap_now = _relate(near_now, near_half, now[s], half[s], across, offset, gaps)
         _glance(offset, gaps, gap_now, out)
-        gap = _relate(after[r], half[r], after[s], half[s], across, offset, gaps)
+        gap = _relate(near_after, near_half, after[s], half[s], across, offset, gaps)
         _glance(offset, gaps, gap, out[GLANCE:])
         at = 2 * GLANCE
         for i in range(3):
@@ -179,16 +214,19 @@ def see(
         for side in range(2):
             for c in range(8):
                 for i in range(3):
-                    x = (half[s, 0] if c & 4 else -half[s, 0]) if side == 0 else (half[r, 0] if c & 4 else -half[r, 0])
-                    y = (half[s, 1] if c & 2 else -half[s, 1]) if side == 0 else (half[r, 1] if c & 2 else -half[r, 1])
-                    z = (half[s, 2] if c & 1 else -half[s, 2]) if side == 0 else (half[r, 2] if c & 1 else -half[r, 2])
+                    x = near_half[0] if side else half[s, 0]
+                    y = near_half[1] if side else half[s, 1]
+                    z = near_half[2] if side else half[s, 2]
+                    x = x if c & 4 else -x
+                    y = y if c & 2 else -y
+                    z = z if c & 1 else -z
                     if side == 0:
                         local[i] = offset[0, i] + across[i, 0] * x + across[i, 1] * y + across[i, 2] * z
                         corner[c, i] = local[i]
                     else:
                         local[i] = offset[1, i] + across[0, i] * x + across[1, i] * y + across[2, i] * z
                         corner[c, i] = x if i == 0 else (y if i == 1 else z)
-                distance[c] = _box_distance(local, half[r] if side == 0 else half[s])
+                distance[c] = _box_distance(local, near_half if side == 0 else half[s])
                 key[c] = distance[c] + np.float32(0.05) * corner[c, 2]
             for n in range(CORNERS):
                 best = 0
@@ -222,7 +260,7 @@ def see(
             for i in range(3):
                 total = np.float32(0.0)
                 for k in range(3):
-                    total += vectors[v, k] * now[r, 3 + 3 * k + i]
+                    total += vectors[v, k] * near_now[3 + 3 * k + i]
                 out[at + 3 * v + i] = total
         fading = (np.float32(REACH) - min(gap, gap_now)) / np.float32(0.5 * REACH)
         weight[e] = min(max(fading, np.float32(0.0)), np.float32(1.0))
