@@ -253,8 +253,10 @@ def _add_bin(spec: mujoco.MjSpec) -> None:
 
 
 def _add_target(spec: mujoco.MjSpec) -> None:
-    body = spec.worldbody.add_body(name="target", pos=(0.22, 0.16, TARGET_HALF_EXTENTS[2]), mocap=True)
-    body.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(TARGET_HALF_EXTENTS[0],
+    body = spec.worldbody.add_body(name="target", pos=(0.22, 0.16, CUBE_HALF_EXTENT), mocap=True)
+    # The target is where a cube's centre should be; the disc is drawn under that cube, where its bottom would be.
+    below = (0.0, 0.0, TARGET_HALF_EXTENTS[2] - CUBE_HALF_EXTENT)
+    body.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=below, size=(TARGET_HALF_EXTENTS[0],
                   TARGET_HALF_EXTENTS[2], 0.0), rgba=(*TARGET_COLOUR, 1.0), contype=0, conaffinity=0)  # fmt: skip
 
 
