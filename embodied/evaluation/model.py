@@ -8,9 +8,9 @@ import numpy as np
 from embodied.config import Config
 from embodied.evaluation.branches import Imagine
 from embodied.run import Run
-from embodied.training.collect import chosen_control
 from embodied.training.members import load_members, model_config
 from embodied.training.train import member_name
+from envs.control import CartesianDelta
 from envs.types import Array, ObjectState, Observation, Rollout
 from world_models.cjepa.ensemble import Ensemble
 from world_models.imagination import Dynamics, imagine
@@ -22,12 +22,15 @@ BATCH = 256
 def load_model(run: Run, config: Config) -> Imagine:
     """The ensemble that a run trained. Raises `EmbodiedError` where a member is missing, damaged or foreign."""
     paths = [run.path(member_name(member)) for member in range(config.world_model.members)]
-    return imagining(Ensemble(load_members(paths, model_config(config.world_model))), config)
+    return imagining(Ensemble(load_members(paths, model_config(config.world_model))))
 
 
-def imagining(dynamics: Dynamics, config: Config) -> Imagine:
-    """Any dynamics as a function of histories and plans, a batch at a time."""
-    control = chosen_control(config)
+def imagining(dynamics: Dynamics) -> Imagine:
+    """Any dynamics as a function of histories and plans, a batch at a time.
+
+    Plans are those of play, in Cartesian deltas whatever the run's policy acts in: the model itself sees joint targets.
+    """
+    control = CartesianDelta()
 
     def ask(history: Observation, actions: Array) -> Rollout:
         parts = [
