@@ -297,7 +297,7 @@ def test_twenty_steps_equal_ten_and_ten_resumed() -> None:
 
 def test_a_tiny_run_learns_that_cubes_slide() -> None:
     """Golden: an even slide is learned from 60 steps."""
-    config = TrainConfig(steps=60, batch=8, warmup=10, horizon=(2, 2), learning_rate=1e-2, busy=0.0)
+    config = TrainConfig(steps=60, batch=8, warmup=10, horizon=(2, 2), learning_rate=1e-2, busy=0.0, moving=0.0)
     run = MemberTrainer(SMALL, config, Windows(episodes(), SMALL.history), 0)
     losses = torch.stack([run.train_step() for _ in range(60)])
     assert losses.isfinite().all()
@@ -307,9 +307,9 @@ def test_a_tiny_run_learns_that_cubes_slide() -> None:
 
 def test_windows_stay_within_episodes_and_find_busy_ones() -> None:
     windows = Windows(episodes(count=2, steps=6), 3)
-    everywhere, several = windows.starts(2)
+    everywhere, moving, several = windows.starts(2)
     assert everywhere.tolist() == [2, 3, 4, 9, 10, 11]
-    assert set(several.tolist()) <= set(everywhere.tolist())
+    assert set(several.tolist()) <= set(moving.tolist()) <= set(everywhere.tolist())
     window = windows.at(torch.tensor([2]), 2)
     torch.testing.assert_close(window.bodies.position[0], windows.bodies.position[3:5])
     torch.testing.assert_close(window.targets[0], windows.proprioception[3:5, 12:])

@@ -63,16 +63,17 @@ class Windows:
         self._lengths = lengths
         moving = (self.bodies.position[1:] - self.bodies.position[:-1]).norm(dim=-1) > MOVED
         self._moving = np.concatenate([moving.cpu().numpy(), np.zeros((1, most), bool)])
-        self._starts: dict[int, tuple[Int[Tensor, " S"], Int[Tensor, " S"]]] = {}
+        self._starts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         """Number of frames."""
         return int(self.proprioception.shape[0])
 
-    def starts(self, future: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " S"]]:
-        """Frames at which a window of `future` steps can begin (its last frame of history): all, and the busy ones.
+    def starts(self, future: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " M"], Int[Tensor, " L"]]:
+        """Frames at which a window of `future` steps can begin (its last frame of history).
 
-        Busy windows have two or more objects in motion in one of the next steps: chains of contacts are learned there.
+        All of them; the moving ones, in which an object is in motion in one of the next steps; and the busy ones, in
+        which two or more are at once: chains of contacts are learned there.
         """
         if future not in self._starts:
             present = np.concatenate(
@@ -84,25 +85,29 @@ class Windows:
             if not len(present):
                 raise EmbodiedError(f"No episode is long enough for {self.history} frames and {future} steps ahead.")
             ahead = np.minimum(present[:, None] + np.arange(min(AHEAD, future)), len(self._moving) - 1)
-            busy = (self._moving[ahead].sum(-1) >= 2).any(-1)
-            pair = torch.as_tensor(present, device=self.device), torch.as_tensor(present[busy], device=self.device)
-            self._starts[future] = pair
+            count = self._moving[ahead].sum(-1).max(-1)
+            everywhere, moving, several = (
+                torch.as_tensor(chosen, device=self.device)
+                for chosen in (present, present[count >= 1], present[count >= 2])
+            )
+            self._starts[future] = everywhere, moving, several
         return self._starts[future]
 
-    def sample(self, batch: int, future: int, busy: float, generator: torch.Generator) -> Window:
-        """Draw `batch` windows; a share `busy` of them among the busy ones, if there are any."""
-        everywhere, several = self.starts(future)
-        count = round(batch * busy) if len(several) else 0
+    def sample(self, batch: int, future: int, moving: float, busy: float, generator: torch.Generator) -> Window:
+        """Draw `batch` windows; shares of them among the moving and the busy ones, if there are any."""
+        everywhere, some, several = self.starts(future)
+        first = round(batch * busy) if len(several) else 0
+        second = round(batch * moving) if len(some) else 0
         picks = [
             pool[torch.randint(len(pool), (size,), generator=generator, device=self.device)]
-            for pool, size in ((several, count), (everywhere, batch - count))
+            for pool, size in ((several, first), (some, second), (everywhere, batch - first - second))
             if size
         ]
         return self.at(torch.cat(picks), future)
 
     def transitions(self, batch: int, generator: torch.Generator) -> tuple[Bodies, Tensor, Tensor]:
         """Single steps: the boxes before `[B N ...]`, and the arm before and after `[B P]`."""
-        everywhere, _ = self.starts(1)
+        everywhere, _, _ = self.starts(1)
         frame = everywhere[torch.randint(len(everywhere), (batch,), generator=generator, device=self.device)]
         return self.bodies[frame], self.proprioception[frame], self.proprioception[frame + 1]
 

@@ -29,8 +29,10 @@ class TrainConfig:
     """Windows per step."""
     horizon: tuple[int, int] = (3, 5)
     """Steps of the rollout in the loss before and after half time: long rollouts teach chains, short ones are cheap."""
+    moving: float = 0.55
+    """Share of windows drawn among those in which an object moves: most moments teach nothing but to stay."""
     busy: float = 0.3
-    """Share of windows in which several objects move."""
+    """Share of windows drawn among those in which several objects move at once."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: int = 100
@@ -77,7 +79,7 @@ class MemberTrainer:
         """One gradient step; returns the loss's parts `[6]` as in `LOSSES`, on the device, not waited for."""
         config = self.config
         horizon = config.horizon[0] if self.step < config.steps // 2 else config.horizon[1]
-        window = self.windows.sample(config.batch, horizon, config.busy, self.generator)
+        window = self.windows.sample(config.batch, horizon, config.moving, config.busy, self.generator)
         share = self._schedule()
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * share
