@@ -31,8 +31,9 @@ class Physics:
     impratio: float = 10.0
     gravity: float = 9.81
     """[m/s^2] downwards."""
-    object_friction: float = 0.4
-    """Sliding friction of objects on the table and on each other. Low, to keep the world predictable."""
+    object_friction: float = 0.2
+    """Sliding friction of objects on the table and on each other. Low, to keep the world predictable: after a nudge of
+    0.1 mm, 26 % of moving cubes end more than 5 mm off 1.2 s later, and 35 % at a friction of 0.4."""
     table_friction: float = 0.1
     """Contacts take the larger of two frictions: below the objects' one, theirs decides, and can be varied."""
     pad_friction: float = 1.0

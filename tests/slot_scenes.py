@@ -36,7 +36,7 @@ def observations(seed: int, batch: int, frames: int = 3, absent: tuple[int, ...]
     linear[..., 4:, :], angular[..., 4:, 2] = velocity, rate
     half = np.broadcast_to(np.where(np.arange(7)[:, None] < 4, 0.004, 0.014), (*shape, 3)).copy()
     present = np.ones(shape, bool)
-    mass, friction = np.full(shape, 0.025), np.full(shape, 0.4)
+    mass, friction = np.full(shape, 0.025), np.full(shape, 0.2)
     for k in (4 + cube for cube in absent):
         for array in (position, linear, angular, half, mass, friction):
             array[:, :, k] = 0.0

@@ -143,7 +143,7 @@ def test_threads_do_not_change_bits():
 
 @pytest.mark.parametrize("text", [
     "move(red_cube, x=+0)", "move(red_cube, yaw=+0)", "gravity(z=-9.81)", "mass(red_cube, 0.025)",
-    "friction(red_cube, 0.4)", "size(red_cube, 0.028)",
+    "friction(red_cube, 0.2)", "size(red_cube, 0.028)",
 ])  # fmt: skip
 def test_edit_that_changes_nothing_keeps_every_bit(contact, text):
     made, state, actions, factual = contact
@@ -186,7 +186,7 @@ def test_declared_properties_are_shown_and_felt():
     made.do(Intervention.parse("size(green_cube, 0.04)"), [2])
     objects = made.observe().objects
     assert objects.mass[:, RED].tolist() == [0.5, 0.025, 0.025, 0.025]
-    assert objects.friction[:, RED].tolist() == [0.4, 0.9, 0.4, 0.4]
+    assert objects.friction[:, RED].tolist() == [0.2, 0.9, 0.2, 0.2]
     assert np.allclose(objects.half_extents[2, GREEN], 0.02)
     assert np.isclose(objects.position_in_world[2, GREEN, 2], 0.02)
     models = {world: made.model(world).body_inertia[SCENE.body[RED]].copy() for world in (0, 3)}
@@ -203,7 +203,7 @@ def test_declared_properties_are_shown_and_felt():
         seen = made.step(np.zeros((WORLDS, 5)))
     slid = seen.objects.position_in_world[:, RED, 0] - before
     assert slid[1] == pytest.approx(0.16 / (2 * 0.9 * 9.81), rel=0.35)
-    assert slid[3] == pytest.approx(0.16 / (2 * 0.4 * 9.81), rel=0.35)
+    assert slid[3] == pytest.approx(0.16 / (2 * 0.2 * 9.81), rel=0.35)
 
 
 def test_velocity_and_gravity():
@@ -341,7 +341,7 @@ def test_hidden_variation_is_not_shown():
     made.reset(layout(parameters=varied, mass=np.full((WORLDS, 3), 0.03)))
     seen = made.observe().objects
     assert (seen.mass[:, [RED, BLUE, GREEN]] == 0.03).all()
-    assert (seen.friction[:, RED] == 0.4).all()
+    assert (seen.friction[:, RED] == 0.2).all()
     assert np.allclose(made.parameters.mass, 0.05)
     # What an intervention declares, it also makes true.
     made.do(Intervention.parse("mass(red_cube, 0.1)"), [1])

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import mujoco
@@ -40,8 +41,9 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     simulation = env.worlds.simulation
     start = simulation.save()
     actions = np.random.default_rng(seed).uniform(-1.0, 1.0, (steps, worlds, simulation.control.spec.size))
-    plan = targets(simulation.control, simulation.joint_target, np.moveaxis(actions, 0, 1))
-    bare = _Bare(simulation, start.rows, np.ascontiguousarray(np.moveaxis(plan, 1, 0)), threads)
+    before = simulation.joint_target
+    plan = [before, *np.moveaxis(targets(simulation.control, before, np.moveaxis(actions, 0, 1)), 1, 0)]
+    bare = _Bare(simulation, start.rows, plan, threads)
 
     def ours() -> None:
         for action in actions:
@@ -94,11 +96,16 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
 class _Bare:
     """The same physics with nothing around it."""
 
-    def __init__(self, simulation: Simulation, rows: Array, plan: Array, threads: int) -> None:
-        """`rows` `[N S]` start states, `plan` `[T N 6]` joint targets."""
-        self._model, self._substeps = simulation.scene.model, simulation.substeps
+    def __init__(self, simulation: Simulation, rows: Array, plan: Sequence[Array], threads: int) -> None:
+        """`rows` `[N S]` start states, `plan` T + 1 joint targets `[N 6]` from the one before the first step on."""
+        self._model = simulation.scene.model
+        # The servos' commands of every control step, each with the physics steps it holds for.
+        self._steps = [
+            [(new if share == 1.0 else old + share * (new - old), steps) for share, steps in simulation.ramp]
+            for old, new in pairwise(plan)
+        ]
         size = mujoco.mj_stateSize(self._model, _STATE)
-        self._rows, self._plan, self._threads = np.ascontiguousarray(rows[:, :size]), plan, threads
+        self._rows, self._threads = np.ascontiguousarray(rows[:, :size]), threads
         self._batch = Batch(self._model, len(rows), threads)
         self._ctrl = self._batch.bind("ctrl")
         self._data = [mujoco.MjData(self._model) for _ in rows]
@@ -110,9 +117,10 @@ class _Bare:
 
     def run_batch(self) -> None:
         """`mujoco.batch`, controls written, nothing read."""
-        for target in self._plan:
-            self._ctrl[:] = target
-            self._batch.step(nstep=self._substeps)
+        for step in self._steps:
+            for command, physics_steps in step:
+                self._ctrl[:] = command
+                self._batch.step(nstep=physics_steps)
 
     def rewind_loop(self) -> None:
         """Back to the start, untimed."""
@@ -132,10 +140,11 @@ class _Bare:
             raise AssertionError("the bare loops and the simulation ended in different states; ratios mean nothing")
 
     def _run_share(self, share: int) -> None:
-        for target in self._plan:
+        for step in self._steps:
             for world in range(share, len(self._data), self._threads):
-                self._data[world].ctrl[:] = target[world]
-                mujoco.mj_step(self._model, self._data[world], nstep=self._substeps)
+                for command, physics_steps in step:
+                    self._data[world].ctrl[:] = command[world]
+                    mujoco.mj_step(self._model, self._data[world], nstep=physics_steps)
 
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)

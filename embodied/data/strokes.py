@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from envs.geometry import box_signed_distance, yaw_of
 from envs.kinematics import project
 from envs.layout import Layout
+from envs.physics import Physics
 from envs.scene import CUBE_HALF_EXTENT, CUBE_MASS
 from envs.types import Kind, Observation
 
@@ -54,7 +55,7 @@ def layouts(generator: np.random.Generator, worlds: int, objects: int, variation
     present = order < counts[:, None]
     varied = generator.random((worlds, 1)) < variation
     mass = CUBE_MASS * np.where(varied, np.exp(generator.uniform(-1.2, 1.2, (worlds, objects))), 1.0)
-    friction = np.where(varied, generator.uniform(0.2, 0.8, (worlds, objects)), 0.4)
+    friction = np.where(varied, generator.uniform(0.1, 0.4, (worlds, objects)), Physics().object_friction)
     resized = varied & (generator.random((worlds, 1)) < 0.5)
     half = CUBE_HALF_EXTENT * np.where(resized, generator.uniform(0.75, 1.2, (worlds, objects)), 1.0)
     half = np.repeat(half[..., None], 3, axis=-1)

@@ -17,7 +17,7 @@ SPREAD = (0.1, 0.1, 0.03)
 """[m] one unit of a slot's position."""
 NOMINAL_MASS = 0.025
 """[kg] a slot's mass is the logarithm of its ratio to this."""
-NOMINAL_FRICTION = 0.4
+NOMINAL_FRICTION = 0.2
 """Likewise."""
 
 
