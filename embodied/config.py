@@ -48,7 +48,7 @@ class WorldModelConfig:
 
     history: int = 3
     """Observed frames the model sees [control steps]."""
-    width: int = 48
+    width: int = 32
     """Features of a token in the masked encoder of history and plan."""
     layers: int = 1
     """Transformer blocks of the encoder; 0 is the contact model alone."""
@@ -62,7 +62,7 @@ class WorldModelConfig:
     """What training hides from the encoder: whole objects (C-JEPA), single tokens, tubes in time, nothing."""
     members: int = 2
     """Ensemble members; their disagreement is the uncertainty. Each trains on a core of its own."""
-    steps: int = 1600
+    steps: int = 2400
     """Gradient steps."""
     batch: int = 128
     """Windows per gradient step."""
@@ -150,7 +150,7 @@ class TrainerConfig:
 
     demonstrations: int = 100
     """Expert episodes that the policy learns from."""
-    model_episodes: int = 1500
+    model_episodes: int = 4000
     """Episodes (expert, random, intervened) that the world model learns from."""
     env_steps: int = 40_000
     """Environment steps of the policy learner."""

@@ -76,9 +76,7 @@ def chain_of(model: mujoco.MjModel, bodies: Array, local: Array) -> Chain:
     return Chain(parent, joint, address, pose, hinge, entity, np.ascontiguousarray(local, np.float64))
 
 
-def read_poses(
-    chain: Chain, rows: Array, present: Array
-) -> tuple[Array, Array, Array, Array]:
+def read_poses(chain: Chain, rows: Array, present: Array) -> tuple[Array, Array, Array, Array]:
     """Positions `[N K 3]`, quaternions `[N K 4]`, linear and angular velocities `[N K 3]` in the world's axes.
 
     `rows` `[N S]` are `mjSTATE_INTEGRATION` rows. Entities not in `present` `[N K]` come out as zeros with the identity

@@ -71,9 +71,7 @@ def test_kept_states_are_exact(simulation: Simulation) -> None:
     for step in range(4, STEPS):
         actions[0] = episode.action[step]
         seen = simulation.step(actions)
-    np.testing.assert_array_equal(
-        seen.objects.position_in_world[0], episode.observation.objects.position_in_world[-1]
-    )
+    np.testing.assert_array_equal(seen.objects.position_in_world[0], episode.observation.objects.position_in_world[-1])
 
 
 def test_play_moves_cubes_and_some_move_others() -> None:

@@ -38,8 +38,6 @@ def same(a: Bodies, b: Bodies, tolerance: float = 0.0) -> None:
         torch.testing.assert_close(getattr(a, f.name), getattr(b, f.name), rtol=0, atol=tolerance)
 
 
-
-
 def hands(past: History, seed: int) -> tuple[Hand, Hand]:
     """Where the hand is, and where it goes."""
     before = Joints.of(past.proprioception[:, -1])
@@ -139,8 +137,6 @@ def test_turning_the_scene_turns_the_contact_model() -> None:
     assert (said.position - now.position).abs().max() > 1e-3
 
 
-
-
 @pytest.mark.parametrize("between_bodies", [True, False])
 def test_compiled_edges_equal_their_slow_twin(between_bodies: bool) -> None:
     past = history(8, 32, absent=(2,))
@@ -194,8 +190,6 @@ def test_hand_boxes_are_the_geoms_of_the_scene() -> None:
         np.testing.assert_allclose(hand.half[index], scene.model.geom_size[geom], atol=1e-7)
     position, _ = body_poses(joints)
     np.testing.assert_allclose(hand.tool[:3], position[0])
-
-
 
 
 @given(st.integers(0, 10_000))
@@ -259,8 +253,6 @@ def test_slots_are_zero_where_absent_and_know_their_names() -> None:
     swapped = slots.permuted([2, 1, 0])
     assert swapped.names[0] == "green_cube"
     assert torch.equal(swapped.latent[..., 0, :], slots.latent[..., 2, :])
-
-
 
 
 def episodes(count: int = 6, steps: int = 14) -> list[Episode]:

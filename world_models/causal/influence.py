@@ -91,4 +91,3 @@ def influence(
 
 def _on(edit: Intervention, name: str) -> Intervention:
     return Intervention(edit.kind, name, edit.values, edit.step, edit.mode)
-

@@ -98,9 +98,7 @@ class Neighbourhood:
         row = self.edges.receiver
         self.receiver_row = (row // entities) * (entities + HAND_BOXES) + row % entities
 
-    def see(
-        self, position: Float[Tensor, "B N 3"], rotation: Float[Tensor, "B N 3 3"]
-    ) -> "Sight":
+    def see(self, position: Float[Tensor, "B N 3"], rotation: Float[Tensor, "B N 3 3"]) -> "Sight":
         """What is seen of each pair if the boxes end the step there."""
         after = torch.cat([packed(position, rotation), self.hand_after], 1).flatten(0, 1)
         if self.sparse:

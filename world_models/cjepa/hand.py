@@ -114,25 +114,19 @@ class ServoModel(nn.Module):
         self.felt = nn.Sequential(nn.Linear(13, 32), nn.SiLU(), nn.Linear(32, message))
         self.linear = nn.Linear(24, 12)
         last = nn.Linear(width, 12)
-        self.mlp = nn.Sequential(
-            nn.Linear(24 + message, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last
-        )
+        self.mlp = nn.Sequential(nn.Linear(24 + message, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
         for layer in (self.linear, last):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
-        self, joints: Joints, target: Float[Tensor, "B 6"], message: Float[Tensor, "B M"]
-    ) -> Joints:
+    def forward(self, joints: Joints, target: Float[Tensor, "B 6"], message: Float[Tensor, "B M"]) -> Joints:
         """The joints one control step later under command `target` [rad]; `message` is from `feel`."""
         lead, led = target - joints.position, joints.target - joints.position
         inputs = torch.cat([joints.position, joints.velocity / 3.0, 10.0 * lead, 10.0 * led], -1)
         change = self.linear(inputs) + self.mlp(torch.cat([inputs, message], -1))
         return Joints(joints.position + 0.1 * change[..., :6], joints.velocity + change[..., 6:], target)
 
-    def feel(
-        self, hand: Hand, bodies: Bodies, gripper: Float[Tensor, "*B 2"]
-    ) -> Float[Tensor, "*B M"]:
+    def feel(self, hand: Hand, bodies: Bodies, gripper: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B M"]:
         """The sum of what every box tells the gripper, exactly zero from absent ones and from those 4 cm from the tool.
 
         `gripper` holds the gripper's joint position and its next command [rad].
