@@ -123,6 +123,7 @@ def sample() -> ReportData:
         clip=clip,
         skill=rows,
         contexts=300,
+        gain={"action": near(0.12)},
         calm=(near(0.81), 0.74),
         gallery=cases,
         graph=graph,

@@ -14,6 +14,7 @@ from embodied.evaluation.whatif_metrics import (
     Cases,
     Scores,
     copy_factual,
+    gain,
     influenced,
     persistence,
     rotation_angle,
@@ -317,3 +318,24 @@ def test_contexts_need_exact_states_and_objects_in_play(episodes: list[Episode])
     still = episodes[0].observation[np.zeros(21, int)]
     with pytest.raises(EmbodiedError, match="record play"):
         choose([replace(episodes[0], observation=still)], 5, generator)
+
+
+def test_the_gain_is_paired():
+    """Two sources that share their errors differ more surely than their own intervals say; equal ones not at all."""
+    rng = np.random.default_rng(0)
+    shape = (60, 4, 1)
+    zero = np.zeros((*shape, 3))
+    effect, shared = rng.normal(size=(*shape, 3)), 0.6 * rng.normal(size=(*shape, 3))
+    still = np.broadcast_to([1.0, 0, 0, 0], (*shape, 4))
+
+    def said(change):
+        return Branches(zero, still, change, still)
+
+    cases = Cases(np.arange(60), ("move",) * 60, np.ones((60, 1), bool), said(effect))
+    better, worse = said(effect + 0.9 * shared), said(effect + shared)
+    found = gain(cases, better, worse, rng)["move"]
+    alone = score(cases, better, rng).skill["move"]
+    assert 0 < found.low < found.value < found.high
+    assert found.high - found.low < 0.5 * (alone.high - alone.low)
+    nothing = gain(cases, better, better, rng)["move"]
+    assert (nothing.low, nothing.value, nothing.high) == (0, 0, 0)

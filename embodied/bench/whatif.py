@@ -45,6 +45,8 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         figures[f"{prefix}false_influence_mm"] = over([score.false_influence for score in scores], "mm", 1000)
     # What these two cannot know is 0 by construction: copying has no effects, objects alone no spill-over.
     figures["alone_skill_action"] = over([result.scores[ALONE].skill["action"] for result in results], "1")
+    for kind in ("move", "remove", "action"):
+        figures[f"gain_{kind}_over_alone"] = over([result.gain[kind] for result in results], "1")
     for source, prefix in (
         (MODEL, ""),
         (NUDGED, "nudged_"),

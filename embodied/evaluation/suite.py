@@ -29,6 +29,7 @@ from embodied.evaluation.whatif_metrics import (
     Cases,
     Scores,
     copy_factual,
+    gain,
     persistence,
     score,
     strata,
@@ -118,6 +119,8 @@ class Result:
     """The model's, where chaos leaves an answer; chosen by the simulator, never by the model."""
     calm_share: float
     """Share of scored objects that are calm."""
+    gain: Mapping[str, Estimate]
+    """Skill per kind that the model owes to interactions between objects: over itself without, on the same cases."""
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file; `from_dict` is its inverse."""
@@ -132,6 +135,7 @@ class Result:
             "chaos_p90": self.chaos_p90.as_dict(),
             "calm": self.calm.as_dict(),
             "calm_share": self.calm_share,
+            "gain": {kind: estimate.as_dict() for kind, estimate in self.gain.items()},
             "scores": {name: scores.as_dict() for name, scores in self.scores.items()},
         }
 
@@ -149,6 +153,7 @@ class Result:
             chaos_p90=Estimate.from_dict(values["chaos_p90"]),
             calm=Scores.from_dict(values["calm"]),
             calm_share=values["calm_share"],
+            gain={kind: Estimate.from_dict(estimate) for kind, estimate in values["gain"].items()},
         )
 
     def write(self, file: Path) -> None:
@@ -248,6 +253,7 @@ def judge(whatifs: WhatIfs, generator: np.random.Generator, resamples: int = 100
         chaos_p90=_quantile(whatifs, 0.9, generator, resamples),
         calm=score(calm, whatifs.sources[MODEL], generator, resamples=resamples),
         calm_share=float(calm.scored.sum() / max(scored.sum(), 1)),
+        gain=gain(whatifs.cases, whatifs.sources[MODEL], whatifs.sources[ALONE], generator, resamples),
     )
 
 

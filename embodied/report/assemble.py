@@ -86,6 +86,7 @@ def gather(run: Run, config: Config) -> ReportData:
         clip=_clip(run, config) if result else None,
         skill=_rows(result, config) if result else (),
         contexts=result.contexts if result else 0,
+        gain=result.gain if result else {},
         calm=(result.calm.skill["spillover"], result.calm_share) if result else None,
         gallery=tuple(WhatIfCase.from_dict(case) for case in shown["gallery"]) if shown else (),
         graph=InfluenceGraph.from_dict(shown["graph"]) if shown else None,

@@ -218,6 +218,8 @@ class ReportData:
     skill: tuple[SkillRow, ...] = ()
     contexts: int = 0
     """Saved instants behind the what-if numbers."""
+    gain: Mapping[str, Estimate] = field(default_factory=dict)
+    """Per kind of intervention, skill of the world model over itself without interactions, on the same cases."""
     calm: tuple[Estimate, float] | None = None
     """The model's spill-over skill where chaos leaves an answer, and the share of cases that is."""
     gallery: tuple[WhatIfCase, ...] = ()

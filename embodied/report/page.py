@@ -171,6 +171,16 @@ def _calm(data: ReportData) -> str:
     )
 
 
+def _gain(data: ReportData) -> str:
+    if not data.gain:
+        return ""
+    parts = [
+        f"{_plain(one.value)} ({_plain(one.low)} to {_plain(one.high)}) for &ldquo;{KINDS[kind].lower()}&rdquo;"
+        for kind, one in data.gain.items()
+    ]
+    return f" On the same cases, interactions between objects are worth {', '.join(parts)}."
+
+
 def _sections(data: ReportData) -> str:
     parts = []
     if data.clip is not None:
@@ -190,7 +200,7 @@ def _sections(data: ReportData) -> str:
             "true effect&Vert;&sup2; / &Sigma;&Vert;true effect&Vert;&sup2;. "
             "Intervals: 95 %, bootstrap over instants, not frames. Errors are at the horizon. "
             "Object edits and edits of the action are kept apart, for the second are easy and would hide the "
-            "first.</p></section>"
+            f"first.{_gain(data)}</p></section>"
         )
     if data.graph is not None:
         parts.append(
