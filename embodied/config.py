@@ -62,7 +62,7 @@ class WorldModelConfig:
     """What training hides from the encoder: whole objects (C-JEPA), single tokens, tubes in time, nothing."""
     members: int = 2
     """Ensemble members; their disagreement is the uncertainty. Each trains on a core of its own."""
-    steps: int = 2400
+    steps: int = 1600
     """Gradient steps."""
     batch: int = 128
     """Windows per gradient step."""
