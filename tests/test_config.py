@@ -14,7 +14,7 @@ from embodied.schema import differences, documents, from_dict, from_text, leaves
 from envs.errors import EmbodiedError
 
 CHOICES = [(group, choice) for group, choices in groups().items() for choice in choices]
-KINDS = [Config, *{command.arguments for command in COMMANDS.values()} - {Config}]
+KINDS = list(dict.fromkeys([Config, *(command.arguments for command in COMMANDS.values())]))
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
