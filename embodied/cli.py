@@ -95,6 +95,10 @@ def _main(words: list[str]) -> int:
 def _experiments(name: str, command: Command, words: list[str]) -> int:
     jobs = compose(name, words)
     function = _function(command)
+    task = importlib.import_module("embodied.training.collect").chosen_task
+    for config in jobs:
+        # A goal about objects the task has not is refused before any run folder is made.
+        task(config)
     console = Console()
     code = 0
     for number, config in enumerate(jobs, 1):

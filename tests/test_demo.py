@@ -36,3 +36,11 @@ def test_the_quick_demo_runs_and_is_kept(tmp_path: Path) -> None:
     assert other.returncode == 2
     assert "seed" in other.stderr
     assert other.stderr.count("\n") == 1
+
+
+def test_a_bad_goal_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refused = demo(run, "env.goal=near(purple_cube,target,0.02)")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("embodied: Unknown object 'purple_cube'.")
+    assert not run.exists()
