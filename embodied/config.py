@@ -152,7 +152,7 @@ class TrainerConfig:
     """Expert episodes that the policy learns from."""
     model_episodes: int = 4000
     """Episodes (expert, random, intervened) that the world model learns from."""
-    env_steps: int = 40_000
+    env_steps: int = 24_000
     """Environment steps of the policy learner."""
     checkpoint_every: int = 500
     """Gradient steps between checkpoints."""
