@@ -16,7 +16,7 @@ import numpy as np
 
 from envs import raycast
 from envs.errors import EmbodiedError, unknown
-from envs.types import PROPRIOCEPTION, Array, Kind, ObjectState, Observation
+from envs.types import MOVABLE, Array, Kind, ObjectState, Observation, proprioception
 
 if TYPE_CHECKING:
     from envs.scene import Scene
@@ -130,13 +130,14 @@ class Cameras:
     def frames(self, source: "Simulation | Observation") -> dict[str, Frames]:
         """Images, entity masks and depth by camera name, of a simulation now or of observations `[N]`."""
         observation = source if isinstance(source, Observation) else source.observe()
-        return self.draw(observation.proprioception[..., PROPRIOCEPTION["joint_position"]], observation.objects)
+        seen = observation.proprioception
+        return self.draw(seen[..., proprioception(seen.shape[-1])["joint_position"]], observation.objects)
 
     def draw(self, joints: Array, objects: ObjectState, ghosts: ObjectState | None = None) -> dict[str, Frames]:
         """What the cameras see of given states, by name.
 
-        `joints` `[N 6]` [rad], `objects` `[N ...]` numpy or torch; `ghosts` adds translucent copies of the movable
-        entities at other poses, e.g. imagined ones beside the true ones. Masks and depth include ghosts.
+        `joints` `[N J]` [rad, of a pusher m], `objects` `[N ...]` numpy or torch; `ghosts` adds translucent copies of
+        the movable entities at other poses, e.g. imagined ones beside the true ones. Masks and depth include ghosts.
         """
         joints, objects = self.check(joints, objects)
         geoms, eyes, axes = self._place(joints, objects)
@@ -150,10 +151,16 @@ class Cameras:
         """States as numpy arrays; raises `EmbodiedError` if they are none of this scene's."""
         joints = _numpy(joints).astype(np.float64)
         objects = objects.map(_numpy)
-        if objects.names != self.scene.names or joints.ndim != 2 or objects.shape != joints.shape[:1]:
+        if (
+            objects.names != self.scene.names
+            or joints.ndim != 2
+            or objects.shape != joints.shape[:1]
+            or joints.shape[1] != len(self.scene.joints)
+        ):
             raise EmbodiedError(
                 f"A state of {', '.join(objects.names)} with shape {objects.shape} was given; "
-                f"this scene draws states [N] of {', '.join(self.scene.names)} with joints [N 6]."
+                f"this scene draws states [N] of {', '.join(self.scene.names)} with its "
+                f"{len(self.scene.joints)} joints."
             )
         return joints, objects
 
@@ -201,7 +208,7 @@ def picture_of(
     scene: "Scene", joints: Array, objects: ObjectState, camera: str = "front", width: int = 480, height: int = 360,
     ghosts: ObjectState | None = None, mode: str = "hero",
 ) -> Array:  # fmt: skip
-    """`[h w 3]` uint8: one given state, true or imagined: `joints` `[6]` [rad], `objects` without batch shape.
+    """`[h w 3]` uint8: one given state, true or imagined: `joints` `[J]` [rad], `objects` without batch shape.
 
     `ghosts` adds translucent copies of the movable entities where that other state has them.
     """
@@ -217,7 +224,7 @@ def picture(
 ) -> Array:  # fmt: skip
     """`[h w 3]` uint8: one world of a simulation as it is now."""
     now = simulation.observe()[world]
-    joints = now.proprioception[PROPRIOCEPTION["joint_position"]]
+    joints = now.proprioception[proprioception(now.proprioception.shape[-1])["joint_position"]]
     return picture_of(simulation.scene, joints, now.objects, camera, width, height, mode=mode)
 
 
@@ -228,7 +235,9 @@ def entity_of_geoms(scene: "Scene") -> Array:
     """
     model = scene.model
     entity = np.full(model.ngeom, -1, np.int16)
-    for name in ("gripper", "moving_jaw", "table", "fixed_jaw"):
+    for name in ("gripper", "moving_jaw", "pusher", "table", "fixed_jaw"):
+        if name not in scene.names:
+            continue
         k = scene.index(name)
         if name in ("gripper", "moving_jaw"):
             entity[model.geom_bodyid == scene.body[k]] = k
@@ -242,12 +251,12 @@ def entity_of_geoms(scene: "Scene") -> Array:
 def movable_geoms(scene: "Scene") -> Array:
     """`[G]` bool: geoms of objects, bin and target, which take pose, size, colour, presence from an `ObjectState`."""
     entity = entity_of_geoms(scene)
-    movable: Array = (entity >= 0) & np.isin(scene.kind, (Kind.BOX, Kind.BIN, Kind.TARGET))[entity]
+    movable: Array = (entity >= 0) & np.isin(scene.kind, (*MOVABLE, Kind.BIN, Kind.TARGET))[entity]
     return movable
 
 
 def positions_of(scene: "Scene", joints: Array, objects: ObjectState) -> tuple[Array, Array, Array]:
-    """MuJoCo's `qpos` `[N nq]`, `mocap_pos` `[N M 3]` and `mocap_quat` `[N M 4]` of joints `[N 6]` and objects."""
+    """MuJoCo's `qpos` `[N nq]`, `mocap_pos` `[N M 3]` and `mocap_quat` `[N M 4]` of joints `[N J]` and objects."""
     pose = np.concatenate([objects.position_in_world, objects.quaternion_in_world], axis=-1)
     qpos = np.tile(scene.model.qpos0, (len(joints), 1))
     qpos[:, scene.joint_qpos] = joints

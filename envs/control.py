@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from array_api_compat import array_namespace
 
+from envs import pusher
 from envs.errors import EmbodiedError, unknown
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward, project
 from envs.types import ActionSpec, Array
@@ -28,8 +29,13 @@ class Controller(Protocol):
         """Names, bounds and rate of its actions."""
         ...
 
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of the J joints it commands."""
+        ...
+
     def target(self, previous: Array, action: Array) -> Array:
-        """The joint target `[*B 6]` [rad] that follows `previous` `[*B 6]` under `action` `[*B A]` in -1..1."""
+        """The joint target `[*B J]` [rad, of a pusher m] that follows `previous` under `action` `[*B A]` in -1..1."""
         ...
 
 
@@ -52,6 +58,11 @@ class CartesianDelta:
     def spec(self) -> ActionSpec:
         """x, y, z, yaw and gripper, each in -1..1."""
         return _normalised(("x", "y", "z", "yaw", "gripper"), self.rate)
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """See `Controller.joints`."""
+        return JOINTS
 
     def target(self, previous: Array, action: Array) -> Array:
         """See `Controller.target`."""
@@ -83,6 +94,11 @@ class JointDelta:
         """The six joints, each in -1..1."""
         return _normalised(JOINTS, self.rate)
 
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """See `Controller.joints`."""
+        return JOINTS
+
     def target(self, previous: Array, action: Array) -> Array:
         """See `Controller.target`."""
         xp = array_namespace(previous, action)
@@ -103,6 +119,11 @@ class JointAbsolute:
         """The six joints, each in -1..1."""
         return _normalised(JOINTS, self.rate)
 
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """See `Controller.joints`."""
+        return JOINTS
+
     def target(self, previous: Array, action: Array) -> Array:
         """See `Controller.target`; `previous` does not matter."""
         xp = array_namespace(previous, action)
@@ -111,10 +132,37 @@ class JointAbsolute:
         return _between(low, high, action)
 
 
-CONTROLLERS: Mapping[str, type[CartesianDelta] | type[JointDelta] | type[JointAbsolute]] = {
+@dataclass(frozen=True)
+class PlanarDelta:
+    """Moves the commanded pusher by up to `step` per control step; the command never leaves the pusher's range."""
+
+    step: float = 0.03
+    """[m] displacement along each world axis for an action of 1."""
+    rate: float = 10.0
+    """[Hz]."""
+
+    @property
+    def spec(self) -> ActionSpec:
+        """X and y, each in -1..1."""
+        return _normalised(("x", "y"), self.rate)
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """See `Controller.joints`."""
+        return pusher.JOINTS
+
+    def target(self, previous: Array, action: Array) -> Array:
+        """See `Controller.target`."""
+        xp = array_namespace(previous, action)
+        low, high = (xp.asarray(np.asarray(end), dtype=previous.dtype) for end in (pusher.JOINT_LOW, pusher.JOINT_HIGH))
+        return xp.minimum(xp.maximum(previous + self.step * action, low), high)
+
+
+CONTROLLERS: Mapping[str, type[CartesianDelta] | type[JointDelta] | type[JointAbsolute] | type[PlanarDelta]] = {
     "cartesian_delta": CartesianDelta,
     "joint_delta": JointDelta,
     "joint_absolute": JointAbsolute,
+    "planar_delta": PlanarDelta,
 }
 
 
@@ -126,7 +174,7 @@ def controller(name: str, rate: float = 10.0) -> Controller:
 
 
 def targets(control: Controller, start: Array, actions: Array) -> Array:
-    """The joint targets `[*B T 6]` of a whole plan `[*B T A]`, from the command `start` `[*B 6]`."""
+    """The joint targets `[*B T J]` of a whole plan `[*B T A]`, from the command `start` `[*B J]`."""
     xp = array_namespace(start, actions)
     planned = []
     for step in range(actions.shape[-2]):

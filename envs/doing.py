@@ -32,8 +32,11 @@ def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None
     scene, fields = simulation.scene, simulation.fields
     intervention.check(scene.names, scene.kind)
     parameters = fields.parameters[ids]
-    if intervention.kind == "gravity":
-        parameters.gravity[:] = intervention.gravity
+    if intervention.kind in ("gravity", "gain"):
+        if intervention.kind == "gravity":
+            parameters.gravity[:] = intervention.gravity
+        else:
+            parameters.servo_gain[:] *= intervention.values["factor"]
         fields.write(ids, parameters)
         return
     before = simulation.observe().objects[ids]
@@ -60,10 +63,10 @@ def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None
     else:
         saved, depths = simulation.save(ids), _depths(simulation, k, ids)
         _place(simulation, before, after, k, ids)
-        if intervention.kind == "size":
-            parameters.half_extents[:, column] = after.half_extents[:, k]
-            fields.write(ids, parameters)
         try:
+            if intervention.kind == "size":
+                parameters.half_extents[:, column] = after.half_extents[:, k]
+                fields.write(ids, parameters)
             _refuse_overlap(simulation, intervention, k, ids, depths)
         except EmbodiedError:
             simulation.restore(saved, ids)

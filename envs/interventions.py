@@ -10,9 +10,10 @@ Text form, one line each:
     size(red_cube, 0.04)                  edge length [m]; or size(red_cube, x=0.04, z=0.02)
     velocity(red_cube, x=0.2, yaw=1)      [m/s], [rad/s]; components left out stay
     gravity(z=-1.62)                      [m/s^2]; x and y default to 0, z to -9.81
-    action(hold)                          the arm stops, the gripper keeps its last command
+    gain(0.5)                             the servos' position gains times this factor; nothing shows it
+    action(hold)                          the robot stops, a gripper keeps its last command
     action(delay, 3)                      actions come this many steps late
-    action(scale, 0.5)                    Cartesian deltas times this factor
+    action(scale, 0.5)                    Cartesian or planar deltas times this factor
     action(mirror)                        y and yaw deltas change sign
 
 Any of them takes `t=10`: the step from which it acts (default 0).
@@ -28,7 +29,7 @@ from array_api_compat import array_namespace
 from envs.errors import EmbodiedError, unknown
 from envs.geometry import half_height, quat_from_yaw, quat_multiply, quat_rotate, yaw_of
 from envs.text import is_name, parse_call, parse_number, print_number
-from envs.types import Array, Kind, ObjectState
+from envs.types import MOVABLE, Array, Kind, ObjectState
 
 _POSE = ("x", "y", "z", "yaw")
 _AXES = ("x", "y", "z")
@@ -52,18 +53,25 @@ class _Form:
     """Kinds of entities it applies to."""
 
 
-_THINGS = (Kind.BOX, Kind.BIN, Kind.TARGET)
+_THINGS = (*MOVABLE, Kind.BIN, Kind.TARGET)
 _FORMS: Mapping[tuple[str, str], _Form] = {
     ("move", "by"): _Form(True, _POSE, "move(red_cube, x=+0.05)", least=1, movable=_THINGS),
     ("move", "to"): _Form(True, _POSE, "move(red_cube, to, x=0.2, y=0.1)", least=1, movable=_THINGS),
     ("remove", ""): _Form(True, (), "remove(red_cube)", movable=_THINGS),
-    ("mass", ""): _Form(True, ("value",), "mass(red_cube, 0.3)", True, 1, True, (Kind.BOX,)),
+    ("mass", ""): _Form(True, ("value",), "mass(red_cube, 0.3)", True, 1, True, MOVABLE),
     ("friction", ""): _Form(
-        True, ("value",), "friction(red_cube, 0.2)", True, 1, True, (Kind.BOX, Kind.BIN, Kind.TABLE, Kind.JAW)
+        True,
+        ("value",),
+        "friction(red_cube, 0.2)",
+        True,
+        1,
+        True,
+        (*MOVABLE, Kind.BIN, Kind.TABLE, Kind.JAW, Kind.PUSHER),
     ),
-    ("size", ""): _Form(True, _AXES, "size(red_cube, 0.04)", least=1, positive=True, movable=(Kind.BOX,)),
-    ("velocity", ""): _Form(True, _POSE, "velocity(red_cube, x=0.2)", least=1, movable=(Kind.BOX,)),
+    ("size", ""): _Form(True, _AXES, "size(red_cube, 0.04)", least=1, positive=True, movable=MOVABLE),
+    ("velocity", ""): _Form(True, _POSE, "velocity(red_cube, x=0.2)", least=1, movable=MOVABLE),
     ("gravity", ""): _Form(False, _AXES, "gravity(z=-1.62)", least=1),
+    ("gain", ""): _Form(False, ("factor",), "gain(0.5)", True, 1, True),
     ("action", "hold"): _Form(False, (), "action(hold, t=10)"),
     ("action", "delay"): _Form(False, ("steps",), "action(delay, 3)", True, 1, True),
     ("action", "scale"): _Form(False, ("factor",), "action(scale, 0.5)", True, 1),
@@ -82,7 +90,7 @@ class Intervention:
 
     kind: str
     entity: str | None = None
-    """The entity it acts on; None for `gravity` and `action`."""
+    """The entity it acts on; None for `gravity`, `gain` and `action`."""
     parameters: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
     """Numbers by name; kept as pairs in the order of the kind's form."""
     step: int = 0
@@ -176,7 +184,10 @@ class Intervention:
         return f"{self.kind}({', '.join(words)})"
 
     def check(self, names: Iterable[str], kinds: Iterable[int] | None = None) -> None:
-        """Raise `EmbodiedError` for an entity not among `names`, or of a kind this cannot act on (robot, table)."""
+        """Raise `EmbodiedError` for an entity not among `names`, or of a kind this cannot act on (robot, table).
+
+        A cylinder cannot be given different sizes in x and y.
+        """
         if self.entity is None:
             return
         names = tuple(names)
@@ -188,6 +199,12 @@ class Intervention:
                 able = [name for name in names if int(by_name[name]) in self._form.movable]
                 raise EmbodiedError(
                     f"{self.kind!r} cannot act on {self.entity!r}; it can on {', '.join(able) or 'nothing here'}."
+                )
+            round_one = self.kind == "size" and int(by_name[self.entity]) == Kind.CYLINDER
+            if round_one and self.values.get("x") != self.values.get("y"):
+                raise EmbodiedError(
+                    f"{self} would make an oval of the cylinder {self.entity!r}: give x and y the same size, as in "
+                    f"size({self.entity}, x=0.04, y=0.04)."
                 )
 
 
@@ -209,8 +226,8 @@ def apply_to_state(intervention: Intervention, state: ObjectState, time_axis: in
     at the last index of `time_axis` (an axis of `*B`) decides; with None every batch element decides for itself.
 
     A turn by yaw is about the object's own centre; it keeps the velocity in world and turns the spin with the object. A
-    resized box keeps its lowest point. `gravity` and `action` leave the state alone. Raises `EmbodiedError` for an
-    unknown entity, or one the kind cannot act on; does nothing where the entity is absent.
+    resized box keeps its lowest point. `gravity`, `gain` and `action` leave the state alone. Raises
+    `EmbodiedError` for an unknown entity, or one the kind cannot act on; does nothing where the entity is absent.
     """
     if intervention.entity is None:
         return state
@@ -316,8 +333,9 @@ def edit_actions(intervention: Intervention, actions: Array, previous: Array | N
     """The actions `[*B T A]` that arrive once an `action` intervention acts; other kinds change nothing.
 
     The layout is that of the Cartesian control mode: deltas x, y, z and yaw, then the gripper's absolute target, all
-    in -1..1. Actions before the intervention's step stay bit for bit. `previous` `[*B A]` is the action before the
-    first one, whose gripper target is kept where an edit acts from step 0; without it, the first action's is.
+    in -1..1; or of two numbers, the planar mode's x and y. Actions before the intervention's step stay bit for bit.
+    `previous` `[*B A]` is the action before the first one, whose gripper target is kept where an edit acts from step 0;
+    without it, the first action's is.
     """
     start = intervention.step
     if intervention.kind != "action" or start >= actions.shape[-2]:
@@ -333,20 +351,25 @@ def edit_actions(intervention: Intervention, actions: Array, previous: Array | N
         after = xp.concat([waiting, after[..., : after.shape[-2] - late, :]], axis=-2)
     else:
         factors = xp.ones_like(after)
+        deltas = after.shape[-1] if _is_planar(after) else after.shape[-1] - 1
         if intervention.mode == "scale":
-            factors[..., :-1] = intervention.values["factor"]
+            factors[..., :deltas] = intervention.values["factor"]
         else:
-            factors[..., 1] = -1.0
-            factors[..., 3] = -1.0
+            factors[..., 1:deltas:2] = -1.0
         after = xp.clip(after * factors, -1.0, 1.0)
     return xp.concat([before, after], axis=-2)
 
 
 def _held(actions: Array, previous: Array | None, start: int) -> Array:
-    """`[*B 1 A]`: no motion, the gripper's last target."""
+    """`[*B 1 A]`: no motion, a gripper's last target."""
     xp = array_namespace(actions)
     first = actions[..., :1, :] if previous is None else previous[..., None, :]
     last = actions[..., start - 1 : start, :] if start else first
     held = xp.zeros_like(last)
-    held[..., -1] = last[..., -1]
+    if not _is_planar(actions):
+        held[..., -1] = last[..., -1]
     return held
+
+
+def _is_planar(actions: Array) -> bool:
+    return int(actions.shape[-1]) == 2

@@ -1,4 +1,4 @@
-"""How worlds begin: arm, objects, goal entity and true physics, as arrays over worlds."""
+"""How worlds begin: robot, objects, goal entity and true physics, as arrays over worlds."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ class Layout:
     """How n worlds begin. Fields left `None` take the scene's nominal values."""
 
     joints: Array
-    """`[n 6]` [rad], also the first joint target."""
+    """`[n J]` [rad], a pusher's [m]; also the first joint target."""
     object_position: Array
     """`[n O 3]` [m], world frame; ignored where absent."""
     object_quaternion: Array
@@ -41,10 +41,10 @@ class Layout:
     """`[n]` integers of the worlds' own random streams, below 2**53."""
 
 
-def checked_layout(layout: Layout, worlds: int, objects: int) -> Layout:
+def checked_layout(layout: Layout, worlds: int, objects: int, joints: int) -> Layout:
     """The layout with float64 arrays and unit quaternions; raises `EmbodiedError` on wrong shapes or values."""
     shapes = {
-        "joints": (worlds, 6),
+        "joints": (worlds, joints),
         "object_position": (worlds, objects, 3),
         "object_quaternion": (worlds, objects, 4),
         "present": (worlds, objects),

@@ -45,12 +45,14 @@ class Physics:
             raise unknown("integrator", self.integrator, INTEGRATORS)
 
     def apply(self, spec: mujoco.MjSpec) -> None:
-        """Set the solver's options and the friction of the jaw pads."""
+        """Set the solver's options."""
         option = spec.option
         option.timestep = self.timestep
         option.integrator = INTEGRATORS[self.integrator]
         option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
         option.impratio = self.impratio
         option.gravity = (0.0, 0.0, -self.gravity)
-        for name in ("fixed_jaw_pad", "moving_jaw_pad"):
-            spec.geom(name).friction = (self.pad_friction, 0.005, 0.0001)
+
+
+PUSHING = Physics(timestep=0.005, object_friction=0.3)
+"""Of worlds with a pusher: friction 0.3 wherever an object touches anything, and half the timestep."""

@@ -2,7 +2,7 @@
 
 `mujoco.batch` leaves derived fields one substep behind after a step, and asking for current ones costs a further
 half step of physics including collisions. Positions and velocities alone need neither: free bodies carry theirs in the
-row, and the arm is a chain of six hinges. The slow twin in the tests is `mj_forward`.
+row, and a robot is a chain of hinges or slides. The slow twin in the tests is `mj_forward`.
 """
 
 from dataclasses import dataclass
@@ -14,23 +14,28 @@ from numba import njit
 from envs.types import Array
 
 HINGE = int(mujoco.mjtJoint.mjJNT_HINGE)
+SLIDE = int(mujoco.mjtJoint.mjJNT_SLIDE)
 FREE = int(mujoco.mjtJoint.mjJNT_FREE)
+_CODES = {HINGE: 1, SLIDE: 2, FREE: 3}
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The bodies that entities hang on, parents first, and where each entity sits on its body."""
+    """The bodies that entities hang on, parents first, and where each entity sits on its body.
+
+    A body with several joints is a row of them, each with one, and only the first away from its parent.
+    """
 
     parent: Array
     """`[M]` index into the chain of the body's parent; -1 where that is the world."""
     joint: Array
-    """`[M]` 0 for a body without a joint, 1 hinge, 2 free, 3 mocap."""
+    """`[M]` 0 for a body without a joint, 1 hinge, 2 slide, 3 free, 4 mocap."""
     address: Array
     """`[M 2]` columns of position and velocity in a state row (mocap: position and quaternion)."""
     pose: Array
     """`[M 7]` body frame in its parent's, position and quaternion [m, 1]."""
     hinge: Array
-    """`[M 7]` hinge anchor and axis in the body's frame and the joint's reference angle [m, 1, rad]."""
+    """`[M 7]` a hinge's or slide's anchor and axis in the body's frame and its reference position [m, 1, rad or m]."""
     body: Array
     """`[K]` the chain body of every entity."""
     local: Array
@@ -38,42 +43,50 @@ class Chain:
 
 
 def chain_of(model: mujoco.MjModel, bodies: Array, local: Array) -> Chain:
-    """The chain for entities on `bodies` `[K]` at `local` `[K 7]`; each body has one hinge, one free joint or none."""
+    """The chain for entities on `bodies` `[K]` at `local` `[K 7]`; each body has hinges and slides or is free."""
     needed: set[int] = set()
     for body in (int(b) for b in bodies):
         while body not in needed:
             needed.add(body)
             body = int(model.body_parentid[body])
-    order = sorted(needed)
-    index = {body: position for position, body in enumerate(order)}
-    count = len(order)
-    parent, joint = np.full(count, -1, np.int64), np.zeros(count, np.int64)
-    address, pose, hinge = np.zeros((count, 2), np.int64), np.zeros((count, 7)), np.zeros((count, 7))
+    state = mujoco.mjtState
     qpos, qvel, mocap_position, mocap_quaternion = (
         column(model, component)
-        for component in (
-            mujoco.mjtState.mjSTATE_QPOS,
-            mujoco.mjtState.mjSTATE_QVEL,
-            mujoco.mjtState.mjSTATE_MOCAP_POS,
-            mujoco.mjtState.mjSTATE_MOCAP_QUAT,
-        )
+        for component in (state.mjSTATE_QPOS, state.mjSTATE_QVEL, state.mjSTATE_MOCAP_POS, state.mjSTATE_MOCAP_QUAT)
     )
-    for body, i in index.items():
-        if body:
-            parent[i] = index[int(model.body_parentid[body])]
-        pose[i] = np.concatenate([model.body_pos[body], model.body_quat[body]])
+    parent: list[int] = []
+    joint: list[int] = []
+    address: list[tuple[int, int]] = []
+    pose: list[Array] = []
+    hinge: list[Array] = []
+    index: dict[int, int] = {}
+    for body in sorted(needed):
+        above = index[int(model.body_parentid[body])] if body else -1
+        place = np.concatenate([model.body_pos[body], model.body_quat[body]])
+        links: list[tuple[int, tuple[int, int], Array]] = []
+        for j in range(int(model.body_jntadr[body]), int(model.body_jntadr[body] + model.body_jntnum[body])):
+            code = _CODES.get(int(model.jnt_type[j]), 0)
+            if code == 0 or (code == 3 and model.body_jntnum[body] > 1):
+                raise ValueError(f"body {model.body(body).name} must have hinges and slides, or one free joint")
+            where = int(qpos + model.jnt_qposadr[j]), int(qvel + model.jnt_dofadr[j])
+            zero = model.qpos0[model.jnt_qposadr[j], None]
+            links.append((code, where, np.concatenate([model.jnt_pos[j], model.jnt_axis[j], zero])))
         if model.body_mocapid[body] >= 0:
             mocap = int(model.body_mocapid[body])
-            joint[i], address[i] = 3, (mocap_position + 3 * mocap, mocap_quaternion + 4 * mocap)
-        elif model.body_jntnum[body]:
-            j = int(model.body_jntadr[body])
-            if model.body_jntnum[body] > 1 or int(model.jnt_type[j]) not in (HINGE, FREE):
-                raise ValueError(f"body {model.body(body).name} must have one hinge or one free joint")
-            address[i] = (qpos + model.jnt_qposadr[j], qvel + model.jnt_dofadr[j])
-            joint[i] = 1 if int(model.jnt_type[j]) == HINGE else 2
-            hinge[i] = np.concatenate([model.jnt_pos[j], model.jnt_axis[j], model.qpos0[model.jnt_qposadr[j], None]])
+            links = [(4, (mocap_position + 3 * mocap, mocap_quaternion + 4 * mocap), np.zeros(7))]
+        for code, where, about in links or [(0, (0, 0), np.zeros(7))]:
+            parent.append(above)
+            joint.append(code)
+            address.append(where)
+            pose.append(place)
+            hinge.append(about)
+            above, place = len(parent) - 1, np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+        index[body] = above
     entity = np.array([index[int(b)] for b in bodies], np.int64)
-    return Chain(parent, joint, address, pose, hinge, entity, np.ascontiguousarray(local, np.float64))
+    return Chain(
+        np.array(parent, np.int64), np.array(joint, np.int64), np.array(address, np.int64), np.array(pose),
+        np.array(hinge), entity, np.ascontiguousarray(local, np.float64),
+    )  # fmt: skip
 
 
 def read_poses(chain: Chain, rows: Array, present: Array) -> tuple[Array, Array, Array, Array]:
@@ -135,19 +148,19 @@ def _read(
         row = rows[n]
         for i in range(count):
             up, a, b = parent[i], address[i, 0], address[i, 1]
-            if joint[i] >= 2 or up < 0:
+            if joint[i] >= 3 or up < 0:
                 for c in range(3):
-                    p[i, c] = row[a + c] if joint[i] >= 2 else pose[i, c]
-                    v[i, c] = row[b + c] if joint[i] == 2 else 0.0
+                    p[i, c] = row[a + c] if joint[i] >= 3 else pose[i, c]
+                    v[i, c] = row[b + c] if joint[i] == 3 else 0.0
                     w[i, c] = 0.0
-                turn = a + 3 if joint[i] == 2 else b
+                turn = a + 3 if joint[i] == 3 else b
                 norm = 0.0
                 for c in range(4):
-                    q[i, c] = row[turn + c] if joint[i] >= 2 else pose[i, 3 + c]
+                    q[i, c] = row[turn + c] if joint[i] >= 3 else pose[i, 3 + c]
                     norm += q[i, c] * q[i, c]
                 for c in range(4):
                     q[i, c] /= np.sqrt(norm)
-                if joint[i] == 2:
+                if joint[i] == 3:
                     w[i, 0], w[i, 1], w[i, 2] = _rotate(q[i], row[b + 3], row[b + 4], row[b + 5])
                 continue
             x, y, z = _rotate(q[up], pose[i, 0], pose[i, 1], pose[i, 2])
@@ -169,6 +182,11 @@ def _read(
                 _add_lever(v[i], w[i], -bx, -by, -bz)
                 x, y, z = x + ax - bx, y + ay - by, z + az - bz
             else:
+                if joint[i] == 2:
+                    ux, uy, uz = _rotate(q[i], hinge[i, 3], hinge[i, 4], hinge[i, 5])
+                    along = row[a] - hinge[i, 6]
+                    x, y, z = x + along * ux, y + along * uy, z + along * uz
+                    v[i, 0], v[i, 1], v[i, 2] = v[i, 0] + row[b] * ux, v[i, 1] + row[b] * uy, v[i, 2] + row[b] * uz
                 _add_lever(v[i], w[i], x, y, z)
             p[i, 0], p[i, 1], p[i, 2] = p[up, 0] + x, p[up, 1] + y, p[up, 2] + z
         for k in range(body.shape[0]):

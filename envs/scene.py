@@ -1,4 +1,4 @@
-"""The tabletop scene as one compiled MuJoCo model: SO-101 arm, table, objects, an optional goal entity, cameras.
+"""The tabletop scene as one compiled MuJoCo model: a robot, table, objects, an optional goal entity, cameras.
 
 One model serves all worlds of a batch; what differs between worlds lives in state rows and in expanded model fields.
 An absent object is kept far from everything (`Scene.parking_pose`): it makes no contact, so it costs six idle degrees
@@ -9,18 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
+from typing import Literal
 
 import mujoco
 import numpy as np
 
+from envs import pusher
 from envs.errors import EmbodiedError, unknown
 from envs.kinematics import JOINTS, TCP_IN_GRIPPER
-from envs.physics import Physics
-from envs.servo import SERVOS, Servo
+from envs.physics import PUSHING, Physics
+from envs.servo import PUSHER_SERVO, SERVOS, Servo
 from envs.types import Array, Kind
 
 ROBOT_ENTITIES = ("table", "gripper", "fixed_jaw", "moving_jaw")
-"""The entities every scene starts with."""
+"""The entities a scene with an SO-101 starts with."""
+PUSHER_ENTITIES = ("table", "pusher")
+"""The entities a scene with a pusher starts with."""
 
 GRIPPER_HALF_EXTENTS = (0.002, 0.002, 0.002)
 """[m] The box of the entity `gripper` is a mere marker of the tool centre point: what touches are the jaws."""
@@ -31,15 +35,31 @@ TABLE_CENTRE, TABLE_HALF_EXTENTS = (0.15, 0.0, -0.02), (0.40, 0.45, 0.02)
 FLOOR_HEIGHT = -0.6
 """[m] Catches what falls off the table, so that no state runs away."""
 
-OBJECTS: Mapping[str, tuple[float, float, float]] = {
-    "red_cube": (0.84, 0.20, 0.17),
-    "blue_cube": (0.15, 0.40, 0.84),
-    "green_cube": (0.18, 0.62, 0.32),
+
+@dataclass(frozen=True)
+class ObjectType:
+    """What an object is; worlds give it other sizes, masses and frictions."""
+
+    colour: tuple[float, float, float]
+    """RGB in 0..1."""
+    kind: Kind = Kind.BOX
+    """`BOX`, or `CYLINDER` for an upright one."""
+
+
+OBJECTS: Mapping[str, ObjectType] = {
+    "red_cube": ObjectType((0.84, 0.20, 0.17)),
+    "blue_cube": ObjectType((0.15, 0.40, 0.84)),
+    "green_cube": ObjectType((0.18, 0.62, 0.32)),
+    "yellow_cube": ObjectType((0.93, 0.77, 0.20)),
+    "purple_cube": ObjectType((0.52, 0.27, 0.66)),
+    "orange_cube": ObjectType((0.93, 0.49, 0.16)),
+    "white_cylinder": ObjectType((0.92, 0.92, 0.90), Kind.CYLINDER),
+    "brown_cylinder": ObjectType((0.48, 0.32, 0.22), Kind.CYLINDER),
 }
-"""RGB of every object there is."""
+"""Every object there is."""
 
 CUBE_HALF_EXTENT, CUBE_MASS = 0.014, 0.025
-"""[m], [kg]."""
+"""[m], [kg] Nominal, of every object: also a cylinder's radius and half height."""
 
 BIN_HALF_EXTENTS, BIN_WALL = (0.055, 0.055, 0.022), 0.004
 """[m] Outer half sizes of the bin and the thickness of its four walls and floor; it is open at the top."""
@@ -82,12 +102,22 @@ class SceneConfig:
     """Names out of `OBJECTS`, in their order."""
     goal_entity: str | None = None
     """`bin`, `target` or None."""
-    physics: Physics = field(default_factory=Physics)
-    servo: Servo = SERVOS["firm"]
+    physics: Physics = field(default=None)  # type: ignore[assignment]
+    """None takes the robot's own: `Physics()`, or `PUSHING` for a pusher."""
+    servo: Servo = field(default=None)  # type: ignore[assignment]
+    """None takes the robot's own: `SERVOS["firm"]`, or `PUSHER_SERVO`."""
     cameras: tuple[Camera, ...] = CAMERAS
+    robot: Literal["so101", "pusher"] = "so101"
 
     def __post_init__(self) -> None:
         """Raise `EmbodiedError` for unknown or repeated names."""
+        if self.robot not in ("so101", "pusher"):
+            raise unknown("robot", self.robot, ("so101", "pusher"))
+        arm = self.robot == "so101"
+        own = {"physics": Physics() if arm else PUSHING, "servo": SERVOS["firm"] if arm else PUSHER_SERVO}
+        for name, value in own.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in self.objects:
             if name not in OBJECTS:
                 raise unknown("object", name, OBJECTS)
@@ -104,7 +134,7 @@ class Scene:
     model: mujoco.MjModel
     config: SceneConfig
     names: tuple[str, ...]
-    """K entity names: table, gripper, fixed_jaw, moving_jaw, the goal entity if any, then the objects."""
+    """K entity names: the table, the robot's parts, the goal entity if any, then the objects."""
     kind: Array
     """`[K]` see `envs.types.Kind`."""
     body: Array
@@ -128,16 +158,21 @@ class Scene:
     friction: Array
     """`[K]` nominal sliding friction."""
     joint_qpos: Array
-    """`[6]` addresses of the arm's joints in `qpos`, in `JOINTS` order."""
+    """`[J]` addresses of the robot's joints in `qpos`, in the order of `joints`."""
     joint_dof: Array
-    """`[6]` their addresses in `qvel`."""
+    """`[J]` their addresses in `qvel`."""
     actuator: Array
-    """`[6]` their actuator ids."""
+    """`[J]` their actuator ids."""
 
     @property
     def objects(self) -> tuple[str, ...]:
         """The movable objects."""
         return self.config.objects
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of the robot's J joints, which proprioception, commands and servos follow."""
+        return joints_of(self.config)
 
     def index(self, name: str) -> int:
         """The index of an entity; raises `EmbodiedError` naming the entities there are."""
@@ -147,8 +182,8 @@ class Scene:
 
     @cached_property
     def joint_range(self) -> Array:
-        """`[6 2]` lower and upper limits of the arm's joints [rad]."""
-        return np.array([self.model.joint(name).range for name in JOINTS])
+        """`[J 2]` lower and upper limits of the joints [rad], of a pusher's [m]."""
+        return np.array([self.model.joint(name).range for name in self.joints])
 
     @cached_property
     def parking_pose(self) -> Array:
@@ -161,28 +196,43 @@ class Scene:
 
 
 def build_scene(config: SceneConfig | None = None) -> Scene:
-    """Compile the scene. Its keyframe `home` has the arm at `HOME` and the objects in a row on the table."""
+    """Compile the scene. Its keyframe `home` has the robot at its home and the objects in a row on the table."""
     config = config or SceneConfig()
-    text = resources.files("assets").joinpath("so101.xml").read_text(encoding="utf-8")
-    spec = mujoco.MjSpec.from_string(text)
-    spec.modelname = "embodied_whatif"
+    spec = _robot_spec(config)
     config.physics.apply(spec)
     _set_view(spec)
     _add_surroundings(spec, config)
-    config.servo.apply(spec, JOINTS, config.physics.timestep)
+    config.servo.apply(spec, joints_of(config), config.physics.timestep)
     if config.goal_entity == "bin":
         _add_bin(spec)
     elif config.goal_entity == "target":
         _add_target(spec)
     for index, name in enumerate(config.objects):
-        _add_cube(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config.physics)
-    spec.add_key(name="home", qpos=_home_qpos(spec, config), ctrl=HOME)
+        _add_object(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config)
+    home = HOME if config.robot == "so101" else pusher.HOME
+    poses = [_pose(spec.body(name).pos) for name in config.objects]
+    spec.add_key(name="home", qpos=np.concatenate([home, *poses]), ctrl=home)
     return _index(spec.compile(), config)
 
 
-def _home_qpos(spec: mujoco.MjSpec, config: SceneConfig) -> Array:
-    cubes = [_pose(spec.body(name).pos) for name in config.objects]
-    return np.concatenate([HOME, *cubes])
+def joints_of(config: SceneConfig) -> tuple[str, ...]:
+    """Names of the robot's joints."""
+    return JOINTS if config.robot == "so101" else pusher.JOINTS
+
+
+def _robot_spec(config: SceneConfig) -> mujoco.MjSpec:
+    """A spec with the robot alone in it."""
+    if config.robot == "pusher":
+        spec = mujoco.MjSpec()
+        spec.modelname = "embodied_whatif_pusher"
+        pusher.add_pusher(spec, config.physics.table_friction, _BIN_TYPE, _TABLE_TYPE)
+        return spec
+    text = resources.files("assets").joinpath("so101.xml").read_text(encoding="utf-8")
+    spec = mujoco.MjSpec.from_string(text)
+    spec.modelname = "embodied_whatif"
+    for name in ("fixed_jaw_pad", "moving_jaw_pad"):
+        spec.geom(name).friction = (config.physics.pad_friction, 0.005, 0.0001)
+    return spec
 
 
 def _set_view(spec: mujoco.MjSpec) -> None:
@@ -227,12 +277,17 @@ def _looking(camera: Camera) -> Array:
     return quaternion
 
 
-def _add_cube(spec: mujoco.MjSpec, name: str, at: tuple[float, float], physics: Physics) -> None:
+def _add_object(spec: mujoco.MjSpec, name: str, at: tuple[float, float], config: SceneConfig) -> None:
     body = spec.worldbody.add_body(name=name, pos=(*at, CUBE_HALF_EXTENT))
+    # A simple body's mass is at its centre for good; Parameters.centre_of_mass needs the full mass matrix.
+    body.simple = config.robot == "so101"
     body.add_freejoint(name=name)
-    body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=(CUBE_HALF_EXTENT,) * 3, mass=CUBE_MASS,
-                  rgba=(*OBJECTS[name], 1.0), contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=3,
-                  friction=(physics.object_friction, 0.005, 0.0001))  # fmt: skip
+    upright = OBJECTS[name].kind == Kind.CYLINDER
+    geom = mujoco.mjtGeom.mjGEOM_CYLINDER if upright else mujoco.mjtGeom.mjGEOM_BOX
+    size = (CUBE_HALF_EXTENT, CUBE_HALF_EXTENT, 0.0 if upright else CUBE_HALF_EXTENT)
+    body.add_geom(name=name, type=geom, size=size, mass=CUBE_MASS, rgba=(*OBJECTS[name].colour, 1.0),
+                  contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=3,
+                  friction=(config.physics.object_friction, 0.005, 0.0001))  # fmt: skip
 
 
 def _add_bin(spec: mujoco.MjSpec) -> None:
@@ -262,12 +317,12 @@ def _add_target(spec: mujoco.MjSpec) -> None:
 
 def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
     goal = (config.goal_entity,) if config.goal_entity else ()
-    names = (*ROBOT_ENTITIES, *goal, *config.objects)
+    names = (*(ROBOT_ENTITIES if config.robot == "so101" else PUSHER_ENTITIES), *goal, *config.objects)
     rows = {name: _entity(model, name, config.physics) for name in names}
     columns = zip(*rows.values(), strict=True)
     kind, body, local_pose, geoms, half_extents, colour, mass, friction = columns
     free = [_free_joint(model, name) if name in config.objects else None for name in names]
-    joints = [model.joint(name) for name in JOINTS]
+    joints = [model.joint(name) for name in joints_of(config)]
     return Scene(
         model=model,
         config=config,
@@ -285,7 +340,7 @@ def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
         friction=np.array(friction),
         joint_qpos=np.array([int(joint.qposadr[0]) for joint in joints], np.int64),
         joint_dof=np.array([int(joint.dofadr[0]) for joint in joints], np.int64),
-        actuator=np.array([model.actuator(name).id for name in JOINTS], np.int64),
+        actuator=np.array([model.actuator(name).id for name in joints_of(config)], np.int64),
     )
 
 
@@ -314,13 +369,16 @@ def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
         return (Kind.JAW, body_id, _pose(geom.pos, geom.quat), (geom.id,), tuple(geom.size), JAW_COLOUR,
                 float(model.body_mass[body_id]), physics.pad_friction)  # fmt: skip
     body = model.body(name)
+    if name == "pusher":
+        return (Kind.PUSHER, body.id, _pose((0.0, 0.0, 0.0)), (model.geom("pusher").id,), pusher.HALF_EXTENTS,
+                pusher.COLOUR, pusher.MASS, physics.table_friction)  # fmt: skip
     geoms = tuple(range(int(body.geomadr[0]), int(body.geomadr[0] + body.geomnum[0])))
     if name == "bin":
         return Kind.BIN, body.id, _pose((0.0, 0.0, 0.0)), geoms, BIN_HALF_EXTENTS, BIN_COLOUR, 0.0, 0.1
     if name == "target":
         return Kind.TARGET, body.id, _pose((0.0, 0.0, 0.0)), (), TARGET_HALF_EXTENTS, TARGET_COLOUR, 0.0, 0.0
-    return (Kind.BOX, body.id, _pose((0.0, 0.0, 0.0)), geoms, (CUBE_HALF_EXTENT,) * 3, OBJECTS[name], CUBE_MASS,
-            physics.object_friction)  # fmt: skip
+    return (OBJECTS[name].kind, body.id, _pose((0.0, 0.0, 0.0)), geoms, (CUBE_HALF_EXTENT,) * 3, OBJECTS[name].colour,
+            CUBE_MASS, physics.object_friction)  # fmt: skip
 
 
 def _pose(position: object, quaternion: object = (1.0, 0.0, 0.0, 0.0)) -> Array:

@@ -65,3 +65,7 @@ SERVOS: Mapping[str, Servo] = {
 }
 """`lerobot`: BAM at P = 16, as LeRobot configures the arm. `open_duck`: BAM at P = 32. `menagerie`: data-sheet gains.
 `firm`: tracks a 10 Hz command to about a millimetre and is cheap to simulate; for learning and planning."""
+
+
+PUSHER_SERVO = Servo(kp=2000.0, kv=40.0, damping=0.0, frictionloss=0.0, armature=0.0, force_limit=40.0)
+"""Of the pusher's slides, in [N/m], [N s/m] and [N]."""

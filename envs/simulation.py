@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 
-from envs.control import CartesianDelta, Controller, check_action
+from envs.control import CartesianDelta, Controller, PlanarDelta, check_action
 from envs.doing import do
 from envs.errors import EmbodiedError
 from envs.geometry import half_height
@@ -53,7 +54,13 @@ class Simulation:
             raise EmbodiedError(f"{worlds} worlds were asked for; a simulation needs at least one.")
         self.scene = scene
         self.worlds = worlds
-        self.control: Controller = control if control is not None else CartesianDelta()
+        own = CartesianDelta if scene.config.robot == "so101" else PlanarDelta
+        self.control: Controller = control if control is not None else own()
+        if self.control.joints != scene.joints:
+            raise EmbodiedError(
+                f"{type(self.control).__name__} commands {', '.join(self.control.joints)}, but the robot of this scene "
+                f"has {', '.join(scene.joints)}; give {own.__name__}() or none."
+            )
         self._spec = self.control.spec
         period = 1.0 / (self._spec.rate * scene.model.opt.timestep)
         self.substeps = round(period)
@@ -98,13 +105,29 @@ class Simulation:
         Raises `EmbodiedError`, with nothing stepped, for a wrong shape or a value that is not finite; and naming the
         worlds, if MuJoCo reports that their physics diverged.
         """
+        for _ in self.parts(action):
+            pass
+        return self.observe()
+
+    def step_parts(self, action: Array) -> list[Observation]:
+        """One control step, observed after each of its `RAMP` parts; the last is what `step` returns.
+
+        In proprioception the target is the ramped command of the part. Raises `EmbodiedError` like `step`, and where
+        a control step is no multiple of `RAMP` physics steps, as its parts would differ in length.
+        """
+        if self.substeps % RAMP:
+            raise EmbodiedError(f"A control step of {self.substeps} physics steps has no {RAMP} equal parts.")
+        return [self.observe() for _ in self.parts(action)]
+
+    def parts(self, action: Array) -> Iterator[float]:
+        """One control step as an iterator that does its next part when asked; yields the share of it that is done."""
         checked = check_action(action, self._spec, self.worlds)
         before = self.joint_target
         target = self.control.target(before, checked)
         for share, steps in self.ramp:
             self._ctrl[:, self._actuators] = target if share == 1.0 else before + share * (target - before)
             self._advance(None, steps)
-        return self.observe()
+            yield share
 
     @property
     def ramp(self) -> list[tuple[float, int]]:
@@ -141,7 +164,7 @@ class Simulation:
 
     @property
     def joint_target(self) -> Array:
-        """The commanded joints `[N 6]` [rad], in LeRobot's order; a copy."""
+        """The commanded joints `[N J]` [rad, of a pusher m], in the order of `Scene.joints`; a copy."""
         return np.array(self._ctrl[:, self._actuators])
 
     @property
@@ -159,9 +182,19 @@ class Simulation:
         """Begin anew in the worlds `ids` `[n]` as `layout` says: at rest, time 0, nothing carried over."""
         chosen, scene = self._chosen(ids), self.scene
         count, objects = len(chosen), self._objects
-        layout = checked_layout(layout, count, len(objects))
+        layout = checked_layout(layout, count, len(objects), len(scene.joints))
         if layout.goal_position is not None and not (scene.mocap >= 0).any():
             raise EmbodiedError("Layout.goal_position was given, but this scene has no goal entity.")
+        declared = Parameters.nominal(scene, count)
+        if layout.mass is not None:
+            declared.mass[:] = layout.mass
+        if layout.friction is not None:
+            declared.friction[:, objects] = layout.friction
+        if layout.half_extents is not None:
+            declared.half_extents[:] = layout.half_extents
+        truth = declared if layout.parameters is None else layout.parameters
+        self.fields.check(declared)
+        self.fields.check(truth)
         self._batch.reset(np.sort(chosen), keyframe=scene.model.key("home").id, stage=_NO_STAGE)
         self._batch.warning[chosen] = 0
         self._qpos[chosen[:, None], scene.joint_qpos] = layout.joints
@@ -174,14 +207,6 @@ class Simulation:
             position, quaternion = layout.goal_position, layout.goal_quaternion
             self.rows.put(chosen, int(k), scene.model.body_pos[body] if position is None else position,
                           scene.model.body_quat[body] if quaternion is None else quaternion)  # fmt: skip
-        declared = Parameters.nominal(scene, count)
-        if layout.mass is not None:
-            declared.mass[:] = layout.mass
-        if layout.friction is not None:
-            declared.friction[:, objects] = layout.friction
-        if layout.half_extents is not None:
-            declared.half_extents[:] = layout.half_extents
-        truth = declared if layout.parameters is None else layout.parameters
         position = layout.object_position.copy()
         # Placed by their declared size: a box that is truly larger or smaller keeps its lowest point.
         turned = layout.object_quaternion

@@ -31,6 +31,12 @@ class Kind(IntEnum):
     BOX = 3
     BIN = 4
     TARGET = 5
+    CYLINDER = 6
+    PUSHER = 7
+
+
+MOVABLE: tuple[Kind, ...] = (Kind.BOX, Kind.CYLINDER)
+"""Kinds of free bodies: the objects."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class ObjectState:
     angular_velocity_in_world: Array
     """`[*B K 3]` [rad/s], in world axes."""
     half_extents: Array
-    """`[*B K 3]` half sizes of the entity's box, in its own axes [m]. Of a bin: outer half sizes."""
+    """`[*B K 3]` half sizes of the entity's box, in its own axes [m]. Of a bin: outer half sizes; of an upright
+    cylinder: radius, radius, half height."""
     kind: Array
     """`[K]` integers, see `Kind`."""
     colour: Array
@@ -105,7 +112,7 @@ class Observation:
     """What a policy may see: the robot's own sensors, perceived entities and, where cameras are on, images."""
 
     proprioception: Array
-    """`[*B P]`: see `PROPRIOCEPTION` for the layout."""
+    """`[*B P]`: see `proprioception` for the layout."""
     objects: ObjectState
     time: Array
     """`[*B]` seconds since reset."""
@@ -140,12 +147,24 @@ class Observation:
         return self.map(lambda array: array[key])
 
 
-PROPRIOCEPTION: Mapping[str, slice] = {
-    "joint_position": slice(0, 6),
-    "joint_velocity": slice(6, 12),
-    "joint_target": slice(12, 18),
-}
-"""Layout of `Observation.proprioception`, P = 18 [rad, rad/s, rad]; joints in LeRobot's order, gripper last."""
+def proprioception(size: int) -> Mapping[str, slice]:
+    """Layout of an `Observation.proprioception` of P = `size` = 3 J numbers, J the robot's joints.
+
+    Positions, velocities and commanded positions, in [rad] and [rad/s] for hinges, [m] and [m/s] for slides. Raises
+    `EmbodiedError` if `size` is no multiple of 3.
+    """
+    joints, rest = divmod(size, 3)
+    if rest or joints < 1:
+        raise EmbodiedError(f"Proprioception of {size} numbers was given; position, velocity and target need 3 J.")
+    return {
+        "joint_position": slice(0, joints),
+        "joint_velocity": slice(joints, 2 * joints),
+        "joint_target": slice(2 * joints, 3 * joints),
+    }
+
+
+PROPRIOCEPTION: Mapping[str, slice] = proprioception(18)
+"""Layout of the SO-101's, P = 18 [rad, rad/s, rad]; joints in LeRobot's order, gripper last."""
 
 
 @dataclass(frozen=True)

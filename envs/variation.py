@@ -13,7 +13,7 @@ from mujoco.batch import Batch
 
 from envs.errors import EmbodiedError
 from envs.scene import Scene
-from envs.types import Array
+from envs.types import Array, Kind
 
 Range = tuple[float, float]
 
@@ -26,10 +26,13 @@ class Parameters:
     """`[n O]` [kg]."""
     half_extents: Array
     """`[n O 3]` [m]."""
+    centre_of_mass: Array
+    """`[n O 3]` where the mass is, from the object's centre and in its axes [m]. Its inertia about the centre of mass
+    is that of the uniform body. In scenes with a pusher only; elsewhere 0."""
     friction: Array
     """`[n K]` sliding friction coefficient of every entity."""
     servo_gain: Array
-    """`[n 6]` factor on the servos' position gains."""
+    """`[n J]` factor on the servos' position gains."""
     gravity: Array
     """`[n 3]` [m/s^2], world axes."""
 
@@ -44,6 +47,7 @@ class Parameters:
         return cls(
             mass=every(scene.mass[objects]),
             half_extents=every(scene.half_extents[objects]),
+            centre_of_mass=every(np.zeros((len(objects), 3))),
             friction=every(scene.friction),
             servo_gain=every(np.ones(len(scene.actuator))),
             gravity=every(scene.model.opt.gravity),
@@ -75,7 +79,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Variation:
-    """Ranges to sample worlds from; each is a factor on the nominal value, log-uniform, independent per object."""
+    """Ranges to sample worlds from, independent per object; all but the last are log-uniform factors on the nominal."""
 
     mass: Range = (1.0, 1.0)
     friction: Range = (1.0, 1.0)
@@ -86,10 +90,14 @@ class Variation:
     servo_gain: Range = (1.0, 1.0)
     """Independent per joint."""
     gravity: Range = (1.0, 1.0)
+    centre_of_mass: float = 0.0
+    """The centre of mass is uniform within this share of the half extents in x and y; 0 leaves it at the centre."""
 
     def __post_init__(self) -> None:
-        """Refuse ranges that are not positive and ordered."""
-        for f in fields(self):
+        """Refuse ranges that are not positive and ordered, and a centre of mass outside the body."""
+        if not 0.0 <= self.centre_of_mass < 1.0:
+            raise EmbodiedError(f"Variation centre_of_mass = {self.centre_of_mass}: a share is at least 0 and below 1.")
+        for f in fields(self)[:-1]:
             low, high = getattr(self, f.name)
             if not 0.0 < low <= high < np.inf:
                 raise EmbodiedError(f"Variation {f.name} = ({low}, {high}): a range needs 0 < low <= high.")
@@ -106,13 +114,19 @@ class Variation:
         friction = np.concatenate(
             [factor(self.surface_friction, (worlds, surfaces)), factor(self.friction, (worlds, objects))], axis=1
         )
-        return Parameters(
+        drawn = Parameters(
             mass=nominal.mass * factor(self.mass, (worlds, objects)),
             half_extents=nominal.half_extents * factor(self.size, (worlds, objects))[..., None],
+            centre_of_mass=nominal.centre_of_mass,
             friction=nominal.friction * friction,
             servo_gain=nominal.servo_gain * factor(self.servo_gain, nominal.servo_gain.shape),
             gravity=nominal.gravity * factor(self.gravity, (worlds, 1)),
         )
+        if self.centre_of_mass == 0.0:
+            return drawn
+        # Drawn last: what the other ranges draw stays the same.
+        share = self.centre_of_mass * generator.uniform(-1.0, 1.0, (worlds, objects, 3)) * (1.0, 1.0, 0.0)
+        return replace(drawn, centre_of_mass=nominal.centre_of_mass + share * drawn.half_extents)
 
 
 class ModelFields:
@@ -130,6 +144,8 @@ class ModelFields:
         self._nominal = Parameters.nominal(scene, 1)
         self._current = Parameters.nominal(scene, batch.nsim)
         self._axes = _box_axis_of_principal(scene.model, self._bodies)
+        self._upright = scene.kind[objects] == Kind.CYLINDER
+        self._simple = scene.model.body_simple[self._bodies].astype(bool)
 
     @property
     def parameters(self) -> Parameters:
@@ -137,8 +153,11 @@ class ModelFields:
         return self._current[np.arange(self._batch.nsim)]
 
     def write(self, ids: Array, values: Parameters) -> None:
-        """Run the worlds `ids` `[n]` on `values`; only what differs from their present values is touched."""
-        _check(values)
+        """Run the worlds `ids` `[n]` on `values`; only what differs from their present values is touched.
+
+        Raises `EmbodiedError`, with nothing written, like `check`.
+        """
+        self.check(values)
         changed = {
             f.name
             for f in fields(Parameters)
@@ -165,20 +184,52 @@ class ModelFields:
         if "gravity" in changed:
             self._batch.expand("opt.gravity")[ids] = values.gravity
         if "half_extents" in changed:
-            self._batch.expand("geom_size")[rows, self._geoms] = values.half_extents
-            self._batch.expand("geom_rbound")[rows, self._geoms] = np.linalg.norm(values.half_extents, axis=-1)
-            self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = values.half_extents
+            half = values.half_extents
+            # MuJoCo's size of a cylinder is radius and half length.
+            rod = np.stack([half[..., 0], half[..., 2], np.zeros_like(half[..., 0])], axis=-1)
+            upright = self._upright[:, None]
+            self._batch.expand("geom_size")[rows, self._geoms] = np.where(upright, rod, half)
+            self._batch.expand("geom_rbound")[rows, self._geoms] = np.linalg.norm(np.where(upright, rod, half), axis=-1)
+            self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = half
+        if "centre_of_mass" in changed:
+            self._batch.expand("body_ipos")[rows, self._bodies] = values.centre_of_mass
         if changed & {"mass", "half_extents"}:
             self._batch.expand("body_mass")[rows, self._bodies] = values.mass
             self._batch.expand("body_inertia")[rows, self._bodies] = self._inertia(values)
+        if changed & {"mass", "half_extents", "centre_of_mass"}:
             self._batch.set_const(np.sort(ids).astype(np.int32))
 
-    def _inertia(self, values: Parameters) -> Array:
-        """`[n O 3]` principal inertia [kg m^2]: the compiled one scaled by mass and, for a box, by its squared sides.
+    def check(self, values: Parameters) -> None:
+        """Raise `EmbodiedError` for parameters that no world of this scene can have."""
+        for name in ("mass", "half_extents", "servo_gain"):
+            if not (np.isfinite(getattr(values, name)).all() and (getattr(values, name) > 0).all()):
+                raise EmbodiedError(f"Parameter {name} must be positive and finite in every world.")
+        if not (np.isfinite(values.friction).all() and (values.friction >= 0).all()):
+            raise EmbodiedError("Parameter friction must be finite and at least zero in every world.")
+        for name in ("gravity", "centre_of_mass"):
+            if not np.isfinite(getattr(values, name)).all():
+                raise EmbodiedError(f"Parameter {name} must be finite in every world.")
+        objects = self._scene.objects
+        oval = (values.half_extents[..., 0] != values.half_extents[..., 1]).any(axis=0) & self._upright
+        if oval.any():
+            raise EmbodiedError(
+                f"Parameter half_extents of {objects[int(oval.argmax())]} must have the same x and y: it is a cylinder."
+            )
+        outside = (np.abs(values.centre_of_mass) >= values.half_extents).any(axis=(0, 2))
+        if outside.any():
+            raise EmbodiedError(f"Parameter centre_of_mass of {objects[int(outside.argmax())]} is outside its body.")
+        if values.centre_of_mass[:, self._simple].any():
+            raise EmbodiedError("Parameter centre_of_mass must be 0 in scenes with an arm: their bodies are simple.")
 
-        As a ratio to the compiled values, so that nominal parameters give the compiled bits back.
+    def _inertia(self, values: Parameters) -> Array:
+        """`[n O 3]` principal inertia [kg m^2]: the compiled one scaled by mass and squared sides.
+
+        As a ratio to the compiled values, so that nominal parameters give the compiled bits back. About an axis a box
+        has m (b^2 + c^2) / 3; an upright cylinder m (r^2 + r^2) / 4 about its own and m (3/4 r^2 + h^2) / 3 across.
         """
-        squares, nominal = values.half_extents**2, self._nominal.half_extents**2
+        # A cylinder has the inertia of a box with its radius times sqrt(3) / 2 for half sides.
+        weight = np.where(self._upright[:, None], (0.75, 0.75, 1.0), 1.0)
+        squares, nominal = weight * values.half_extents**2, weight * self._nominal.half_extents**2
         shape = (squares.sum(-1, keepdims=True) - squares) / (nominal.sum(-1, keepdims=True) - nominal)
         mass = (values.mass / self._nominal.mass)[..., None]
         principal = np.take_along_axis(shape, np.broadcast_to(self._axes, shape.shape), axis=-1)
@@ -193,13 +244,3 @@ def _box_axis_of_principal(model: mujoco.MjModel, bodies: Array) -> Array:
         mujoco.mju_quat2Mat(matrix, model.body_iquat[body])
         order[row] = np.abs(matrix.reshape(3, 3)).argmax(axis=0)
     return order
-
-
-def _check(values: Parameters) -> None:
-    for name in ("mass", "half_extents", "servo_gain"):
-        if not (np.isfinite(getattr(values, name)).all() and (getattr(values, name) > 0).all()):
-            raise EmbodiedError(f"Parameter {name} must be positive and finite in every world.")
-    if not (np.isfinite(values.friction).all() and (values.friction >= 0).all()):
-        raise EmbodiedError("Parameter friction must be finite and at least zero in every world.")
-    if not np.isfinite(values.gravity).all():
-        raise EmbodiedError("Parameter gravity must be finite in every world.")

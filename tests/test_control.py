@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from envs.control import CONTROLLERS, CartesianDelta, check_action, controller, targets
+from envs import pusher
+from envs.control import CONTROLLERS, CartesianDelta, PlanarDelta, check_action, controller, targets
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, forward
+from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward
 from envs.scene import HOME
 
 START = np.tile(np.array(HOME), (8, 1))
+PUSHER_START = np.tile(np.array(pusher.HOME), (8, 1))
 
 
 @pytest.mark.parametrize("name", CONTROLLERS)
@@ -17,8 +19,9 @@ def test_numpy_and_torch_agree(name: str) -> None:
     control = controller(name)
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1, 1, (8, 15, control.spec.size))
-    plain = targets(control, START, actions)
-    tensors = targets(control, torch.from_numpy(START), torch.from_numpy(actions))
+    start = START if control.joints == JOINTS else PUSHER_START
+    plain = targets(control, start, actions)
+    tensors = targets(control, torch.from_numpy(start), torch.from_numpy(actions))
     np.testing.assert_allclose(plain, tensors.numpy(), atol=1e-9)
 
 
@@ -26,9 +29,11 @@ def test_numpy_and_torch_agree(name: str) -> None:
 def test_targets_stay_within_the_joints_ranges(name: str) -> None:
     control = controller(name)
     actions = np.random.default_rng(1).choice([-1.0, 1.0], (8, 40, control.spec.size))
-    planned = targets(control, START, actions)
-    assert (planned >= np.array(JOINT_LOW) - 1e-6).all()
-    assert (planned <= np.array(JOINT_HIGH) + 1e-6).all()
+    arm = control.joints == JOINTS
+    planned = targets(control, START if arm else PUSHER_START, actions)
+    low, high = (JOINT_LOW, JOINT_HIGH) if arm else (pusher.JOINT_LOW, pusher.JOINT_HIGH)
+    assert (planned >= np.array(low) - 1e-6).all()
+    assert (planned <= np.array(high) + 1e-6).all()
 
 
 def test_cartesian_delta_moves_the_tool_by_what_it_says() -> None:
@@ -46,6 +51,13 @@ def test_pushing_against_the_rim_does_not_wind_up() -> None:
     back = targets(control, out[:, -1], np.tile([-1.0, 0, 0, 0, 0], (8, 2, 1)))
     moved = forward(out[:, -1]).position[:, 0] - forward(back[:, -1]).position[:, 0]
     assert (moved > 0.03).all()
+
+
+def test_planar_delta_adds_to_the_command_alone() -> None:
+    control = PlanarDelta()
+    np.testing.assert_array_equal(control.target(PUSHER_START, np.zeros((8, 2))), PUSHER_START)
+    moved = control.target(PUSHER_START, np.tile([0.5, -1.0], (8, 1))) - PUSHER_START
+    np.testing.assert_allclose(moved, np.tile([0.015, -0.03], (8, 1)), atol=1e-12)
 
 
 def test_bad_actions_are_named() -> None:

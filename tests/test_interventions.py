@@ -42,6 +42,7 @@ anything = st.one_of(
     edits("red_cube"),
     st.integers(0, 30).map(lambda t: Intervention("move", "bin", {"x": 0.1}, t)),
     some(("x", "y", "z"), any_float).map(lambda v: Intervention("gravity", None, v)),
+    positive.map(lambda v: Intervention("gain", None, {"factor": v})),
     st.integers(0, 30).map(lambda t: Intervention("action", None, step=t, mode="hold")),
     st.integers(1, 30).map(lambda n: Intervention("action", None, {"steps": n}, mode="delay")),
     any_float.map(lambda v: Intervention("action", None, {"factor": v}, mode="scale")),
@@ -303,4 +304,4 @@ def test_a_hold_from_the_start_keeps_the_previous_gripper():
 
 
 def test_every_kind_is_tried_here():
-    assert set(WORDS) == {"move", "remove", "mass", "friction", "size", "velocity", "action", "gravity"}
+    assert set(WORDS) == {"move", "remove", "mass", "friction", "size", "velocity", "action", "gravity", "gain"}

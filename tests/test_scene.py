@@ -26,7 +26,7 @@ CONFIGS = {
     "bare": SceneConfig(objects=()),
     "one": SceneConfig(),
     "target": SceneConfig(objects=("red_cube", "blue_cube"), goal_entity="target"),
-    "bin": SceneConfig(objects=tuple(OBJECTS), goal_entity="bin"),
+    "bin": SceneConfig(objects=("red_cube", "blue_cube", "green_cube"), goal_entity="bin"),
 }
 
 
@@ -61,7 +61,8 @@ def test_entities_come_in_the_agreed_order(scene):
     assert scene.names == ROBOT + goal + scene.config.objects
     kinds = {"table": Kind.TABLE, "gripper": Kind.GRIPPER, "fixed_jaw": Kind.JAW, "moving_jaw": Kind.JAW,
              "bin": Kind.BIN, "target": Kind.TARGET}  # fmt: skip
-    assert scene.kind.tolist() == [kinds.get(name, Kind.BOX) for name in scene.names]
+    kinds |= {name: Kind.CYLINDER if "cylinder" in name else Kind.BOX for name in OBJECTS}
+    assert scene.kind.tolist() == [kinds[name] for name in scene.names]
     assert [scene.index(name) for name in scene.names] == list(range(len(scene.names)))
 
 
@@ -112,8 +113,8 @@ def test_nominal_mass_friction_and_colour(full):
     assert full.mass[k] == pytest.approx(CUBE_MASS)
     assert full.model.body_mass[full.body[k]] == pytest.approx(CUBE_MASS)
     assert full.friction[k] == pytest.approx(full.model.geom_friction[full.geoms[k][0], 0])
-    assert full.colour[k] == pytest.approx(OBJECTS["green_cube"])
-    assert full.model.geom_rgba[full.geoms[k][0], :3] == pytest.approx(OBJECTS["green_cube"])
+    assert full.colour[k] == pytest.approx(OBJECTS["green_cube"].colour)
+    assert full.model.geom_rgba[full.geoms[k][0], :3] == pytest.approx(OBJECTS["green_cube"].colour)
 
 
 def test_nothing_touches_at_home_but_cubes_and_table(scene):

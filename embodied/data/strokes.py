@@ -1,16 +1,17 @@
 """What a player does with cubes: strokes of the tool, and the tight layouts they are drawn over."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.control import GRIPPER_RANGE, CartesianDelta
 from envs.geometry import box_signed_distance, yaw_of
-from envs.kinematics import project
+from envs.kinematics import forward, project
 from envs.layout import Layout
 from envs.physics import Physics
 from envs.scene import CUBE_HALF_EXTENT, CUBE_MASS
-from envs.types import Kind, Observation
+from envs.types import MOVABLE, PROPRIOCEPTION, Observation
 
 Floats = NDArray[np.float64]
 
@@ -107,12 +108,52 @@ def layouts(generator: np.random.Generator, worlds: int, objects: int, variation
     )
 
 
+class TabletopPlayer:
+    """Follows waypoints of the commanded tool; plans anew, looking at the scene, when a world has run out of them."""
+
+    def __init__(self, generator: np.random.Generator, worlds: int) -> None:
+        self.generator = generator
+        self.control = CartesianDelta()
+        self.queue: list[list[Stroke]] = [[] for _ in range(worlds)]
+
+    def act(self, observation: Observation) -> Floats:
+        """Actions `[n 5]`."""
+        command = forward(np.asarray(observation.proprioception)[:, PROPRIOCEPTION["joint_target"]])
+        finished = [n for n, queue in enumerate(self.queue) if not queue]
+        if finished:
+            ids = np.array(finished)
+            for n, strokes in zip(finished, draw_strokes(self.generator, observation, ids), strict=True):
+                self.queue[n] = strokes
+        heads = [queue[0] for queue in self.queue]
+        speed = np.array([stroke.speed for stroke in heads])[:, None]
+        move = np.array([stroke.position for stroke in heads]) - command.position
+        turn = np.remainder(np.array([stroke.yaw for stroke in heads]) - command.yaw + np.pi / 4, np.pi / 2) - np.pi / 4
+        # Straight lines: the slowest axis sets the pace.
+        longest = np.maximum(np.abs(move).max(axis=1, keepdims=True), 1e-9)
+        move = move * np.minimum(1.0, speed * self.control.step / longest)
+        left = np.linalg.norm(np.array([stroke.position for stroke in heads]) - command.position - move, axis=1)
+        for n, stroke in enumerate(heads):
+            self.queue[n][0] = stroke = replace(stroke, patience=stroke.patience - 1)
+            if (left[n] < 0.003 and stroke.dwell <= 0) or stroke.patience <= 0:
+                self.queue[n].pop(0)
+            elif left[n] < 0.003:
+                self.queue[n][0] = replace(stroke, dwell=stroke.dwell - 1)
+        low, high = GRIPPER_RANGE
+        gripper = 2.0 * (np.array([stroke.gripper for stroke in heads]) - low) / (high - low) - 1.0
+        turn = turn / self.control.turn
+        action = np.concatenate([move / self.control.step, turn[:, None], gripper[:, None]], axis=1)
+        noise = self.generator.normal(size=action.shape) * np.array([stroke.noise for stroke in heads])[:, None]
+        noise[:, 4] *= 0.2
+        noisy: Floats = np.clip(action + noise, -1.0, 1.0)
+        return noisy
+
+
 def draw_strokes(
     generator: np.random.Generator, observation: Observation, worlds: NDArray[np.int64]
 ) -> list[list[Stroke]]:
     """For each of `worlds`, the next thing to do, chosen from what is seen."""
     objects = observation.objects
-    boxes = [k for k, kind in enumerate(objects.kind) if int(kind) == Kind.BOX]
+    boxes = [k for k, kind in enumerate(objects.kind) if int(kind) in MOVABLE]
     tool = np.asarray(objects.position_in_world)[:, objects.index("gripper")]
     yaws = yaw_of(np.asarray(objects.quaternion_in_world))
     plans = []
