@@ -13,19 +13,17 @@ from embodied.data.windows import Windows
 from embodied.training.world_model import MemberTrainer, TrainConfig
 from envs.errors import EmbodiedError
 from envs.goals import Goal
-from envs.kinematics import body_poses
 from envs.scene import build_scene
 from envs.types import Episode
-from world_models.cjepa.contact import moved
 from world_models.cjepa.contact_geometry import rotation_vector, turn
-from world_models.cjepa.edges import Neighbourhood, Sight
-from world_models.cjepa.hand import HAND_BOXES, Hand, Joints, hand_of
 from world_models.cjepa.masking import draw_mask
-from world_models.cjepa.model import History, ModelConfig, WorldModel, canonical
+from world_models.cjepa.model import ModelConfig, WorldModel, canonical, ramped
+from world_models.embodiment.arm import Arm
+from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, nearest_labels
 from world_models.slots.slots import slots_of
 
-SMALL = ModelConfig(width=16, layers=2, heads=2, embedding=16, hidden=24)
+SMALL = ModelConfig(width=16, layers=2, heads=2, embedding=16, hidden=24, parts=1, future=5)
 
 
 def model(config: ModelConfig = SMALL) -> WorldModel:
@@ -38,20 +36,16 @@ def same(a: Bodies, b: Bodies, tolerance: float = 0.0) -> None:
         torch.testing.assert_close(getattr(a, f.name), getattr(b, f.name), rtol=0, atol=tolerance)
 
 
-def hands(past: History, seed: int) -> tuple[Hand, Hand]:
-    """Where the hand is, and where it goes."""
-    before = Joints.of(past.proprioception[:, -1])
-    after = plan(seed, len(before.position), 1)[:, 0]
-    return hand_of(before), hand_of(Joints(after, 10 * (after - before.position), after))
-
-
-def test_untrained_model_says_nothing_moves() -> None:
+def test_untrained_model_says_all_goes_on_evenly() -> None:
     torch.manual_seed(0)
     past = history(0, 8)
     said = WorldModel(SMALL)(past, plan(0, 8, 4))
     last = past.bodies[:, -1]
     for step in range(4):
-        same(said.bodies[:, step], last, 1e-6)
+        moved = last.position + 0.1 * (step + 1) * last.linear_velocity
+        same(said.bodies[:, step], replace(last, position=moved, rotation=said.bodies.rotation[:, step]), 1e-6)
+    faster = rotation_vector(said.bodies.rotation[:, 0] @ last.rotation.mT)
+    torch.testing.assert_close(faster, 0.1 * last.angular_velocity, rtol=0, atol=1e-3)
     torch.testing.assert_close(said.proprioception[..., :6], past.proprioception[:, -1:, :6].expand(-1, 4, -1))
     torch.testing.assert_close(said.context.recalled[:, :3], said.context.recalled[:, :1].expand(-1, 3, -1, -1))
 
@@ -102,71 +96,24 @@ def test_later_commands_change_no_earlier_answer() -> None:
 
 def test_hidden_tokens_show_their_first_frame_alone() -> None:
     past = history(6, 8)
+    commands = plan(6, 8, 2)
     hidden = torch.zeros(8, 3, 3, dtype=torch.bool)
     hidden[:, 1:, 0] = True
     changed = {f.name: getattr(past.bodies, f.name).clone() for f in fields(Bodies)}
-    # Frame 1 is seen by the encoder alone: the contact model reads the last two, so only there a leak would show.
     changed["linear_velocity"][:, 1, 0] += 1.0
     encoder = model()
     seen = [
-        encoder(replace(past, bodies=Bodies(**bodies)), plan(6, 8, 2), hidden).context.recalled
+        encoder.context(replace(past, bodies=Bodies(**bodies)), commands, hidden).recalled
         for bodies in ({f.name: getattr(past.bodies, f.name) for f in fields(Bodies)}, changed)
     ]
     assert torch.equal(*seen)
     anchored = {f.name: getattr(past.bodies, f.name).clone() for f in fields(Bodies)}
     anchored["linear_velocity"][:, 0, 0] += 1.0
-    other = encoder(replace(past, bodies=Bodies(**anchored)), plan(6, 8, 2), hidden).context.recalled
+    other = encoder.context(replace(past, bodies=Bodies(**anchored)), commands, hidden).recalled
     assert not torch.equal(seen[0][:, 1:], other[:, 1:])
 
 
-def test_turning_the_scene_turns_the_contact_model() -> None:
-    contact = model(replace(SMALL, layers=0)).contact
-    past = history(7, 16)
-    matrix = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0], [0.7, 0, 0], [0, 0, 0]]))
-    hand, after = hands(past, 7)
-
-    def turned(thing: object) -> object:
-        vectors = ("position", "linear_velocity", "angular_velocity")
-        values = {name: getattr(thing, name) @ matrix.mT for name in vectors if hasattr(thing, name)}
-        return replace(thing, rotation=matrix @ thing.rotation, **values)  # type: ignore[attr-defined, type-var]
-
-    now, before = past.bodies[:, -1], past.bodies[:, -2]
-    said = contact(now, before, hand, after)
-    other = contact(turned(now), turned(before), turned(hand), turned(after))
-    same(turned(said), other, 2e-5)
-    assert (said.position - now.position).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("between_bodies", [True, False])
-def test_compiled_edges_equal_their_slow_twin(between_bodies: bool) -> None:
-    past = history(8, 32, absent=(2,))
-    bodies = past.bodies[:, -1]
-    hand, after = hands(past, 8)
-    tentative = moved(bodies, 0.4 * torch.randn(32, 3, 12, generator=torch.Generator().manual_seed(0)))
-    fast, slow = (
-        Neighbourhood(bodies, hand, after, between_bodies=between_bodies, sparse=sparse) for sparse in (True, False)
-    )
-    listed = slow.edges.weight > 0
-    assert torch.equal(fast.edges.sender, slow.edges.sender[listed])
-    assert torch.equal(fast.edges.receiver, slow.edges.receiver[listed])
-    sight = fast.see(tentative.position, tentative.rotation)
-    expected = slow.see(tentative.position, tentative.rotation)
-    for f in fields(Sight):
-        value, other = getattr(sight, f.name), getattr(expected, f.name)
-        torch.testing.assert_close(value, other[listed], rtol=0, atol=2e-5)
-    assert (sight.weight > 0).sum() > 32
-    assert not expected.weight[~listed].any()
-
-
-def test_all_pairs_give_what_near_pairs_give() -> None:
-    past = history(9, 16, absent=(0,))
-    contact = model().contact
-    hand, after = hands(past, 9)
-    sparse, dense = (contact(past.bodies[:, -1], past.bodies[:, -2], hand, after, sparse=s) for s in (True, False))
-    same(sparse, dense, 1e-5)
-
-
-def test_hand_boxes_are_the_geoms_of_the_scene() -> None:
+def test_solids_of_the_arm_are_the_geoms_of_the_scene() -> None:
     import mujoco
 
     scene = build_scene()
@@ -177,9 +124,10 @@ def test_hand_boxes_are_the_geoms_of_the_scene() -> None:
     data.qvel[scene.joint_dof] = velocity = np.array([0.3, -0.2, 0.1, 0.4, 0.5, -0.6])
     mujoco.mj_comPos(scene.model, data)
     mujoco.mj_comVel(scene.model, data)
-    hand = hand_of(Joints(torch.as_tensor(joints), torch.as_tensor(velocity), torch.as_tensor(joints)))
+    position = torch.as_tensor(joints)
+    hand = Arm(0.1).effector(Joints(position, torch.as_tensor(velocity), position))
     names = ("fixed_jaw_pad", "moving_jaw_pad", "fixed_finger_box", "moving_finger_box")
-    assert len(names) == HAND_BOXES
+    assert len(names) == Arm.solids
     for index, name in enumerate(names):
         geom = scene.model.geom(name).id
         np.testing.assert_allclose(hand.position[index], data.geom_xpos[geom], atol=5e-5)
@@ -188,8 +136,6 @@ def test_hand_boxes_are_the_geoms_of_the_scene() -> None:
         mujoco.mj_objectVelocity(scene.model, data, mujoco.mjtObj.mjOBJ_GEOM, geom, spin_and_speed, 0)
         np.testing.assert_allclose(hand.linear_velocity[index], spin_and_speed[3:], atol=2e-3)
         np.testing.assert_allclose(hand.half[index], scene.model.geom_size[geom], atol=1e-7)
-    position, _ = body_poses(joints)
-    np.testing.assert_allclose(hand.tool[:3], position[0])
 
 
 @given(st.integers(0, 10_000))
@@ -197,7 +143,8 @@ def test_labels_bring_a_rotation_near_the_identity(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator))
     rotation = q * torch.det(q)
-    labels = nearest_labels(rotation)
+    cubes = replace(history(0, 1).bodies[0, 0], rotation=rotation.expand(3, 3, 3))
+    labels = nearest_labels(cubes)[0]
     torch.testing.assert_close(labels.abs().sum(0), torch.ones(3))
     assert torch.det(labels) > 0.5
     angle = torch.acos(((rotation @ labels).trace() - 1) / 2)
@@ -267,7 +214,7 @@ def episodes(count: int = 6, steps: int = 14) -> list[Episode]:
 
 
 def trainer(seed: int = 0, steps: int = 20) -> MemberTrainer:
-    config = TrainConfig(steps=steps, batch=8, warmup=4, horizon=(2, 3))
+    config = TrainConfig(steps=steps, batch=8, warmup=4, horizon=(2, 3), robot_batch=32)
     return MemberTrainer(SMALL, config, Windows(episodes(), SMALL.history), seed)
 
 
@@ -305,6 +252,36 @@ def test_windows_stay_within_episodes_and_find_busy_ones() -> None:
     window = windows.at(torch.tensor([2]), 2)
     torch.testing.assert_close(window.bodies.position[0], windows.bodies.position[3:5])
     torch.testing.assert_close(window.targets[0], windows.proprioception[3:5, 12:])
+
+
+def test_windows_of_finely_recorded_frames_look_back_by_control_steps() -> None:
+    windows = Windows(episodes(count=1, steps=14), 3, parts=3)
+    assert windows.starts(6)[0].tolist() == [6, 7, 8]
+    window = windows.at(torch.tensor([7]), 6)
+    torch.testing.assert_close(window.history.bodies.position[0], windows.bodies.position[[1, 4, 7]])
+    torch.testing.assert_close(window.commands[0], windows.proprioception[8:14, 12:])
+    torch.testing.assert_close(window.targets[0], windows.proprioception[[10, 13], 12:])
+
+
+def test_a_mirrored_window_is_a_mirrored_world() -> None:
+    window = Windows(episodes(count=2), 3).at(torch.tensor([4, 5]), 2)
+    joints = torch.tensor([-1.0, 1, 1, 1, 1, 1])
+    mirrored = window.mirrored(torch.tensor([True, False]), joints)
+    reflect = torch.tensor([1.0, -1, 1])
+    torch.testing.assert_close(mirrored.bodies.position[0], window.bodies.position[0] * reflect)
+    torch.testing.assert_close(mirrored.bodies.angular_velocity[0], -window.bodies.angular_velocity[0] * reflect)
+    torch.testing.assert_close(mirrored.proprioception[0, :, 0], -window.proprioception[0, :, 0])
+    same(mirrored.bodies[1], window.bodies[1])
+    # Turning, then reflecting, is reflecting, then turning the other way: the poses stay those of one motion.
+    before, after = (mirrored.bodies.rotation[0, step] for step in (0, 1))
+    turned = rotation_vector(after @ before.mT)
+    torch.testing.assert_close(turned, 0.1 * mirrored.bodies.angular_velocity[0, 0], rtol=0, atol=2e-3)
+
+
+def test_commands_are_ramped_as_the_driver_does() -> None:
+    before, targets = torch.zeros(1, 1), torch.tensor([[[1.0], [0.0]]])
+    ways = ramped(before, targets, 5)[0, :, :, 0]
+    torch.testing.assert_close(ways, torch.tensor([[0.2, 0.4, 0.6, 0.8, 1.0], [0.8, 0.6, 0.4, 0.2, 0.0]]))
 
 
 def test_bad_input_is_refused() -> None:

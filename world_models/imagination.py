@@ -12,20 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.control import CartesianDelta, Controller, targets
+from envs.control import CartesianDelta, Controller, PlanarDelta, targets
 from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state, edit_actions
-from envs.kinematics import body_poses
-from envs.types import PROPRIOCEPTION, Array, Observation, Policy, Rollout
+from envs.types import Array, Observation, Policy, Rollout
 from world_models.cjepa.contact_geometry import rotation_vector
 from world_models.cjepa.ensemble import Belief, mean_of
 from world_models.cjepa.model import History, Prediction
+from world_models.embodiment import Pusher, robot_among
+from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, bodies_of, body_indices, with_bodies
-
-ROBOT = ("gripper", "fixed_jaw", "moving_jaw")
-"""Entities that follow the arm's joints."""
 
 
 @runtime_checkable
@@ -74,7 +72,7 @@ def imagine(
         goal: what the policy is after.
         horizon: H; of a plan, how much of it is imagined (all).
         interventions: each acts at its own step, counted from the present.
-        control: turns actions into joint targets; the Cartesian one by default.
+        control: turns actions into joint targets; by default the robot's own, of Cartesian or planar deltas.
         previous: the action before the plan `[*B A]`, whose gripper command stays where an edit holds the arm.
 
     Returns:
@@ -87,7 +85,9 @@ def imagine(
     """
     if (actions is None) == (policy is None) or (policy is not None and (goal is None or horizon is None)):
         raise EmbodiedError("imagine needs either actions, or a policy with a goal and a horizon.")
-    control = control or CartesianDelta()
+    if horizon is not None and horizon < 1:
+        raise EmbodiedError(f"A horizon of {horizon} was given; at least one step is imagined.")
+    control = control or (PlanarDelta() if robot_among(history.objects.names) is Pusher else CartesianDelta())
     for intervention in interventions:
         intervention.check(history.objects.names, history.objects.kind)
         if intervention.kind == "gravity":
@@ -170,8 +170,7 @@ class _Roller:
         return Observation.stack(self.frames, axis=1), torch.cat(self.actions, 1), torch.stack(self.spreads, 1)
 
     def _command(self) -> Tensor:
-        command: Tensor = self.past[-1].proprioception[..., PROPRIOCEPTION["joint_target"]]
-        return command
+        return Joints.of(self.past[-1].proprioception).target
 
     def _begin(self) -> None:
         recent = Observation.stack(self.past[-self.dynamics.history :], axis=1)
@@ -209,10 +208,11 @@ def _observe(before: Observation, bodies: Bodies, arm: Tensor, command: Tensor, 
     period = 1.0 / control.spec.rate
     dtype = before.proprioception.dtype
     # The command is known exactly; the networks' copy of it is rounded.
-    arm = torch.cat([arm[..., :12].to(dtype), command.to(dtype)], -1)
-    position, quaternion = body_poses(arm[..., PROPRIOCEPTION["joint_position"]])
+    joints = replace(Joints.of(arm.to(dtype)), target=command.to(dtype))
+    robot = robot_among(before.objects.names)
+    position, quaternion = robot.places(joints.position)
     objects = with_bodies(before.objects, bodies)
-    where = [objects.index(name) for name in ROBOT]
+    where = [objects.index(name) for name in robot.entities]
     old_position = before.objects.position_in_world[:, where]
     turned = quat_to_matrix(quaternion) @ quat_to_matrix(before.objects.quaternion_in_world[:, where]).mT
     changes = {
@@ -226,7 +226,7 @@ def _observe(before: Observation, bodies: Bodies, arm: Tensor, command: Tensor, 
         whole = getattr(objects, name).clone()
         whole[:, where] = value.to(whole.dtype)
         filled[name] = whole
-    return Observation(arm, replace(objects, **filled), before.time + period)
+    return Observation(joints.proprioception, replace(objects, **filled), before.time + period)
 
 
 def _tensor(array: Any) -> Tensor:

@@ -5,18 +5,18 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from envs.errors import EmbodiedError
-from envs.types import PROPRIOCEPTION, Episode
+from envs.types import Episode
 from world_models.cjepa.model import History
 from world_models.slots.bodies import Bodies, bodies_of, nearest_labels
 
-MOVED = 0.002
-"""[m] An object that travels further in one step is in motion."""
+MOVING = 0.02
+"""[m/s] An object that travels faster is in motion."""
 AHEAD = 4
-"""Steps over which a window is judged to be one of several objects in motion."""
+"""Control steps over which a window is judged to be one of several objects in motion."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,31 @@ class Window:
     """B windows with body axes relabelled at the last frame of history."""
 
     history: History
-    """`[B T ...]`."""
+    """`[B T ...]`, a control step apart."""
     bodies: Bodies
-    """`[B F N ...]` what followed."""
-    proprioception: Float[Tensor, "B F P"]
-    """Of the arm in what followed; its targets are the commands."""
+    """`[B K N ...]` what followed, in every part of every control step."""
+    proprioception: Float[Tensor, "B K P"]
+    """Of the robot in what followed; its targets are the commands."""
+    parts: int
+    """Small steps in a control step: K of them make up K / parts."""
 
     @property
-    def targets(self) -> Float[Tensor, "B F 6"]:
-        """The command followed in each step [rad]."""
-        return self.proprioception[..., PROPRIOCEPTION["joint_target"]]
+    def commands(self) -> Float[Tensor, "B K J"]:
+        """The command followed in each small step [rad] or [m]."""
+        return self.proprioception.unflatten(-1, (3, -1))[:, :, 2]
+
+    @property
+    def targets(self) -> Float[Tensor, "B F J"]:
+        """The command reached at the end of each control step."""
+        return self.commands[:, self.parts - 1 :: self.parts]
+
+    def mirrored(self, which: Bool[Tensor, " B"], joints: Float[Tensor, " J"]) -> "Window":
+        """The windows with those of `which` reflected in y; `joints` are -1 where that turns a joint round, else 1."""
+        sign = torch.where(which[:, None, None], joints.repeat(3), torch.ones_like(joints).repeat(3))
+        history = History(_mirrored(self.history.bodies, which), self.history.proprioception * sign)
+        return replace(
+            self, history=history, bodies=_mirrored(self.bodies, which), proprioception=self.proprioception * sign
+        )
 
 
 class Windows:
@@ -42,27 +57,36 @@ class Windows:
     Episodes with fewer movable objects than others are filled up with absent ones.
     """
 
-    def __init__(self, episodes: Iterable[Episode], history: int, device: torch.device | str = "cpu") -> None:
-        """Raises `EmbodiedError` if there is no episode longer than the history."""
-        kept = [episode for episode in episodes if episode.length >= history]
+    def __init__(
+        self, episodes: Iterable[Episode], history: int, parts: int = 1, device: torch.device | str = "cpu"
+    ) -> None:
+        """Frames are recorded `parts` times in a control step, see `PlayConfig.parts`.
+
+        Raises `EmbodiedError` if there is no episode longer than the history, or numbers that are not finite.
+        """
+        before = (history - 1) * parts
+        kept = [episode for episode in episodes if episode.length > before]
         if not kept:
-            raise EmbodiedError(f"The world model needs episodes of at least {history} steps to learn from; got none.")
-        self.history = history
+            raise EmbodiedError(f"The world model needs episodes of at least {before + 1} steps to learn from; got none.")
+        self.history, self.parts = history, parts
         self.device = torch.device(device)
-        parts = [bodies_of(episode.observation.objects) for episode in kept]
-        most = max(part.present.shape[-1] for part in parts)
-        padded = [_filled_up(part, most) for part in parts]
+        bodies = [bodies_of(episode.observation.objects) for episode in kept]
+        most = max(part.present.shape[-1] for part in bodies)
+        padded = [_filled_up(part, most) for part in bodies]
         self.bodies = Bodies(
             **{f.name: torch.cat([getattr(part, f.name) for part in padded]).to(device) for f in fields(Bodies)}
         )
         self.proprioception = torch.cat(
             [torch.as_tensor(np.asarray(e.observation.proprioception), dtype=torch.float32) for e in kept]
         ).to(device)
+        for name, array in (("poses", self.bodies.position), ("proprioception", self.proprioception)):
+            if not array.isfinite().all():
+                raise EmbodiedError(f"The episodes' {name} are not all finite: the recording is damaged.")
         lengths = np.array([episode.length + 1 for episode in kept])
         self._first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self._lengths = lengths
-        moving = (self.bodies.position[1:] - self.bodies.position[:-1]).norm(dim=-1) > MOVED
-        self._moving = np.concatenate([moving.cpu().numpy(), np.zeros((1, most), bool)])
+        moving = self.bodies.linear_velocity.norm(dim=-1) > MOVING
+        self._moving = np.concatenate([moving[1:].cpu().numpy(), np.zeros((1, most), bool)])
         self._starts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -70,27 +94,27 @@ class Windows:
         return int(self.proprioception.shape[0])
 
     def starts(self, future: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " M"], Int[Tensor, " L"]]:
-        """Frames at which a window of `future` steps can begin (its last frame of history).
+        """Frames at which a window of `future` small steps can begin (its last frame of history).
 
         All of them; the moving ones, in which an object is in motion in one of the next steps; and the busy ones, in
         which two or more are at once: chains of contacts are learned there.
         """
         if future not in self._starts:
+            before = (self.history - 1) * self.parts
             present = np.concatenate(
                 [
-                    np.arange(first + self.history - 1, first + length - future)
+                    np.arange(first + before, first + length - future)
                     for first, length in zip(self._first, self._lengths, strict=True)
                 ]
             )
             if not len(present):
-                raise EmbodiedError(f"No episode is long enough for {self.history} frames and {future} steps ahead.")
-            ahead = np.minimum(present[:, None] + np.arange(min(AHEAD, future)), len(self._moving) - 1)
-            count = self._moving[ahead].sum(-1).max(-1)
-            everywhere, moving, several = (
-                torch.as_tensor(chosen, device=self.device)
-                for chosen in (present, present[count >= 1], present[count >= 2])
+                raise EmbodiedError(f"No episode is long enough for {before + 1} frames and {future} steps ahead.")
+            ahead = np.arange(0, min(AHEAD * self.parts, future), max(1, self.parts // 2))
+            frames = np.minimum(present[:, None] + ahead, len(self._moving) - 1)
+            count = self._moving[frames].sum(-1).max(1)
+            self._starts[future] = tuple(  # type: ignore[assignment]
+                torch.as_tensor(rows, device=self.device) for rows in (present, present[count >= 1], present[count >= 2])
             )
-            self._starts[future] = everywhere, moving, several
         return self._starts[future]
 
     def sample(self, batch: int, future: int, moving: float, busy: float, generator: torch.Generator) -> Window:
@@ -106,23 +130,36 @@ class Windows:
         return self.at(torch.cat(picks), future)
 
     def transitions(self, batch: int, generator: torch.Generator) -> tuple[Bodies, Tensor, Tensor]:
-        """Single steps: the boxes before `[B N ...]`, and the arm before and after `[B P]`."""
+        """Single small steps: the objects before `[B N ...]`, and the robot before and after `[B P]`."""
         everywhere, _, _ = self.starts(1)
         frame = everywhere[torch.randint(len(everywhere), (batch,), generator=generator, device=self.device)]
         return self.bodies[frame], self.proprioception[frame], self.proprioception[frame + 1]
 
     def at(self, present: Int[Tensor, " B"], future: int) -> Window:
-        """The windows whose last frame of history is `present`."""
-        frames = present[:, None] + torch.arange(1 - self.history, future + 1, device=self.device)
-        bodies, proprioception = self.bodies[frames], self.proprioception[frames]
+        """The windows whose last frame of history is `present`, with `future` small steps."""
+        past = present[:, None] + self.parts * torch.arange(1 - self.history, 1, device=self.device)
+        coming = present[:, None] + torch.arange(1, future + 1, device=self.device)
         # Whether an object is there is decided by the present: later frames are masked by it.
-        axes = nearest_labels(bodies.rotation[:, self.history - 1])
-        bodies = bodies.relabelled(axes[:, None])
+        axes = nearest_labels(self.bodies[present])[:, None]
         return Window(
-            History(bodies[:, : self.history], proprioception[:, : self.history]),
-            bodies[:, self.history :],
-            proprioception[:, self.history :],
+            History(self.bodies[past].relabelled(axes), self.proprioception[past]),
+            self.bodies[coming].relabelled(axes),
+            self.proprioception[coming],
+            self.parts,
         )
+
+
+def _mirrored(bodies: Bodies, which: Bool[Tensor, " B"]) -> Bodies:
+    """Objects `[B T N ...]`, those of `which` reflected in y. Spins are axial vectors."""
+    chosen = which[:, None, None, None]
+    reflect = torch.where(chosen, bodies.position.new_tensor([1.0, -1.0, 1.0]), 1.0)
+    return replace(
+        bodies,
+        position=bodies.position * reflect,
+        rotation=bodies.rotation * reflect[..., :, None] * reflect[..., None, :],
+        linear_velocity=bodies.linear_velocity * reflect,
+        angular_velocity=bodies.angular_velocity * torch.where(chosen, -reflect, reflect),
+    )
 
 
 def _filled_up(bodies: Bodies, most: int) -> Bodies:

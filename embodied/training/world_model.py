@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from embodied.data.windows import Window, Windows
 from envs.errors import EmbodiedError
-from envs.types import PROPRIOCEPTION
+from world_models.cjepa.context import Context
 from world_models.cjepa.masking import draw_mask
-from world_models.cjepa.model import ModelConfig, Prediction, WorldModel
+from world_models.cjepa.model import ModelConfig, WorldModel
+from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies
 from world_models.slots.slots import encode
 
@@ -27,8 +28,9 @@ class TrainConfig:
     """Gradient steps."""
     batch: int = 128
     """Windows per step."""
-    horizon: tuple[int, int] = (3, 5)
-    """Steps of the rollout in the loss before and after half time: long rollouts teach chains, short ones are cheap."""
+    horizon: tuple[int, int] = (1, 3)
+    """Control steps of the rollout in the loss before and after half time: long ones teach chains, short ones are
+    cheap."""
     moving: float = 0.55
     """Share of windows drawn among those in which an object moves: most moments teach nothing but to stay."""
     busy: float = 0.3
@@ -37,8 +39,8 @@ class TrainConfig:
     weight_decay: float = 1e-4
     warmup: int = 100
     clip: float = 1.0
-    arm_batch: int = 1024
-    """Single steps of the arm per gradient step: they are cheap, and how the hand moves decides all else."""
+    robot_batch: int = 1024
+    """Single steps of the robot per gradient step: they are cheap, and how the hand moves decides all else."""
     recall: float = 0.05
     """Weight of the masked-prediction loss; it falls to a tenth with the learning rate. Larger weights cost what-if
     skill on state slots."""
@@ -53,6 +55,10 @@ class MemberTrainer:
 
     def __init__(self, model: ModelConfig, config: TrainConfig, windows: Windows, seed: int) -> None:
         """Weights, order of data and masks come from `seed` alone. Trains on the device of `windows`."""
+        if windows.parts != model.parts:
+            raise EmbodiedError(
+                f"A model of {model.parts} parts per control step cannot learn from frames recorded {windows.parts} times."
+            )
         if max(config.horizon) > model.future:
             raise EmbodiedError(
                 f"A rollout of {max(config.horizon)} steps needs an encoder that looks as far; this: {model.future}."
@@ -68,6 +74,8 @@ class MemberTrainer:
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.step = 0
+        mirror = self.model.robot.mirror
+        self._mirror = None if mirror is None else torch.tensor(mirror, device=device)
         self._loss = torch.compile(self.losses) if config.compile else self.losses
 
     @property
@@ -79,7 +87,11 @@ class MemberTrainer:
         """One gradient step; returns the loss's parts `[6]` as in `LOSSES`, on the device, not waited for."""
         config = self.config
         horizon = config.horizon[0] if self.step < config.steps // 2 else config.horizon[1]
-        window = self.windows.sample(config.batch, horizon, config.moving, config.busy, self.generator)
+        steps = horizon * self.windows.parts
+        window = self.windows.sample(config.batch, steps, config.moving, config.busy, self.generator)
+        if self._mirror is not None:
+            which = torch.rand(config.batch, generator=self.generator, device=self.windows.device) < 0.5
+            window = window.mirrored(which, self._mirror)
         share = self._schedule()
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * share
@@ -89,8 +101,8 @@ class MemberTrainer:
         weights = parts.new_tensor([1.0, 0.7, 0.1, 0.1, 0.2, recall])
         self.optimiser.zero_grad(set_to_none=True)
         (parts * weights).sum().backward()
-        # Apart, for the arm's gradients are large at first and would hold back the rest.
-        servo = set(self.model.servo.parameters())
+        # Apart, for the robot's gradients are large at first and would hold back the rest.
+        servo = set(self.model.robot.parameters())
         torch.nn.utils.clip_grad_norm_(servo, config.clip)
         torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p not in servo], config.clip)
         self.optimiser.step()
@@ -98,24 +110,23 @@ class MemberTrainer:
         return parts.detach()
 
     def losses(self, window: Window) -> Float[Tensor, " 6"]:
-        """Position, orientation, velocity, spin, arm, recall."""
-        config, history = self.model.config, window.history
+        """Position, orientation, velocity, spin, robot, recall."""
+        model, history = self.model, window.history
         hidden = draw_mask(
-            history.bodies.present[:, -1], config.history, config.mask, config.mask_budget, self.generator
-        )
-        steps = window.targets.shape[1]
-        among = _before(history.bodies, window.bodies)
-        seen = torch.cat([history.proprioception[:, -1:], window.proprioception[:, :-1]], 1)
-        arm = self.model.roll_arm(seen, window.targets, among)
-        bodies, before, after = self.windows.transitions(self.config.arm_batch, self.generator)
-        target = after[:, None, PROPRIOCEPTION["joint_target"]]
-        single = self.model.roll_arm(before[:, None], target, bodies[:, None])
-        arm_loss = _arm_loss(arm, window.proprioception) + _arm_loss(single, after[:, None])
-        prediction = self.model(history, window.targets, hidden, teacher=arm.detach())
-        return torch.stack(
-            [*body_losses(prediction.bodies, window.bodies), arm_loss,
-             _recall_loss(prediction, window, hidden, steps)]
+            history.bodies.present[:, -1], model.config.history, model.config.mask, model.config.mask_budget,
+            self.generator,
         )  # fmt: skip
+        now = history.proprioception[:, -1:]
+        seen = torch.cat([now, window.proprioception[:, :-1]], 1)
+        robot = model.roll_robot(seen, window.commands, _before(history.bodies, window.bodies))
+        bodies, before, after = self.windows.transitions(self.config.robot_batch, self.generator)
+        single = model.roll_robot(before[:, None], Joints.of(after[:, None]).target, bodies[:, None])
+        robot_loss = self._robot_loss(robot, window.proprioception) + self._robot_loss(single, after[:, None])
+        context = model.context(history, window.targets, hidden)
+        predicted = model.follow(history.bodies[:, -1], torch.cat([now, robot.detach()], 1), context)
+        return torch.stack(
+            [*body_losses(predicted, window.bodies), robot_loss, _recall_loss(context, window, hidden)]
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, optimiser moments, generator and step as a flat mapping of tensors."""
@@ -146,6 +157,14 @@ class MemberTrainer:
         self.generator.set_state(state["generator"].cpu())
         self.step = int(state["step"])
 
+    def _robot_loss(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        """1 for an error of `tolerance` in position, or thirty times as much per second in velocity."""
+        said, true = Joints.of(predicted), Joints.of(truth)
+        unit = self.model.robot.tolerance
+        return functional.smooth_l1_loss(said.position / unit, true.position / unit) + 0.1 * (
+            functional.smooth_l1_loss(said.velocity / (30.0 * unit), true.velocity / (30.0 * unit))
+        )
+
     def _schedule(self) -> float:
         config = self.config
         if self.step < config.warmup:
@@ -159,7 +178,7 @@ class MemberTrainer:
         return torch.autocast(self.windows.device.type, torch.bfloat16)
 
 
-LOSSES = ("position", "orientation", "velocity", "spin", "arm", "recall")
+LOSSES = ("position", "orientation", "velocity", "spin", "robot", "recall")
 
 
 def body_losses(predicted: Bodies, truth: Bodies) -> list[Tensor]:
@@ -179,22 +198,14 @@ def body_losses(predicted: Bodies, truth: Bodies) -> list[Tensor]:
     ]
 
 
-def _arm_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    position, velocity = PROPRIOCEPTION["joint_position"], PROPRIOCEPTION["joint_velocity"]
-    # 1 for an error of 10 mrad, which is 3 mm at the tool, or of 0.3 rad/s.
-    return functional.smooth_l1_loss(100.0 * predicted[..., position], 100.0 * truth[..., position]) + 0.1 * (
-        functional.smooth_l1_loss(predicted[..., velocity] / 0.3, truth[..., velocity] / 0.3)
-    )
-
-
-def _recall_loss(prediction: Prediction, window: Window, hidden: Tensor, steps: int) -> Tensor:
+def _recall_loss(context: Context | None, window: Window, hidden: Tensor) -> Tensor:
     """Mean squared error of recalled slots where they were hidden: in the history, and always in the future."""
-    if prediction.context is None:
+    if context is None:
         return window.proprioception.new_zeros(())
-    target = torch.cat([encode(window.history.bodies), encode(window.bodies)], 1)
-    ahead = window.bodies.present[:, -1:].expand(-1, steps, -1)
-    counted = torch.cat([hidden.to(target.dtype), ahead], 1)
-    each = (prediction.context.recalled - target).square().mean(-1)
+    coming = window.bodies[:, window.parts - 1 :: window.parts]
+    target = torch.cat([encode(window.history.bodies), encode(coming)], 1)
+    counted = torch.cat([hidden.to(target.dtype), coming.present], 1)
+    each = (context.recalled - target).square().mean(-1)
     return (each * counted).sum() / counted.sum().clamp(min=1.0)
 
 

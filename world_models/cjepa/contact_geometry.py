@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from world_models.slots.bodies import Bodies
+
 SCALE = 0.02
 """[m] distances are divided by this and clamped to +-2."""
 SKIN = 0.003
@@ -51,8 +53,11 @@ def axes_of(pose: Float[Tensor, "E 12"]) -> Float[Tensor, "E 3 3"]:
     return pose[:, 3:].reshape(-1, 3, 3)
 
 
-def glance(across: Tensor, offsets: Float[Tensor, "2 E 3"], gaps: Float[Tensor, "2 E 3"]) -> Float[Tensor, "E G"]:
-    """Features of a relation without corners."""
+def glance(
+    across: Tensor, offsets: Float[Tensor, "2 E 3"], gaps: Float[Tensor, "2 E 3"], radius: Float[Tensor, " E"]
+) -> Float[Tensor, "E G"]:
+    """Features of a relation without corners; `radius` is that of both together [m]."""
+    gaps = gaps - radius[:, None]
     gap = gaps.amax((0, 2))
     return torch.cat(
         [offsets[0] / 0.05, (gaps[0] / SCALE).clamp(-2, 2), (gaps[1] / SCALE).clamp(-2, 2),
@@ -67,6 +72,7 @@ def features(
     gaps: Float[Tensor, "2 E 3"],
     receiver_half: Float[Tensor, "E 3"],
     sender_half: Float[Tensor, "E 3"],
+    radius: Float[Tensor, " E"],
 ) -> Float[Tensor, "E F"]:
     """All features of a relation, in the receiver's axes.
 
@@ -80,7 +86,7 @@ def features(
     excess = points.abs() - half[..., None]
     outside = excess.clamp(min=0)
     # The small constant keeps the root's gradient finite on the surface.
-    distance = ((outside * outside).sum(2) + 1e-10).sqrt() + excess.amax(2).clamp(max=0)
+    distance = ((outside * outside).sum(2) + 1e-10).sqrt() + excess.amax(2).clamp(max=0) - radius[:, None]
     with torch.no_grad():
         # Both in the receiver's axes, where z is up as far as a box has an upright side.
         corners = torch.stack([points[0], receiver_half[..., None] * points.new_tensor(_SIGNS).mT])
@@ -90,7 +96,7 @@ def features(
     depth = distance.gather(2, order).transpose(0, 1).flatten(1)
     return torch.cat(
         [
-            glance(across, offsets, gaps),
+            glance(across, offsets, gaps, radius),
             across.flatten(1),
             (theirs / 0.05).flatten(1),
             (mine / 0.05).flatten(1),
@@ -120,6 +126,8 @@ def rotation_vector(rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
     return torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
 
 
-def lowest(position: Float[Tensor, "*B N 3"], rotation: Tensor, half: Tensor) -> Float[Tensor, "*B N"]:
-    """Height of a box's lowest point above the table [m]."""
-    return position[..., 2] - (rotation[..., 2, :].abs() * half).sum(-1)
+def lowest(bodies: Bodies) -> Float[Tensor, "*B N"]:
+    """Height of an object's lowest point above the table [m]."""
+    upright = bodies.rotation[..., 2, :]
+    rim = bodies.radius * (1 - upright[..., 2].square()).clamp(min=0).sqrt()
+    return bodies.position[..., 2] - (upright.abs() * bodies.core).sum(-1) - rim

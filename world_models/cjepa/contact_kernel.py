@@ -1,8 +1,8 @@
 """Compiled CPU twin of `contact_geometry` and `edges.see`: all pairs of a batch in one pass over rows of numbers.
 
-Rows: a pose is position and rotation row by row (12), a velocity is linear, angular and
-linear at the end of the step (9). Row `b (N + 4) + j` is box
-j of scene b for j < N, then the hand's four. `no_type_check` keeps the tests' shape checks out of compiled code.
+Rows: a pose is position and rotation row by row (12), a velocity is linear, angular and linear at the end of the step
+(9). Row `b (N + S) + j` is object j of scene b for j < N, then the effector's S solids. `no_type_check` keeps the tests'
+shape checks out of compiled code.
 """
 
 from typing import no_type_check
@@ -12,13 +12,10 @@ from numba import njit
 
 from envs.types import Array
 from world_models.cjepa.contact_geometry import CORNERS, FEATURES, GLANCE, SCALE, SKIN
-from world_models.cjepa.hand import HAND_BOXES
 
-REACH = 0.02
-"""[m] messages fade to zero as the gap of two boxes, now and at the step's end, grows from half of this to this."""
-BODY_MARGIN, HAND_MARGIN = 0.03, 0.015
-"""[m] pairs this much further apart than `REACH` are not looked at: a box moves at most 3 cm in a step, and where the
-hand will be is known."""
+SLOW, TURNING, AIRBORNE = 5e-3, 5e-2, 2e-3
+"""[m/s], [rad/s], [m] an object below these rests on the table, and stays where it is while nothing near it moves. A
+cube this slow slides a hundredth of a millimetre."""
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -48,31 +45,91 @@ def _gap(a: Array, half_a: Array, b: Array, half_b: Array) -> Array:
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def near(now: Array, after: Array, half: Array, present: Array, between_bodies: bool) -> tuple[Array, Array]:
-    """Receivers `b N + i` and senders `b (N + 4) + j` of all pairs that may touch within the step."""
+def _lowest(pose: Array, core: Array, radius: Array) -> Array:
+    low = pose[2] - radius * np.sqrt(max(np.float32(0.0), np.float32(1.0) - pose[11] * pose[11]))
+    for i in range(3):
+        low -= abs(pose[9 + i]) * core[i]
+    return low
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def _moves(motion: Array) -> bool:
+    """Whether a solid moves now or at the end of the step."""
+    speed = np.float32(0.0)
+    spin = np.float32(0.0)
+    final = np.float32(0.0)
+    for i in range(3):
+        speed += motion[i] * motion[i]
+        spin += motion[3 + i] * motion[3 + i]
+        final += motion[6 + i] * motion[6 + i]
+    return speed > SLOW * SLOW or spin > TURNING * TURNING or final > SLOW * SLOW
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def near(
+    now: Array,
+    after: Array,
+    half: Array,
+    radius: Array,
+    motion: Array,
+    present: Array,
+    between_bodies: bool,
+    reach: float,
+    margin: float,
+    known_margin: float,
+) -> tuple[Array, Array, Array, Array]:
+    """Who may move within the step, and of whom each may feel something.
+
+    Objects `b N + i` that are awake, for they or a solid near them moves, or they are in the air; of every pair the
+    receiver as an index into those, the sender as a row and as an index into the awake ones followed by the effector's
+    solids and one for all that sleep.
+    """
     batch, entities = present.shape
-    senders = entities + HAND_BOXES
+    senders = now.shape[0] // batch
+    awake = np.empty(batch * entities, np.int64)
+    index = np.full(batch * entities, -1, np.int64)
     receiver = np.empty(batch * entities * senders, np.int64)
     sender = np.empty(batch * entities * senders, np.int64)
     count = 0
+    pairs = 0
     for b in range(batch):
         for i in range(entities):
             if not present[b, i] > 0:
                 continue
             row = b * senders + i
+            first = pairs
+            stirred = _moves(motion[row]) or _lowest(now[row], half[row], radius[row]) > AIRBORNE
             for j in range(senders):
-                is_hand = j >= entities
-                if j == i or (not is_hand and (not between_bodies or not present[b, j] > 0)):
+                known = j >= entities
+                if j == i or (not known and (not between_bodies or not present[b, j] > 0)):
                     continue
                 other = b * senders + j
+                round_ = radius[row] + radius[other]
                 gap = _gap(now[row], half[row], now[other], half[other])
-                if is_hand:
+                if known:
                     gap = min(gap, _gap(now[row], half[row], after[other], half[other]))
-                if gap < REACH + (HAND_MARGIN if is_hand else BODY_MARGIN):
-                    receiver[count] = b * entities + i
-                    sender[count] = other
-                    count += 1
-    return receiver[:count].copy(), sender[:count].copy()
+                if gap - round_ < reach + (known_margin if known else margin):
+                    receiver[pairs] = count
+                    sender[pairs] = other
+                    pairs += 1
+                    stirred = stirred or _moves(motion[other])
+            if stirred:
+                awake[count] = b * entities + i
+                index[b * entities + i] = count
+                count += 1
+            else:
+                pairs = first
+    who = np.empty(pairs, np.int64)
+    for e in range(pairs):
+        b, j = sender[e] // senders, sender[e] % senders
+        if j >= entities:
+            who[e] = count + j - entities
+        else:
+            other = index[b * entities + j]
+            who[e] = other if other >= 0 else count + senders - entities
+    return awake[:count].copy(), receiver[:pairs].copy(), sender[:pairs].copy(), who
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -120,12 +177,12 @@ def _touching(gap: Array) -> Array:
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def _glance(offset: Array, gaps: Array, gap: Array, out: Array) -> None:
+def _glance(offset: Array, gaps: Array, gap: Array, round_: Array, out: Array) -> None:
     for i in range(3):
         out[i] = offset[0, i] / np.float32(0.05)
-        out[3 + i] = _clamped(gaps[0, i])
-        out[6 + i] = _clamped(gaps[1, i])
-    out[9] = _touching(gap)
+        out[3 + i] = _clamped(gaps[0, i] - round_)
+        out[6 + i] = _clamped(gaps[1, i] - round_)
+    out[9] = _touching(gap - round_)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -143,27 +200,34 @@ def _box_distance(point: Array, half: Array) -> Array:
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def _facing(a: Array, half: Array, b: Array) -> Array:
-    """Which of a box's sides x, y, -x, -y faces another box: 0, 1, 2, 3."""
+def _facing(a: Array, half: Array, radius: Array, b: Array) -> tuple[Array, Array]:
+    """Cosine and sine of the turn about an object's z that points its x at another one.
+
+    A box turns by quarters, to the side that faces the other; a round one all the way.
+    """
     x = np.float32(0.0)
     y = np.float32(0.0)
     for k in range(3):
         x += (b[k] - a[k]) * a[3 + 3 * k]
         y += (b[k] - a[k]) * a[4 + 3 * k]
+    zero, one = np.float32(0.0), np.float32(1.0)
+    if radius > 0:
+        length = np.sqrt(x * x + y * y + np.float32(1e-12))
+        return x / length, y / length
     if abs(x) - half[0] >= abs(y) - half[1]:
-        return 0 if x >= 0 else 2
-    return 1 if y >= 0 else 3
+        return (one if x >= 0 else -one), zero
+    return zero, (one if y >= 0 else -one)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def _relabel(pose: Array, k: Array, out: Array) -> None:
-    """A pose with axes turned by k quarters about the box's own z."""
+def _relabel(pose: Array, c: Array, s: Array, out: Array) -> None:
+    """A pose with axes turned about the object's own z."""
     for i in range(3):
         out[i] = pose[i]
         x, y = pose[3 + 3 * i], pose[4 + 3 * i]
-        out[3 + 3 * i] = x if k == 0 else (y if k == 1 else (-x if k == 2 else -y))
-        out[4 + 3 * i] = y if k == 0 else (-x if k == 1 else (-y if k == 2 else x))
+        out[3 + 3 * i] = c * x + s * y
+        out[4 + 3 * i] = c * y - s * x
         out[5 + 3 * i] = pose[5 + 3 * i]
 
 
@@ -173,14 +237,18 @@ def see(
     now: Array,
     after: Array,
     half: Array,
+    radius: Array,
     velocity: Array,
     receiver: Array,
     sender: Array,
+    reach: float,
+    shift_unit: float,
+    turn_unit: float,
     seen: Array,
     weight: Array,
-    quarter: Array,
+    facing: Array,
 ) -> None:
-    """Fill `seen` `[E S]`, `weight` and `quarter` `[E]`; receivers are rows like senders."""
+    """Fill `seen` `[E S]`, `weight` `[E]` and `facing` `[E 2]`; receivers are rows like senders."""
     across = np.empty((3, 3), np.float32)
     offset = np.empty((2, 3), np.float32)
     gaps = np.empty((2, 3), np.float32)
@@ -191,20 +259,24 @@ def see(
     twist = np.empty((3, 3), np.float32)
     vectors = np.empty((5, 3), np.float32)
     near_now, near_after, near_half = np.empty(12, np.float32), np.empty(12, np.float32), np.empty(3, np.float32)
+    shift_scale, turn_scale = np.float32(shift_unit), np.float32(0.5 / turn_unit)
     for e in range(len(receiver)):
         r, s = receiver[e], sender[e]
         out = seen[e]
-        k = _facing(now[r], half[r], now[s])
-        quarter[e] = k
-        _relabel(now[r], k, near_now)
-        _relabel(after[r], k, near_after)
-        near_half[0] = half[r, k % 2]
-        near_half[1] = half[r, 1 - k % 2]
+        cosine, sine = _facing(now[r], half[r], radius[r], now[s])
+        facing[e, 0] = cosine
+        facing[e, 1] = sine
+        _relabel(now[r], cosine, sine, near_now)
+        _relabel(after[r], cosine, sine, near_after)
+        swapped = abs(sine) > 0.5
+        near_half[0] = half[r, 1] if swapped else half[r, 0]
+        near_half[1] = half[r, 0] if swapped else half[r, 1]
         near_half[2] = half[r, 2]
+        round_ = radius[r] + radius[s]
         gap_now = _relate(near_now, near_half, now[s], half[s], across, offset, gaps)
-        _glance(offset, gaps, gap_now, out)
+        _glance(offset, gaps, gap_now, round_, out)
         gap = _relate(near_after, near_half, after[s], half[s], across, offset, gaps)
-        _glance(offset, gaps, gap, out[GLANCE:])
+        _glance(offset, gaps, gap, round_, out[GLANCE:])
         at = 2 * GLANCE
         for i in range(3):
             for j in range(3):
@@ -226,7 +298,7 @@ def see(
                     else:
                         local[i] = offset[1, i] + across[0, i] * x + across[1, i] * y + across[2, i] * z
                         corner[c, i] = x if i == 0 else (y if i == 1 else z)
-                distance[c] = _box_distance(local, near_half if side == 0 else half[s])
+                distance[c] = _box_distance(local, near_half if side == 0 else half[s]) - round_
                 key[c] = distance[c] + np.float32(0.05) * corner[c, 2]
             for n in range(CORNERS):
                 best = 0
@@ -248,13 +320,13 @@ def see(
             shift = after[s, i] - now[r, i]
             for j in range(3):
                 shift += twist[i, j] * (now[r, j] - now[s, j])
-            vectors[0, i] = shift / np.float32(0.02)
+            vectors[0, i] = shift / shift_scale
             vectors[2, i] = (velocity[s, i] - velocity[r, i]) / np.float32(0.3)
             vectors[3, i] = velocity[s, 3 + i] / np.float32(3.0)
             vectors[4, i] = velocity[s, 6 + i] / np.float32(0.3)
-        vectors[1, 0] = np.float32(0.5) * (twist[2, 1] - twist[1, 2]) / np.float32(0.2)
-        vectors[1, 1] = np.float32(0.5) * (twist[0, 2] - twist[2, 0]) / np.float32(0.2)
-        vectors[1, 2] = np.float32(0.5) * (twist[1, 0] - twist[0, 1]) / np.float32(0.2)
+        vectors[1, 0] = turn_scale * (twist[2, 1] - twist[1, 2])
+        vectors[1, 1] = turn_scale * (twist[0, 2] - twist[2, 0])
+        vectors[1, 2] = turn_scale * (twist[1, 0] - twist[0, 1])
         at = GLANCE + FEATURES
         for v in range(5):
             for i in range(3):
@@ -262,5 +334,302 @@ def see(
                 for k in range(3):
                     total += vectors[v, k] * near_now[3 + 3 * k + i]
                 out[at + 3 * v + i] = total
-        fading = (np.float32(REACH) - min(gap, gap_now)) / np.float32(0.5 * REACH)
+        fading = (np.float32(reach) - (min(gap, gap_now) - round_)) / np.float32(0.5 * reach)
         weight[e] = min(max(fading, np.float32(0.0)), np.float32(1.0))
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def lay_out(
+    state: Array, solid: Array, solid_after: Array, velocity: Array, velocity_after: Array, period: float, entities: int,
+    now: Array, after: Array, motion: Array,
+) -> None:  # fmt: skip
+    """Fill the rows `now`, `after` `[M 12]` and `motion` `[M 9]` from objects `state` `[B N 18]` (pose, velocities) and
+    the effector's solids `[B S 12]` with their velocities `[B S 3]`, at both ends of the step.
+    """
+    batch, solids = solid.shape[:2]
+    senders = entities + solids
+    for b in range(batch):
+        for j in range(entities):
+            row, own = b * senders + j, state[b * entities + j]
+            for i in range(12):
+                now[row, i] = own[i]
+                after[row, i] = own[i]
+            for i in range(6):
+                motion[row, i] = own[12 + i]
+            for i in range(3):
+                motion[row, 6 + i] = own[12 + i]
+        for j in range(solids):
+            row = b * senders + entities + j
+            for i in range(12):
+                now[row, i] = solid[b, j, i]
+                after[row, i] = solid_after[b, j, i]
+            for i in range(3):
+                motion[row, i] = velocity[b, j, i]
+                motion[row, 6 + i] = velocity_after[b, j, i]
+            for i in range(3):
+                # The axial vector of (after now^T - its transpose) / 2.
+                u, v = (i + 2) % 3, (i + 1) % 3
+                total = np.float32(0.0)
+                for k in range(3):
+                    total += after[row, 3 + 3 * u + k] * now[row, 3 + 3 * v + k]
+                    total -= after[row, 3 + 3 * v + k] * now[row, 3 + 3 * u + k]
+                motion[row, 3 + i] = np.float32(0.5) * total / np.float32(period)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def _height(height: Array, out: Array) -> None:
+    out[0] = _clamped(height)
+    out[1] = _touching(height)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def describe(state: Array, fixed: Array, awake: Array, nodes: Array, drift: Array) -> None:
+    """Fill `nodes` `[A F]` and `drift` `[A 12]` of the awake objects; `fixed` `[M 10]`: half extents, core, radius,
+    logarithms of mass and friction over nominal, present.
+    """
+    for a in range(len(awake)):
+        own, rest, out = state[awake[a]], fixed[awake[a]], nodes[a]
+        for i in range(3):
+            linear = np.float32(0.0)
+            angular = np.float32(0.0)
+            for k in range(3):
+                linear += own[12 + k] * own[3 + 3 * k + i]
+                angular += own[15 + k] * own[3 + 3 * k + i]
+            drift[a, i] = linear / np.float32(0.2)
+            drift[a, 3 + i] = angular / np.float32(2.0)
+            drift[a, 6 + i] = np.float32(0.0)
+            drift[a, 9 + i] = np.float32(0.0)
+            out[i] = linear / np.float32(0.3)
+            out[3 + i] = angular / np.float32(3.0)
+            out[6 + i] = own[9 + i]
+            out[9 + i] = rest[i] / np.float32(0.014) - np.float32(1.0)
+        out[12] = rest[6] / np.float32(0.014)
+        out[13] = own[2] / np.float32(0.05)
+        height = _lowest(own, rest[3:6], rest[6])
+        _height(height, out[14:])
+        _height(height - np.float32(0.028), out[16:])
+        out[18] = rest[7]
+        out[19] = rest[8]
+        out[20] = rest[9]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def _turned(own: Array, x: Array, y: Array, z: Array, out: Array) -> None:
+    """Rotate the axes in `own[3:12]` by Cayley's map of (x, y, z), into `out[3:12]`."""
+    square = x * x + y * y + z * z
+    scale = np.float32(4.0) / (np.float32(4.0) + square)
+    half = np.float32(0.5)
+    for c in range(3):
+        a, b, d = own[3 + c], own[6 + c], own[9 + c]
+        # v + s (r x v + r x (r x v) / 2)
+        i, j, k = y * d - z * b, z * a - x * d, x * b - y * a
+        out[3 + c] = a + scale * (i + half * (y * k - z * j))
+        out[6 + c] = b + scale * (j + half * (z * i - x * k))
+        out[9 + c] = d + scale * (k + half * (x * j - y * i))
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def _move(own: Array, delta: Array, shift: Array, turn: Array, out: Array) -> None:
+    """The pose after a change given in the object's own axes."""
+    rotate = (np.float32(0.0), np.float32(0.0), np.float32(0.0))
+    for i in range(3):
+        move = np.float32(0.0)
+        spun = np.float32(0.0)
+        for k in range(3):
+            move += own[3 + 3 * i + k] * delta[k]
+            spun += own[3 + 3 * i + k] * delta[3 + k]
+        out[i] = own[i] + shift * move
+        if i == 0:
+            rotate = (turn * spun, rotate[1], rotate[2])
+        elif i == 1:
+            rotate = (rotate[0], turn * spun, rotate[2])
+        else:
+            rotate = (rotate[0], rotate[1], turn * spun)
+    _turned(own, rotate[0], rotate[1], rotate[2], out)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def tentative(
+    state: Array, fixed: Array, awake: Array, row: Array, delta: Array, shift: float, turn: float, after: Array,
+    height: Array,
+) -> None:  # fmt: skip
+    """Write where the awake objects would be into their rows of `after`, and features of their heights `[A 2]`."""
+    for a in range(len(awake)):
+        own, rest = state[awake[a]], fixed[awake[a]]
+        _move(own, delta[a], np.float32(shift), np.float32(turn), after[row[a]])
+        _height(_lowest(after[row[a]], rest[3:6], rest[6]), height[a])
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def advance(
+    state: Array, awake: Array, delta: Array, shift: float, turn: float, faster: float, spin: float, out: Array
+) -> None:
+    """Fill `out` `[M 18]` with the state a step later."""
+    out[:] = state
+    for a in range(len(awake)):
+        own, new = state[awake[a]], out[awake[a]]
+        _move(own, delta[a], np.float32(shift), np.float32(turn), new)
+        for i in range(3):
+            linear = np.float32(0.0)
+            angular = np.float32(0.0)
+            for k in range(3):
+                linear += own[3 + 3 * i + k] * delta[a, 6 + k]
+                angular += own[3 + 3 * i + k] * delta[a, 9 + k]
+            new[12 + i] = own[12 + i] + np.float32(faster) * linear
+            new[15 + i] = own[15 + i] + np.float32(spin) * angular
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def advance_back(
+    state: Array, new: Array, awake: Array, delta: Array, shift: float, turn: float, faster: float, spin: float,
+    grad: Array, grad_delta: Array,
+) -> None:  # fmt: skip
+    """From the gradient of the state a step later, `grad_delta` `[A 12]`; `grad` `[M 18]` becomes that of the state.
+
+    The axes that changes are given in are taken as fixed: only the pose itself passes gradients on.
+    """
+    rotate = np.empty(3, np.float32)
+    pull = np.empty(3, np.float32)
+    back = np.empty(9, np.float32)
+    for a in range(len(awake)):
+        own, after, g = state[awake[a]], new[awake[a]], grad[awake[a]]
+        square = np.float32(0.0)
+        for i in range(3):
+            spun = np.float32(0.0)
+            for k in range(3):
+                spun += own[3 + 3 * i + k] * delta[a, 3 + k]
+            rotate[i] = np.float32(turn) * spun
+            square += rotate[i] * rotate[i]
+            u, v = (i + 1) % 3, (i + 2) % 3
+            total = np.float32(0.0)
+            for c in range(3):
+                total += after[3 + 3 * u + c] * g[3 + 3 * v + c] - after[3 + 3 * v + c] * g[3 + 3 * u + c]
+            pull[i] = total
+        scale = np.float32(4.0) / (np.float32(4.0) + square)
+        x, y, z = pull
+        half = np.float32(0.5)
+        pull[0] = scale * (x - half * (rotate[1] * z - rotate[2] * y))
+        pull[1] = scale * (y - half * (rotate[2] * x - rotate[0] * z))
+        pull[2] = scale * (z - half * (rotate[0] * y - rotate[1] * x))
+        for i in range(3):
+            move = np.float32(0.0)
+            spun = np.float32(0.0)
+            linear = np.float32(0.0)
+            angular = np.float32(0.0)
+            for k in range(3):
+                axis = own[3 + 3 * k + i]
+                move += axis * g[k]
+                spun += axis * pull[k]
+                linear += axis * g[12 + k]
+                angular += axis * g[15 + k]
+            grad_delta[a, i] = np.float32(shift) * move
+            grad_delta[a, 3 + i] = np.float32(turn) * spun
+            grad_delta[a, 6 + i] = np.float32(faster) * linear
+            grad_delta[a, 9 + i] = np.float32(spin) * angular
+        # The former axes, turned: R = T^T R', so its gradient is T^T g with T = R' R^T.
+        for i in range(3):
+            for c in range(3):
+                total = np.float32(0.0)
+                for k in range(3):
+                    mixed = np.float32(0.0)
+                    for n in range(3):
+                        mixed += own[3 + 3 * i + n] * after[3 + 3 * k + n]
+                    total += mixed * g[3 + 3 * k + c]
+                back[3 * i + c] = total
+        for i in range(9):
+            g[3 + i] = back[i]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def drift_back(state: Array, awake: Array, grad_delta: Array, grad: Array) -> None:
+    """Add to `grad` `[M 18]` what a gradient of `drift` says about the velocities."""
+    for a in range(len(awake)):
+        own, g = state[awake[a]], grad[awake[a]]
+        for i in range(3):
+            linear = np.float32(0.0)
+            angular = np.float32(0.0)
+            for k in range(3):
+                linear += own[3 + 3 * i + k] * grad_delta[a, k]
+                angular += own[3 + 3 * i + k] * grad_delta[a, 3 + k]
+            g[12 + i] += linear / np.float32(0.2)
+            g[15 + i] += angular / np.float32(2.0)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def gather(receiver: Array, who: Array, from_receiver: Array, from_sender: Array, first: Array) -> None:
+    """Add both ends' rows to `first` `[E H]`."""
+    for e in range(len(receiver)):
+        row, a, b = first[e], from_receiver[receiver[e]], from_sender[who[e]]
+        for i in range(row.shape[0]):
+            row[i] += a[i] + b[i]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def scatter(receiver: Array, who: Array, grad: Array, to_receiver: Array, to_sender: Array) -> None:
+    """The gradients of `gather`'s rows; both start at zero."""
+    for e in range(len(receiver)):
+        row, a, b = grad[e], to_receiver[receiver[e]], to_sender[who[e]]
+        for i in range(row.shape[0]):
+            a[i] += row[i]
+            b[i] += row[i]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def collect(
+    said: Array, seen: Array, weight: Array, facing: Array, receiver: Array, width: int, total: Array
+) -> None:
+    """Sum what is said to each receiver into `total` `[A W+12]`, its vectors turned into the receiver's axes."""
+    carried = GLANCE + FEATURES
+    for e in range(len(receiver)):
+        row, out, w = said[e], total[receiver[e]], weight[e]
+        for i in range(width):
+            out[i] += w * row[i]
+        c, s = facing[e, 0], facing[e, 1]
+        for part in range(4):
+            at = width + 2 + 3 * part
+            x, y, z = row[at], row[at + 1], row[at + 2]
+            if part < 2:
+                gate = row[width + part]
+                x += gate * seen[e, carried + 3 * part]
+                y += gate * seen[e, carried + 3 * part + 1]
+                z += gate * seen[e, carried + 3 * part + 2]
+            at = width + 3 * part
+            out[at] += w * (c * x - s * y)
+            out[at + 1] += w * (s * x + c * y)
+            out[at + 2] += w * z
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def collect_back(
+    grad_total: Array, seen: Array, weight: Array, facing: Array, receiver: Array, width: int, grad_said: Array
+) -> None:
+    """Fill the gradient `[E W+14]` of `said` from that of `total`."""
+    carried = GLANCE + FEATURES
+    for e in range(len(receiver)):
+        g, out, w = grad_total[receiver[e]], grad_said[e], weight[e]
+        for i in range(width):
+            out[i] = w * g[i]
+        c, s = facing[e, 0], facing[e, 1]
+        for part in range(4):
+            at = width + 3 * part
+            x, y, z = w * (c * g[at] + s * g[at + 1]), w * (c * g[at + 1] - s * g[at]), w * g[at + 2]
+            if part < 2:
+                out[width + part] = (
+                    x * seen[e, carried + 3 * part] + y * seen[e, carried + 3 * part + 1]
+                    + z * seen[e, carried + 3 * part + 2]
+                )  # fmt: skip
+            at = width + 2 + 3 * part
+            out[at], out[at + 1], out[at + 2] = x, y, z

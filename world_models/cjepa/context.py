@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from world_models.cjepa.transformer import Transformer
 from world_models.slots.slots import FEATURES
 
-ROBOT = 12 + 7 + 6
-"""A robot token: joint positions and velocities, the pose of the tool, and how far the command leads the joints."""
-COMMAND = 7 + 6
-"""A command token: the pose of the commanded tool, and the step of the commanded joints."""
+POSE = 7
+"""Length of `Embodiment.pose`."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,18 @@ class Context:
 class ContextEncoder(nn.Module):
     """Encodes T history frames and F coming commands at once."""
 
-    def __init__(self, width: int, layers: int, heads: int, history: int, future: int, reach: float) -> None:
+    def __init__(
+        self, width: int, layers: int, heads: int, history: int, future: int, reach: float, joints: int
+    ) -> None:
+        """A robot token holds the joints' positions, velocities and leads and the tool's pose; a command's, the pose
+        and step of the command.
+        """
         super().__init__()
         self.history, self.future, self.reach = history, future, reach
         self.entity = nn.Linear(FEATURES, width)
         self.anchor = nn.Linear(FEATURES, width)
-        self.robot = nn.Linear(ROBOT, width)
-        self.command = nn.Linear(COMMAND, width)
+        self.robot = nn.Linear(3 * joints + POSE, width)
+        self.command = nn.Linear(joints + POSE, width)
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
         self.time = nn.Parameter(0.02 * torch.randn(history + future, width))
         self.role = nn.Parameter(0.02 * torch.randn(3, width))

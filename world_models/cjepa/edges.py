@@ -1,7 +1,7 @@
-"""What a box sees of each box near it: the inputs of contact messages, in its own axes.
+"""What an object sees of each solid near it: the inputs of contact messages, in its own axes.
 
-Its axes are turned by quarters about its upright one, pair by pair, until x points at the side that faces the sender: a
-push is then the same push from whichever side it comes, and is learned once instead of four times.
+Its axes are turned about its upright one, pair by pair, until x points at the side that faces the sender: a push is then
+the same push from whichever side it comes, and is learned once instead of four times.
 
 Looked at, never differentiated through: gradients reach earlier steps through the poses that add up, not through
 corners and distances. That trains as well (it is the pushforward trick of Brandstetter et al. 2022) at half the cost,
@@ -22,11 +22,11 @@ from world_models.cjepa.contact_geometry import (
     axes_of,
     features,
     glance,
+    lowest,
     relation,
     rotation_vector,
 )
-from world_models.cjepa.contact_kernel import BODY_MARGIN, HAND_MARGIN, REACH
-from world_models.cjepa.hand import HAND_BOXES, Hand
+from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
 
 MOTION = 9
@@ -35,10 +35,39 @@ CARRIED = 6
 """The sender's rigid motion over the step at the receiver's centre."""
 EDGE = GLANCE + FEATURES + CARRIED + MOTION
 """Length of what is seen of a pair."""
-SHIFT_UNIT, TURN_UNIT = 0.02, 0.2
-"""[m], [rad] one unit of `CARRIED`; the same as the network's changes of pose."""
-PERIOD = 0.1
-"""[s] a control step."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Lengths that follow from how long a step is."""
+
+    period: float
+    """[s]."""
+
+    @property
+    def shift(self) -> float:
+        """[m] one unit of a change of position."""
+        return 0.2 * self.period
+
+    @property
+    def turn(self) -> float:
+        """[rad] one unit of a change of orientation."""
+        return 2.0 * self.period
+
+    @property
+    def reach(self) -> float:
+        """[m] messages fade to zero as the gap, now and at the step's end, grows from half of this to this."""
+        return 0.0075 + 0.125 * self.period
+
+    @property
+    def margin(self) -> float:
+        """[m] pairs this much further apart than `reach` are not looked at: objects move at most 0.3 m/s."""
+        return 0.3 * self.period
+
+    @property
+    def known_margin(self) -> float:
+        """[m] the same for the effector, of which is known where it will be."""
+        return 0.15 * self.period
 
 
 @dataclass(frozen=True)
@@ -46,9 +75,11 @@ class Edges:
     """Pairs that may touch within the step."""
 
     receiver: Int[Tensor, " E"]
-    """Row `b N + i` of the box that feels."""
+    """Index into `Neighbourhood.awake` of the object that feels."""
     sender: Int[Tensor, " E"]
-    """Row `b (N + 4) + j`: the boxes, then the hand's."""
+    """Row `b (N + S) + j`: the objects, then the effector's solids."""
+    who: Int[Tensor, " E"]
+    """The sender as an index into the awake objects, followed by the effector's solids and one for all that sleep."""
     weight: Float[Tensor, " E"]
     """1, or 0 for a pair listed only to keep the shape fixed."""
 
@@ -68,92 +99,128 @@ class Sight:
 
 
 class Neighbourhood:
-    """One control step's boxes and hand, as rows ready to be compared."""
+    """One step's objects and effector, as rows ready to be compared."""
 
-    def __init__(self, bodies: Bodies, hand: Hand, hand_after: Hand, *, between_bodies: bool, sparse: bool) -> None:
+    def __init__(
+        self,
+        bodies: Bodies,
+        effector: Effector,
+        effector_after: Effector,
+        scale: Scale,
+        *,
+        between_bodies: bool,
+        sparse: bool,
+    ) -> None:
         """Find who is near whom.
 
         Args:
             bodies: `[B N ...]`.
-            hand: the hand now.
-            hand_after: the hand at the end of the step.
-            between_bodies: whether boxes may send to boxes.
-            sparse: list near pairs only, found in one compiled pass; otherwise list all pairs and weigh the others 0:
-                no shape depends on values, which a GPU would have to wait for.
+            effector: now.
+            effector_after: at the end of the step.
+            scale: of the step.
+            between_bodies: whether objects may send to objects.
+            sparse: list awake objects and near pairs alone, found in one compiled pass; otherwise list all and weigh
+                the others 0: no shape depends on values, which a GPU would have to wait for.
         """
         self.shape = bodies.present.shape
-        entities = self.shape[1]
+        self.scale = scale
         self.sparse = sparse
+        entities, solids = self.shape[1], effector.radius.shape[1]
+        self.senders = entities + solids
         here = packed(bodies.position, bodies.rotation)
-        self.now = torch.cat([here, packed(hand.position, hand.rotation)], 1).flatten(0, 1)
-        self.hand_after = packed(hand_after.position, hand_after.rotation)
-        self.half = torch.cat([bodies.half_extents, hand.half], 1).flatten(0, 1)
-        turned = rotation_vector(hand_after.rotation @ hand.rotation.mT) / PERIOD
-        velocity = torch.cat([bodies.linear_velocity, hand.linear_velocity], 1)
+        self.now = torch.cat([here, packed(effector.position, effector.rotation)], 1).flatten(0, 1)
+        self.after = torch.cat([here, packed(effector_after.position, effector_after.rotation)], 1).flatten(0, 1)
+        self.half = torch.cat([bodies.core, effector.half], 1).flatten(0, 1)
+        self.radius = torch.cat([bodies.radius, effector.radius], 1).flatten()
+        turned = rotation_vector(effector_after.rotation @ effector.rotation.mT) / scale.period
+        velocity = torch.cat([bodies.linear_velocity, effector.linear_velocity], 1)
         spin = torch.cat([bodies.angular_velocity, turned], 1)
-        final = torch.cat([bodies.linear_velocity, hand_after.linear_velocity], 1)
+        final = torch.cat([bodies.linear_velocity, effector_after.linear_velocity], 1)
         self.velocity = torch.cat([velocity, spin, final], -1).flatten(0, 1)
-        after = torch.cat([here, self.hand_after], 1).flatten(0, 1)
-        self.edges = self._edges(bodies.present, after, between_bodies)
-        row = self.edges.receiver
-        self.receiver_row = (row // entities) * (entities + HAND_BOXES) + row % entities
+        self.awake, self.moves, self.edges = self._find(bodies, solids, between_bodies)
+        self.row = (self.awake // entities) * self.senders + self.awake % entities
 
-    def see(self, position: Float[Tensor, "B N 3"], rotation: Float[Tensor, "B N 3 3"]) -> "Sight":
-        """What is seen of each pair if the boxes end the step there."""
-        after = torch.cat([packed(position, rotation), self.hand_after], 1).flatten(0, 1)
+    def see(self, position: Float[Tensor, "A 3"], rotation: Float[Tensor, "A 3 3"]) -> "Sight":
+        """What is seen of each pair if the awake objects end the step there."""
+        after = self.after.index_copy(0, self.row, packed(position, rotation))
+        rows = (self.now, after, self.half, self.radius, self.velocity, self.row[self.edges.receiver],
+                self.edges.sender)  # fmt: skip
         if self.sparse:
-            seen = after.new_empty(len(self.receiver_row), EDGE)
-            weight = after.new_empty(len(self.receiver_row))
-            quarter = torch.empty_like(self.receiver_row)
-            rows = (self.now, after, self.half, self.velocity, self.receiver_row, self.edges.sender)
-            contact_kernel.see(*(array.contiguous().numpy() for array in (*rows, seen, weight, quarter)))
+            pairs = len(self.edges.sender)
+            seen, weight, facing = after.new_empty(pairs, EDGE), after.new_empty(pairs), after.new_empty(pairs, 2)
+            contact_kernel.see(
+                *(array.numpy() for array in rows), self.scale.reach, self.scale.shift, self.scale.turn,
+                *(array.numpy() for array in (seen, weight, facing)),
+            )  # fmt: skip
         else:
-            seen, weight, quarter = see(self.now, after, self.half, self.velocity, self.receiver_row, self.edges.sender)
+            seen, weight, facing = see(*rows, self.scale)
         carried = seen[:, GLANCE + FEATURES : GLANCE + FEATURES + CARRIED]
-        return Sight(seen, carried, weight * self.edges.weight, _quarters(seen)[quarter])
+        return Sight(seen, carried, weight * self.edges.weight, _about_z(facing))
 
-    def _edges(self, present: Tensor, after: Tensor, between_bodies: bool) -> Edges:
+    def _find(
+        self, bodies: Bodies, solids: int, between_bodies: bool
+    ) -> tuple[Int[Tensor, " A"], Float[Tensor, " A"], Edges]:
         batch, entities = self.shape
+        scale = self.scale
         if self.sparse:
-            receiver, sender = contact_kernel.near(
-                self.now.numpy(), after.numpy(), self.half.numpy(), present.contiguous().numpy(), between_bodies
-            )
-            return Edges(torch.from_numpy(receiver), torch.from_numpy(sender), self.now.new_ones(len(receiver)))
-        senders = entities + HAND_BOXES
-        index = torch.arange(batch * entities * senders, device=present.device)
+            awake, receiver, sender, who = contact_kernel.near(
+                self.now.numpy(), self.after.numpy(), self.half.numpy(), self.radius.numpy(), self.velocity.numpy(),
+                bodies.present.contiguous().numpy(), between_bodies, scale.reach, scale.margin, scale.known_margin,
+            )  # fmt: skip
+            edges = Edges(*(torch.from_numpy(array) for array in (receiver, sender, who)), self.now.new_ones(len(who)))
+            return torch.from_numpy(awake), self.now.new_ones(len(awake)), edges
+        senders = self.senders
+        index = torch.arange(batch * entities * senders, device=bodies.present.device)
         receiver, other = index // senders, index % senders
         row, sender = (receiver // entities) * senders + receiver % entities, (receiver // entities) * senders + other
-        there = present.flatten() > 0
-        is_hand = other >= entities
-        allowed = there[receiver] & (row != sender) & (is_hand | between_bodies)
+        there = bodies.present.flatten() > 0
+        known = other >= entities
+        allowed = there[receiver] & (row != sender) & (known | between_bodies)
         body = (receiver // entities) * entities + other.clamp(max=entities - 1)
-        allowed &= is_hand | there[body]
+        allowed &= known | there[body]
         gap = self._gap(self.now, row, sender)
-        gap = torch.where(is_hand, torch.minimum(gap, self._gap(after, row, sender)), gap)
-        allowed &= gap < torch.where(is_hand, REACH + HAND_MARGIN, REACH + BODY_MARGIN)
-        return Edges(receiver, sender, allowed.to(self.now.dtype))
+        gap = torch.where(known, torch.minimum(gap, self._gap(self.after, row, sender)), gap)
+        allowed &= gap < scale.reach + torch.where(known, scale.known_margin, scale.margin)
+        slow, turning = contact_kernel.SLOW, contact_kernel.TURNING
+        speeds = self.velocity.view(-1, 3, 3).norm(dim=-1)
+        moving = (speeds > speeds.new_tensor([slow, turning, slow])).any(1)
+        here = (receiver // entities) * senders + receiver % entities
+        stirred = moving[here] | (allowed & moving[sender])
+        awake = stirred.view(-1, senders).any(1) | (lowest(bodies).flatten() > contact_kernel.AIRBORNE)
+        awake &= there
+        asleep = batch * entities + solids
+        who = torch.where(known, batch * entities + other - entities, torch.where(awake[body], body, asleep))
+        everyone = torch.arange(batch * entities, device=bodies.present.device)
+        return everyone, awake.to(self.now.dtype), Edges(receiver, sender, who, allowed.to(self.now.dtype))
 
     def _gap(self, poses: Tensor, row: Tensor, sender: Tensor) -> Tensor:
-        return relation(self.now[row], self.half[row], poses[sender], self.half[sender])[2].amax((0, 2))
+        gaps = relation(self.now[row], self.half[row], poses[sender], self.half[sender])[2]
+        return gaps.amax((0, 2)) - self.radius[row] - self.radius[sender]
 
 
 def see(
     now: Float[Tensor, "M 12"],
     after: Float[Tensor, "M 12"],
     half: Float[Tensor, "M 3"],
+    radius: Float[Tensor, " M"],
     velocity: Float[Tensor, "M 9"],
     receiver: Int[Tensor, " E"],
     sender: Int[Tensor, " E"],
-) -> tuple[Float[Tensor, "E S"], Float[Tensor, " E"], Int[Tensor, " E"]]:
-    """The slow twin of `contact_kernel.see`: what is seen, a weight that fades with the gap, quarters turned."""
+    scale: Scale,
+) -> tuple[Float[Tensor, "E S"], Float[Tensor, " E"], Float[Tensor, "E 2"]]:
+    """The slow twin of `contact_kernel.see`: what is seen, a weight that fades with the gap, where the sender lies."""
     own = axes_of(now[receiver])
     offset = ((now[sender, :3] - now[receiver, :3])[:, :, None] * own).sum(1)[:, :2]
     x, y = offset.unbind(1)
     along_x = x.abs() - half[receiver, 0] >= y.abs() - half[receiver, 1]
-    quarter = torch.where(along_x, 2 * (x < 0).long(), 1 + 2 * (y < 0).long())
-    turned = _quarters(now)[quarter]
+    side = torch.stack([torch.where(along_x, _sign(x), 0.0), torch.where(along_x, 0.0, _sign(y))], 1)
+    towards = offset / (offset.square().sum(1, keepdim=True) + 1e-12).sqrt()
+    facing = torch.where(radius[receiver, None] > 0, towards, side)
+    turned = _about_z(facing)
     axes = own @ turned
-    near_half = (turned.abs().mT @ half[receiver][..., None])[..., 0]
+    swapped = facing[:, 1:].abs() > 0.5
+    near_half = torch.where(swapped, half[receiver][:, [1, 0, 2]], half[receiver])
+    both = radius[receiver] + radius[sender]
     near_now = torch.cat([now[receiver, :3], axes.flatten(1)], 1)
     near_after = torch.cat([after[receiver, :3], (axes_of(after[receiver]) @ turned).flatten(1)], 1)
     before = relation(near_now, near_half, now[sender], half[sender])
@@ -164,28 +231,32 @@ def see(
     relative = velocity[sender, :3] - velocity[receiver, :3]
     vectors = torch.stack(
         [
-            shift / SHIFT_UNIT,
-            rotation_vector(twist) / TURN_UNIT,
+            shift / scale.shift,
+            rotation_vector(twist) / scale.turn,
             relative / 0.3,
             velocity[sender, 3:6] / 3.0,
             velocity[sender, 6:] / 0.3,
         ],
         1,
     )
-    gap = torch.minimum(before[2].amax((0, 2)), then[2].amax((0, 2)))
-    weight = ((REACH - gap) / (0.5 * REACH)).clamp(0, 1)
-    parts = [glance(*before), features(*then, near_half, half[sender]), (vectors @ axes).flatten(1)]
-    return torch.cat(parts, -1), weight, quarter
+    gap = torch.minimum(before[2].amax((0, 2)), then[2].amax((0, 2))) - both
+    weight = ((scale.reach - gap) / (0.5 * scale.reach)).clamp(0, 1)
+    parts = [glance(*before, both), features(*then, near_half, half[sender], both), (vectors @ axes).flatten(1)]
+    return torch.cat(parts, -1), weight, facing
 
 
-def _quarters(like: Tensor) -> Float[Tensor, "4 3 3"]:
-    """Turns about z by 0 to 3 quarters."""
-    x, y, z = [1, 0, 0], [0, 1, 0], [0, 0, 1]
-    back_x, back_y = [-1, 0, 0], [0, -1, 0]
-    rows = [[x, y, z], [back_y, x, z], [back_x, back_y, z], [y, back_x, z]]
-    return like.new_tensor(rows)
+def _sign(values: Tensor) -> Tensor:
+    return torch.where(values >= 0, 1.0, -1.0)
 
 
-def packed(position: Float[Tensor, "B M 3"], rotation: Float[Tensor, "B M 3 3"]) -> Float[Tensor, "B M 12"]:
+def _about_z(facing: Float[Tensor, "E 2"]) -> Float[Tensor, "E 3 3"]:
+    """Turns about z whose x axis is `facing`."""
+    cosine, sine = facing.unbind(1)
+    zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
+    rows = [cosine, -sine, zero, sine, cosine, zero, zero, zero, one]
+    return torch.stack(rows, -1).view(-1, 3, 3)
+
+
+def packed(position: Float[Tensor, "*B 3"], rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 12"]:
     """Poses as rows of numbers."""
     return torch.cat([position, rotation.flatten(-2)], -1)

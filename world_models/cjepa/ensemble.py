@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from envs.errors import EmbodiedError
 from world_models.cjepa.contact_geometry import turn
-from world_models.cjepa.hand import Joints
 from world_models.cjepa.model import History, ModelConfig, Prediction, WorldModel, canonical
+from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, concatenated
 
 
@@ -76,7 +76,7 @@ class Ensemble(nn.Module):
         return Belief((seen,) * len(self.members), labels)
 
     @torch.no_grad()
-    def step(self, belief: Belief, targets: Float[Tensor, "B F 6"]) -> tuple[Belief, list[Prediction]]:
+    def step(self, belief: Belief, targets: Float[Tensor, "B F J"]) -> tuple[Belief, list[Prediction]]:
         """The belief after F <= `chunk` steps under joint targets [rad], and each member's path there."""
         histories, paths = [], []
         for index, history in enumerate(belief.histories):

@@ -1,4 +1,4 @@
-"""The rigid boxes a world model moves: `ObjectState` as tensors in one fixed convention of body axes.
+"""The rigid boxes and cylinders a world model moves: `ObjectState` as tensors in one fixed convention of body axes.
 
 A cube looks the same from 24 orientations. Learning would have to find that out; instead every box's axes are
 relabelled so that its orientation is the one nearest to the world's, and the labels are put back when a prediction
@@ -16,15 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.geometry import matrix_to_quat, quat_to_matrix
-from envs.types import Kind, ObjectState
-
-BODY_KINDS = (Kind.BOX,)
-"""Kinds of entities with dynamics of their own."""
+from envs.types import MOVABLE, Kind, ObjectState
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """N movable boxes; `*B` is any leading shape, shared by all fields."""
+    """N movable objects; `*B` is any leading shape, shared by all fields."""
 
     position: Float[Tensor, "*B N 3"]
     """In the world [m]."""
@@ -42,6 +39,14 @@ class Bodies:
     """As declared."""
     present: Float[Tensor, "*B N"]
     """1 or 0."""
+    radius: Float[Tensor, "*B N"]
+    """Of an upright cylinder [m]; 0 for a box."""
+
+    @property
+    def core(self) -> Float[Tensor, "*B N 3"]:
+        """Half sides of the box that, widened sideways by `radius`, is the object [m]: of a cylinder, its axis."""
+        sideways = torch.stack([self.radius, self.radius, torch.zeros_like(self.radius)], -1)
+        return self.half_extents - sideways
 
     def __getitem__(self, key: Any) -> "Bodies":
         """Index the leading dimensions."""
@@ -59,37 +64,41 @@ def concatenated(parts: Sequence[Bodies], dim: int) -> Bodies:
 
 
 def body_indices(objects: ObjectState) -> list[int]:
-    """Which entities are movable boxes."""
-    return [i for i, kind in enumerate(objects.kind) if Kind(int(kind)) in BODY_KINDS]
+    """Which entities move."""
+    return [i for i, kind in enumerate(objects.kind) if Kind(int(kind)) in MOVABLE]
 
 
 def bodies_of(objects: ObjectState, device: torch.device | str = "cpu") -> Bodies:
-    """The movable boxes of a state; numpy or torch, float32 on `device`."""
+    """The movable objects of a state; numpy or torch, float32 on `device`."""
     chosen = body_indices(objects)
 
     def take(array: Any, rank: int) -> Tensor:
         tensor = torch.as_tensor(array, dtype=torch.float32, device=device)
         return tensor[..., chosen] if rank == 0 else tensor[..., chosen, :]
 
+    half_extents = take(objects.half_extents, 1)
+    round_ = torch.tensor([int(objects.kind[i]) == Kind.CYLINDER for i in chosen], device=half_extents.device)
     return Bodies(
         position=take(objects.position_in_world, 1),
         rotation=quat_to_matrix(take(objects.quaternion_in_world, 1)),
         linear_velocity=take(objects.linear_velocity_in_world, 1),
         angular_velocity=take(objects.angular_velocity_in_world, 1),
-        half_extents=take(objects.half_extents, 1),
+        half_extents=half_extents,
         mass=take(objects.mass, 0),
         friction=take(objects.friction, 0),
         present=take(objects.present, 0),
+        radius=half_extents[..., 0] * round_,
     )
 
 
-def nearest_labels(rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:
-    """The signed permutation P that makes `rotation @ P` the nearest to the identity."""
-    symmetries = _symmetries().to(rotation)
+def nearest_labels(bodies: Bodies) -> Float[Tensor, "*B N 3 3"]:
+    """The signed permutations P that make `rotation @ P` the nearest to the identity; a cylinder keeps its axes."""
+    symmetries = _symmetries().to(bodies.rotation)
     # trace(R P) is largest where the angle of R P is smallest.
-    closeness = torch.einsum("...ij,sji->...s", rotation, symmetries)
-    chosen: Tensor = symmetries[closeness.argmax(-1)]
-    return chosen
+    closeness = torch.einsum("...ij,sji->...s", bodies.rotation, symmetries)
+    chosen = closeness.argmax(-1) * (bodies.radius == 0)
+    labels: Tensor = symmetries[chosen]
+    return labels
 
 
 def with_bodies(objects: ObjectState, bodies: Bodies) -> ObjectState:

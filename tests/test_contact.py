@@ -1,0 +1,137 @@
+"""The contact model: its compiled twin, its symmetries, and what rests."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from slot_scenes import history, plan, shaken
+
+from world_models.cjepa import contact_fast
+from world_models.cjepa.contact import ContactModel
+from world_models.cjepa.edges import Neighbourhood, Scale, Sight
+from world_models.cjepa.model import stacked
+from world_models.embodiment.arm import Arm
+from world_models.embodiment.joints import Effector, Joints
+from world_models.slots.bodies import Bodies
+
+PERIOD = 0.02
+PATH = ("position", "rotation", "linear_velocity", "angular_velocity")
+
+
+def contact(context: int = 0, rounds: int = 2) -> ContactModel:
+    torch.manual_seed(0)
+    return shaken(ContactModel(PERIOD, Arm.solids, context, width=16, hidden=24, rounds=rounds), 1)
+
+
+def scene(seed: int, batch: int, absent: tuple[int, ...] = (), round_: bool = False) -> Bodies:
+    """Cubes, or cubes and a cylinder, sliding near the hand."""
+    bodies = history(seed, batch, absent).bodies[:, -1]
+    if round_:
+        radius = torch.zeros_like(bodies.radius)
+        radius[:, 1] = bodies.half_extents[:, 1, 0]
+        bodies = replace(bodies, radius=radius)
+    return bodies
+
+
+def sweep(seed: int, batch: int, steps: int) -> Effector:
+    """The hand at the `steps` + 1 ends of short steps."""
+    joints = plan(seed, batch, steps + 1)
+    velocity = torch.diff(joints, dim=1, append=joints[:, -1:]) / PERIOD
+    return Arm(PERIOD).effector(Joints(joints, velocity, joints))
+
+
+def same(a: object, b: object, tolerance: float, names: tuple[str, ...] = PATH) -> None:
+    for name in names:
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("between_bodies", [True, False])
+def test_compiled_edges_equal_their_slow_twin(between_bodies: bool) -> None:
+    bodies, hand = scene(8, 32, absent=(2,), round_=True), sweep(8, 32, 1)
+    model = contact()
+    now, after = hand[:, 0], hand[:, 1]
+    fast, slow = (
+        Neighbourhood(bodies, now, after, Scale(PERIOD), between_bodies=between_bodies, sparse=sparse)
+        for sparse in (True, False)
+    )
+    listed = (slow.edges.weight > 0) & (slow.moves[slow.edges.receiver] > 0)
+    assert torch.equal(fast.edges.sender, slow.edges.sender[listed])
+    assert torch.equal(fast.awake[fast.edges.receiver], slow.edges.receiver[listed])
+    assert torch.equal(fast.awake, slow.moves.nonzero()[:, 0])
+    everyone = Bodies(**{f.name: getattr(bodies, f.name).flatten(0, 1) for f in fields(Bodies)})
+    moved = model._moved(everyone, 0.4 * torch.randn(96, 12, generator=torch.Generator().manual_seed(0)))
+    sight = fast.see(moved.position[fast.awake], moved.rotation[fast.awake])
+    # Those asleep stay where they are in both.
+    awake = slow.moves[:, None] > 0
+    position = torch.where(awake, moved.position, everyone.position)
+    expected = slow.see(position, torch.where(awake[..., None], moved.rotation, everyone.rotation))
+    for f in fields(Sight):
+        torch.testing.assert_close(getattr(sight, f.name), getattr(expected, f.name)[listed], rtol=0, atol=3e-5)
+    assert (sight.weight > 0).sum() > 16
+
+
+@pytest.mark.parametrize(("width", "rounds"), [(0, 1), (8, 2)])
+def test_compiled_steps_and_gradients_equal_automatic_ones(width: int, rounds: int) -> None:
+    model, hand, bodies = contact(width, rounds), sweep(9, 16, 4), scene(9, 16, absent=(0,), round_=True)
+    said = torch.randn(16, 2, 3, width, generator=torch.Generator().manual_seed(2)) if width else None
+    paths, gradients = [], []
+    for fast in (True, False):
+        start = replace(bodies, **{name: getattr(bodies, name).clone().requires_grad_() for name in PATH})
+        context = None if said is None else said.clone().requires_grad_()
+        if fast:
+            path = contact_fast.follow(model, start, hand, context, 2)
+        else:
+            steps, body = [], start
+            for step in range(4):
+                embedding = None if context is None else context[:, step // 2]
+                body = model(body, hand[:, step], hand[:, step + 1], embedding)
+                steps.append(body)
+            path = stacked(steps)
+        weights = torch.Generator().manual_seed(3)
+        loss = sum((getattr(path, name) * torch.randn(getattr(path, name).shape, generator=weights)).sum()
+                   for name in PATH)  # fmt: skip
+        model.zero_grad()
+        loss.backward()
+        inputs = [getattr(start, name) for name in PATH] + ([] if context is None else [context])
+        gradients.append([p.grad for p in (*model.parameters(), *inputs)])
+        paths.append(path)
+    same(*paths, 1e-5)
+    assert (paths[0].position[:, -1] - bodies.position).abs().max() > 1e-3
+    for quick, plain in zip(*gradients, strict=True):
+        torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
+
+
+def test_all_pairs_give_what_near_pairs_give() -> None:
+    bodies, hand, model = scene(9, 16, absent=(0,)), sweep(9, 16, 1), contact()
+    sparse, dense = (model(bodies, hand[:, 0], hand[:, 1], sparse=sparse) for sparse in (True, False))
+    same(sparse, dense, 1e-5)
+
+
+def test_turning_the_scene_turns_the_contact_model() -> None:
+    model, bodies, hand = contact(), scene(7, 16, round_=True), sweep(7, 16, 1)
+    matrix = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0], [0.7, 0, 0], [0, 0, 0]]))
+
+    def turned(thing: object) -> object:
+        vectors = ("position", "linear_velocity", "angular_velocity")
+        values = {name: getattr(thing, name) @ matrix.mT for name in vectors if hasattr(thing, name)}
+        return replace(thing, rotation=matrix @ thing.rotation, **values)  # type: ignore[attr-defined, type-var]
+
+    said = model(bodies, hand[:, 0], hand[:, 1])
+    other = model(turned(bodies), turned(hand[:, 0]), turned(hand[:, 1]))
+    same(turned(said), other, 3e-5)
+    assert (said.linear_velocity - bodies.linear_velocity).abs().max() > 1e-3
+
+
+def test_what_rests_among_resting_things_stays_to_the_bit() -> None:
+    bodies, hand = scene(5, 8), sweep(5, 8, 1)
+    rest = torch.zeros_like(bodies.linear_velocity)
+    bodies = replace(bodies, linear_velocity=rest, angular_velocity=rest)
+    still = replace(hand[:, 0], linear_velocity=torch.zeros_like(hand.linear_velocity[:, 0]))
+    said = contact_fast.follow(contact(), bodies, _twice(still), None, 1)
+    assert torch.equal(said.position[:, 0], bodies.position)
+    stirred = contact_fast.follow(contact(), bodies, sweep(5, 8, 1), None, 1)
+    assert not torch.equal(stirred.position[:, 0], bodies.position)
+
+
+def _twice(effector: Effector) -> Effector:
+    return Effector(**{f.name: torch.stack([getattr(effector, f.name)] * 2, 1) for f in fields(Effector)})
