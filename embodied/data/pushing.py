@@ -19,7 +19,6 @@ from envs.types import MOVABLE, Kind, Observation, proprioception
 from envs.variation import Parameters, Variation
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 SIDES, ASPECT, HEIGHTS = (0.018, 0.032), 1.6, (0.018, 0.030)
 """[m] half extents along x and y, their largest ratio, and half heights."""
