@@ -12,6 +12,9 @@ class EnvConfig:
 
     task: str = "place"
     """A name from `envs.tasks.TASKS`."""
+    play: Literal["tabletop", "boxes", "chains", "hidden"] = "tabletop"
+    """The world that the world model learns in, see `embodied.data.play`; all but `tabletop` have a pusher for a robot,
+    and no task that a policy could learn."""
     goal: str | None = None
     """A goal in text form, e.g. `on(red_cube, bin)`, instead of the task's own goal distribution."""
     action: Literal["cartesian_delta", "joint_delta", "joint_absolute"] = "cartesian_delta"

@@ -113,13 +113,15 @@ class Cameras:
         self._pool: ThreadPoolExecutor | None = None
         self._data = mujoco.MjData(model)
         self._kinds = model.geom_type.astype(np.int64)
-        self._rgba = np.where((model.geom_matid >= 0)[:, None], model.mat_rgba[model.geom_matid], model.geom_rgba)
+        # A row more than there are materials: geoms without one point at it, by -1.
+        colours, speculars = np.vstack([model.mat_rgba, np.zeros(4)]), np.append(model.mat_specular, 0.2)
+        self._rgba = np.where((model.geom_matid >= 0)[:, None], colours[model.geom_matid], model.geom_rgba)
         self._rgba[model.geom_group > 2, 3] = 0.0
         shown = self._rgba[:, 3] > 0.0
         drawable = (raycast.PLANE, raycast.SPHERE, raycast.CAPSULE, raycast.ELLIPSOID, raycast.CYLINDER, raycast.BOX)
         for i in np.flatnonzero(shown & ~np.isin(self._kinds, drawable)):
             raise EmbodiedError(f"Geom {model.geom(i).name!r} is no primitive; the ray-caster cannot draw it.")
-        self._gloss = np.where(model.geom_matid >= 0, model.mat_specular[model.geom_matid], 0.2).astype(np.float64)
+        self._gloss = speculars[model.geom_matid].astype(np.float64)
         self._entity = entity_of_geoms(scene)
         self._movable = movable_geoms(scene)
 

@@ -35,4 +35,4 @@ def add_pusher(spec: "mujoco.MjSpec", friction: float, contype: int, conaffinity
         body.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis, range=(low, high), limited=True)
     body.add_geom(name="pusher", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=(RADIUS, HALF_LENGTH, 0.0), mass=MASS,
                   rgba=(*COLOUR, 1.0), contype=contype, conaffinity=conaffinity, condim=3,
-                  friction=(friction, 0.005, 0.0001))  # fmt: skip
+                  friction=(friction, 0.005, 0.0001), priority=1)  # fmt: skip

@@ -191,7 +191,7 @@ class Scene:
         pose = np.zeros((len(self.names), 7))
         pose[:, 3] = 1.0
         for k in np.flatnonzero((self.qpos >= 0) | (self.mocap >= 0)):
-            pose[k, :3] = (-3.0, 0.5 * k, -0.3)
+            pose[k, :3] = (-3.0, 0.5 * k, 0.5 if self.config.robot == "pusher" else -0.3)
         return pose
 
 
@@ -225,7 +225,7 @@ def _robot_spec(config: SceneConfig) -> mujoco.MjSpec:
     if config.robot == "pusher":
         spec = mujoco.MjSpec()
         spec.modelname = "embodied_whatif_pusher"
-        pusher.add_pusher(spec, config.physics.table_friction, _BIN_TYPE, _TABLE_TYPE)
+        pusher.add_pusher(spec, config.physics.pad_friction, _BIN_TYPE, _TABLE_TYPE)
         return spec
     text = resources.files("assets").joinpath("so101.xml").read_text(encoding="utf-8")
     spec = mujoco.MjSpec.from_string(text)
@@ -254,9 +254,16 @@ def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
                      rgb1=(0.93, 0.94, 0.95), rgb2=(0.78, 0.81, 0.84), width=64, height=384)  # fmt: skip
     world.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0.0, 0.0, FLOOR_HEIGHT), size=(4.0, 4.0, 0.1),
                    rgba=(0.80, 0.81, 0.82, 1.0), contype=_TABLE_TYPE, conaffinity=0, condim=3)  # fmt: skip
+    flat = config.robot == "pusher"
     world.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=TABLE_CENTRE, size=TABLE_HALF_EXTENTS,
-                   rgba=(*TABLE_COLOUR, 1.0), contype=_TABLE_TYPE, conaffinity=_SOLID_AFFINITY, condim=3,
+                   rgba=(*TABLE_COLOUR, 1.0), contype=0 if flat else _TABLE_TYPE,
+                   conaffinity=0 if flat else _SOLID_AFFINITY, condim=3,
                    friction=(config.physics.table_friction, 0.005, 0.0001))  # fmt: skip
+    if flat:
+        # Things slide over it without end: contacts with a plane are found in closed form, with a box they are not.
+        world.add_geom(name="table_top", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(4.0, 4.0, 0.1), rgba=(0, 0, 0, 0),
+                       contype=_TABLE_TYPE, conaffinity=0, condim=3,
+                       friction=(config.physics.table_friction, 0.005, 0.0001))  # fmt: skip
     for camera in config.cameras:
         world.add_camera(name=camera.name, pos=camera.position, quat=_looking(camera), fovy=camera.fovy)
 
@@ -356,7 +363,8 @@ def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
     """Kind, body, local pose, colliding geoms, half extents, colour, mass and friction of one entity."""
     if name == "table":
         geom = model.geom("table")
-        return (Kind.TABLE, 0, _pose(geom.pos), (geom.id,), TABLE_HALF_EXTENTS, TABLE_COLOUR, 0.0,
+        geoms = tuple(i for i in range(model.ngeom) if model.geom(i).name in ("table", "table_top"))
+        return (Kind.TABLE, 0, _pose(geom.pos), geoms, TABLE_HALF_EXTENTS, TABLE_COLOUR, 0.0,
                 physics.table_friction)  # fmt: skip
     if name == "gripper":
         body = model.body("gripper")
@@ -371,7 +379,7 @@ def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
     body = model.body(name)
     if name == "pusher":
         return (Kind.PUSHER, body.id, _pose((0.0, 0.0, 0.0)), (model.geom("pusher").id,), pusher.HALF_EXTENTS,
-                pusher.COLOUR, pusher.MASS, physics.table_friction)  # fmt: skip
+                pusher.COLOUR, pusher.MASS, physics.pad_friction)  # fmt: skip
     geoms = tuple(range(int(body.geomadr[0]), int(body.geomadr[0] + body.geomnum[0])))
     if name == "bin":
         return Kind.BIN, body.id, _pose((0.0, 0.0, 0.0)), geoms, BIN_HALF_EXTENTS, BIN_COLOUR, 0.0, 0.1

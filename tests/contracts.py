@@ -16,11 +16,11 @@ def same(a: Observation, b: Observation) -> bool:
     return all(np.array_equal(x, y) for x, y in pairs)
 
 
-def check_observation(observation: Observation, names: tuple[str, ...], worlds: int) -> None:
+def check_observation(observation: Observation, names: tuple[str, ...], worlds: int, joints: int = 6) -> None:
     """Shapes, units that can be checked, and zeros where nothing is."""
     objects, count = observation.objects, len(names)
     assert objects.names == names
-    assert observation.proprioception.shape == (worlds, 18)
+    assert observation.proprioception.shape == (worlds, 3 * joints)
     assert observation.time.shape == (worlds,)
     for name, width in (("position", 3), ("quaternion", 4), ("linear_velocity", 3), ("angular_velocity", 3)):
         array = getattr(objects, f"{name}_in_world")
@@ -38,10 +38,11 @@ def check_simulation(simulation: Simulation, actions: np.ndarray) -> None:
     worlds = simulation.worlds
     names = simulation.scene.names
     start = simulation.save()
-    check_observation(simulation.observe(), names, worlds)
+    joints = len(simulation.scene.joints)
+    check_observation(simulation.observe(), names, worlds, joints)
     first = [simulation.step(action) for action in actions]
     for observation in first:
-        check_observation(observation, names, worlds)
+        check_observation(observation, names, worlds, joints)
 
     # An observation is a value: later steps do not write into it.
     kept = first[0].objects.position_in_world.copy()

@@ -88,6 +88,7 @@ def test_text_comes_back(edit):
         "size(red_cube, x=0.04, z=0.02)",
         "velocity(red_cube, x=0.2, yaw=1)",
         "gravity(z=-1.62)",
+        "gain(0.5, t=2)",
         "action(hold, t=10)",
         "action(delay, 3)",
         "action(scale, 0.5)",
@@ -292,6 +293,16 @@ def test_what_each_edit_of_actions_does():
     np.testing.assert_array_equal(half, actions * [0.5, 0.5, 0.5, 0.5, 1])
     mirrored = edit_actions(Intervention.parse("action(mirror)"), actions)
     np.testing.assert_array_equal(mirrored, actions * [1, -1, 1, -1, 1])
+
+
+def test_what_each_edit_of_planar_actions_does():
+    actions = np.arange(1, 13).reshape(6, 2) / 20.0
+    hold = edit_actions(Intervention.parse("action(hold, t=2)"), actions)
+    np.testing.assert_array_equal(hold[2:], 0.0)
+    late = edit_actions(Intervention.parse("action(delay, 2, t=1)"), actions)
+    np.testing.assert_array_equal(late[1:], [[0, 0], [0, 0], *actions[1:4]])
+    np.testing.assert_array_equal(edit_actions(Intervention.parse("action(scale, 0.5)"), actions), actions / 2)
+    np.testing.assert_array_equal(edit_actions(Intervention.parse("action(mirror)"), actions), actions * [1, -1])
 
 
 def test_a_hold_from_the_start_keeps_the_previous_gripper():

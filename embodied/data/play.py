@@ -17,9 +17,8 @@ from embodied.data.edits import draw_edits
 from envs.errors import EmbodiedError, unknown
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state
-from envs.layout import Layout
 from envs.scene import SceneConfig, build_scene
-from envs.simulation import RAMP, Simulation
+from envs.simulation import RAMP, Simulation, SimulationState
 from envs.types import Array, Episode, Observation
 
 Floats = NDArray[np.float64]
@@ -99,7 +98,9 @@ def play_batch(simulation: Simulation, config: PlayConfig, seed: tuple[int, int]
         player = pushing.PushingPlayer(generator, count, row=config.world == "chains")
     simulation.reset(layout)
     seen, states, actions = [simulation.observe()], [simulation.save().rows], []
+    boundaries = []
     for _ in range(config.steps):
+        boundaries.append(simulation.save())
         actions.append(player.act(seen[-1]))
         for observation in _frames(simulation, actions[-1], config.parts):
             seen.append(observation)
@@ -112,7 +113,7 @@ def play_batch(simulation: Simulation, config: PlayConfig, seed: tuple[int, int]
         _episode(observations[n], shown[n], seed, config, None if rows is None else rows[n]) for n in range(count)
     ]
     if config.branches > 0 and not config.states:
-        episodes += _branches(simulation, config, generator, layout, observations, plan, seed)
+        episodes += _branches(simulation, config, generator, boundaries, observations, plan, seed)
     return episodes
 
 
@@ -134,12 +135,15 @@ def _branches(
     simulation: Simulation,
     config: PlayConfig,
     generator: np.random.Generator,
-    layout: Layout,
+    boundaries: list[SimulationState],
     observations: Observation,
     plan: Floats,
     seed: tuple[int, int],
 ) -> list[Episode]:
-    """Live the batch again, with one object of most worlds edited at some instant."""
+    """Live the batch again from the first edit on, with one object of most worlds edited at some instant.
+
+    `boundaries` are the states before every control step.
+    """
     count, steps = plan.shape[:2]
     parts = RAMP if config.parts else 1
     earliest = -(-config.history // parts) + 1
@@ -147,13 +151,13 @@ def _branches(
         raise EmbodiedError(f"Play of {steps} steps is too short for branches; it needs {earliest + AHEAD + 1}.")
     at = generator.integers(earliest, steps - AHEAD, size=4)
     when = at[generator.integers(4, size=count)]
-    boundaries = observations[:, ::parts]
     declared = 0.0 if config.world == "tabletop" else DECLARED
-    edits = draw_edits(generator, boundaries, when, config.scene.objects, config.branches, declared)
-    simulation.reset(layout)
+    edits = draw_edits(generator, observations[:, ::parts], when, config.scene.objects, config.branches, declared)
+    start = int(when.min())
+    simulation.restore(boundaries[start])
     seen = [simulation.observe()]
     edited: dict[int, tuple[int, Intervention]] = {}
-    for step in range(steps):
+    for step in range(start, steps):
         for edit, worlds in edits.get(step, {}).items():
             try:
                 simulation.do(edit, worlds)
@@ -170,7 +174,7 @@ def _branches(
         first = step * parts - config.history + 1
         before = observations[world, first : step * parts]
         shown = replace(before, objects=apply_to_state(edit, before.objects))
-        whole = _join(shown, branch[world, step * parts :])
+        whole = _join(shown, branch[world, (step - start) * parts :])
         named = replace(edit, step=config.history - 1)
         episodes.append(replace(_episode(whole, shown_plan[world, first:], seed, config, None), interventions=(named,)))
     return episodes

@@ -48,12 +48,20 @@ def task_worlds(config: Config, worlds: int, seed: int) -> TaskWorlds:
 
 
 def play_scene(config: Config) -> SceneConfig:
-    """The scene that the world model learns in: all cubes, no goal entity."""
-    return replace(PlayConfig().scene, servo=SERVOS[config.robot.servo])
+    """The scene that the world model learns in: all objects of its world, no goal entity."""
+    scene = PlayConfig(world=config.env.play).scene
+    return replace(scene, servo=SERVOS[config.robot.servo]) if scene.robot == "so101" else scene
 
 
 def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int:
-    """Episodes in which the expert, disturbed, succeeded; returns how many resets it took."""
+    """Episodes in which the expert, disturbed, succeeded; returns how many resets it took.
+
+    Raises `EmbodiedError` in a world with a pusher, which has no expert.
+    """
+    if config.env.play != "tabletop":
+        raise EmbodiedError(
+            f"There are no demonstrations with a pusher (env.play={config.env.play}): set trainer.demonstrations=0."
+        )
     store = _empty(run / DEMONSTRATIONS)
     worlds = task_worlds(config, config.env.worlds, config.seed)
     demonstrator = expert(config.env.task)
@@ -104,7 +112,8 @@ def collect_play(config: Config, run: Path, progress: Progress) -> int:
     store = _empty(run / PLAY)
     wanted = config.trainer.model_episodes
     worlds = min(128, max(8, wanted // 2))
-    batches = play(PlayConfig(scene=play_scene(config), worlds=worlds, threads=config.env.threads), config.seed)
+    chosen = PlayConfig(scene=play_scene(config), worlds=worlds, threads=config.env.threads, world=config.env.play)
+    batches = play(chosen, config.seed)
     while len(store) < wanted:
         store.append(next(batches)[: wanted - len(store)])
         progress(len(store), wanted)
