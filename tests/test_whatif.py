@@ -6,21 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embodied.evaluation.branches import exact, histories, plans, settle, simulate
+from embodied.evaluation.branches import exact, histories, plans, settle, simulate, unedited
 from embodied.evaluation.contexts import Contexts, choose
+from embodied.evaluation.effects import Branches, Cases, copy_factual, influenced, persistence, rotation_angle
+from embodied.evaluation.questions import Question
+from embodied.evaluation.scoring import Scores, gain, score
+from embodied.evaluation.strata import shares
 from embodied.evaluation.suite import MODEL, WhatIfs, ask, judge
-from embodied.evaluation.whatif_metrics import (
-    Branches,
-    Cases,
-    Scores,
-    copy_factual,
-    gain,
-    influenced,
-    persistence,
-    rotation_angle,
-    score,
-    strata,
-)
 from embodied.report import gallery
 from envs.errors import EmbodiedError
 from envs.goals import Goal
@@ -30,7 +22,7 @@ from envs.scene import SceneConfig, build_scene
 from envs.simulation import Layout, Simulation
 from envs.types import Array, Episode, ObjectState, Observation, Rollout
 
-KINDS = ("move", "remove", "action")
+KINDS = ("move", "remove", "hold")
 
 
 def synthetic(contexts: int = 40, horizon: int = 6) -> Cases:
@@ -47,7 +39,7 @@ def synthetic(contexts: int = 40, horizon: int = 6) -> Cases:
     turn[..., 0] = 1
     kind = KINDS * contexts
     scored = np.ones((cases, 3), bool)
-    scored[[k != "action" for k in kind], 0] = False
+    scored[[k != "hold" for k in kind], 0] = False
     truth = Branches(factual, turn, factual + effect, turn)
     return Cases(np.repeat(np.arange(contexts), len(KINDS)), kind, scored, truth)
 
@@ -64,7 +56,7 @@ def test_the_truth_scores_one_and_copy_factual_nothing() -> None:
         assert copied.skill[kind].value == pytest.approx(0)
     assert perfect.influence_auroc.value == 1
     assert copied.influence_auroc.value == pytest.approx(0.5)
-    assert copied.influence_precision.value == pytest.approx(strata(cases)["edge"])
+    assert copied.influence_precision.value == pytest.approx(shares(cases)["edge"])
     assert copied.factual_ade.value == 0
     assert copied.counterfactual_fde.value > 0.002
     assert scores(cases, persistence(cases.truth)).skill["action"].value == pytest.approx(0)
@@ -93,7 +85,7 @@ def test_edited_objects_never_count() -> None:
     cases = synthetic()
     truth = cases.truth
     wrong = np.array(truth.counterfactual_position)
-    wrong[[kind != "action" for kind in cases.kind], :, 0] += 5.0
+    wrong[[kind != "hold" for kind in cases.kind], :, 0] += 5.0
     model = Branches(truth.factual_position, truth.factual_quaternion, wrong, truth.counterfactual_quaternion)
     assert scores(cases, model).skill["spillover"].value == pytest.approx(1)
     assert scores(cases, model).counterfactual_fde.value == 0
@@ -224,26 +216,25 @@ def test_contexts_are_in_play_and_from_many_episodes(contexts: Contexts) -> None
 def test_a_replay_without_edit_is_exact_and_a_rounded_one_is_refused(
     simulation: Simulation, contexts: Contexts
 ) -> None:
-    nothing = [None] * len(contexts)
-    replay = simulate(simulation, contexts, np.arange(len(contexts)), nothing)
-    exact(simulation, contexts, replay)
+    exact(contexts, simulate(simulation, contexts, unedited(contexts), contacts=True))
     rounded = replace(contexts, action=contexts.action.astype(np.float32).astype(np.float64))
-    replay = simulate(simulation, rounded, np.arange(len(contexts)), nothing)
+    replay = simulate(simulation, rounded, unedited(contexts))
     with pytest.raises(EmbodiedError, match="differs from the recording"):
-        exact(simulation, rounded, replay)
+        exact(rounded, replay)
 
 
 def test_branches_do_not_depend_on_their_neighbours(simulation: Simulation, contexts: Contexts) -> None:
-    edits = [Intervention.parse("remove(red_cube)"), None, Intervention.parse("action(hold)")] * 9
-    where = np.arange(27) % 20
-    together = simulate(simulation, contexts, where, edits)  # 27 branches in 24 worlds: two batches
-    alone = simulate(simulation, contexts, where[13:14], edits[13:14])
+    texts = ("remove(red_cube)", "nothing", "action(hold)", "swap(3)")
+    asked = [Question.parse(index % 20, texts[index % 4]) for index in range(27)]
+    together = simulate(simulation, contexts, asked)  # 27 branches in 24 worlds: two batches
+    alone = simulate(simulation, contexts, asked[13:14])
     np.testing.assert_array_equal(together.position[13], alone.position[0])
 
 
 def test_what_a_model_is_shown(contexts: Contexts) -> None:
-    edits = [Intervention.parse(text) for text in ("move(blue_cube, x=+0.04)", "remove(red_cube)", "action(hold)")]
-    shown = histories(contexts, np.zeros(3, np.int64), edits)
+    texts = ("move(blue_cube, x=+0.04)", "remove(red_cube)", "action(hold)", "swap(2) ")
+    asked = [Question.parse(0, text.strip()) for text in texts]
+    shown = histories(contexts, asked)
     original = contexts.history.objects[0]
     blue, red = (original.index(name) for name in ("blue_cube", "red_cube"))
     np.testing.assert_allclose(
@@ -251,9 +242,10 @@ def test_what_a_model_is_shown(contexts: Contexts) -> None:
     )
     assert not shown.objects.present[1, :, red].any()
     np.testing.assert_array_equal(shown.objects.position_in_world[2], original.position_in_world)
-    planned = plans(contexts, np.zeros(3, np.int64), edits)
+    planned = plans(contexts, asked)
     np.testing.assert_array_equal(planned[0], contexts.action[0])
     assert not planned[2, :, :4].any()
+    np.testing.assert_array_equal(planned[3], contexts.action[2])
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +258,7 @@ def test_the_worst_case_is_the_worst(whatifs: WhatIfs) -> None:
     title, worst = chosen[-1]
     miss = np.linalg.norm((whatifs.sources[MODEL].effect - whatifs.cases.truth.effect)[:, -1], axis=-1)
     miss = np.where(whatifs.cases.scored, miss, 0.0).max(axis=1)
-    assert title == f"Worst of {len(whatifs.edits)}"
+    assert title == f"Worst of {len(whatifs.questions)}"
     assert miss[worst] == miss.max() > 0
     assert len({case for _, case in chosen}) == len(chosen)
 
@@ -280,7 +272,7 @@ def test_the_suite_ranks_the_simulator_above_a_model_that_cannot_see_contact(wha
     assert model.skill["spillover"].value == pytest.approx(0, abs=1e-9)
     assert result.scores["copy factual"].skill["spillover"].value == pytest.approx(0)
     assert result.strata["edge"] > 0.1
-    assert set(result.cases) == {"move", "remove", "action"}
+    assert set(result.cases) <= {"move", "remove", "hold", "swap", "delay", "mirror"}
     assert np.median(result.chaos) < 0.005
     again = type(result).from_dict(json.loads(json.dumps(result.as_dict())))
     assert again.scores["world model"].as_dict() == model.as_dict()
@@ -300,15 +292,13 @@ def test_no_interaction_shows_each_object_alone(simulation: Simulation, contexts
 
 def test_moves_without_room_are_drawn_again(simulation: Simulation, contexts: Contexts) -> None:
     k = contexts.movable
-    gap = (
-        contexts.history.objects.position_in_world[0, -1, k[1]]
-        - contexts.history.objects.position_in_world[0, -1, k[0]]
-    )
-    into = Intervention("move", "red_cube", {"x": float(gap[0]), "y": float(gap[1])})
-    where, edits = settle(simulation, contexts, np.array([0]), [into], np.random.default_rng(0))
-    assert len(where) == 1
-    assert edits[0] != into
-    simulate(simulation, contexts, where, edits)
+    position = contexts.history.objects.position_in_world[0, -1]
+    gap = position[k[1]] - position[k[0]]
+    into = Question(0, (Intervention("move", "red_cube", {"x": float(gap[0]), "y": float(gap[1])}),))
+    (settled,) = settle(simulation, contexts, [into], np.random.default_rng(0))
+    assert settled != into
+    assert settled.entities == {"red_cube"}
+    simulate(simulation, contexts, [settled])
 
 
 def test_contexts_need_exact_states_and_objects_in_play(episodes: list[Episode]) -> None:

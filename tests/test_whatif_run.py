@@ -13,12 +13,14 @@ from embodied.bench import whatif as bench
 from embodied.config import Config, TrainerConfig, WhatIfArguments, WorldModelConfig
 from embodied.console import silent
 from embodied.evaluation import whatif
+from embodied.evaluation.effects import OBJECT_EDITS
 from embodied.evaluation.model import load_model
-from embodied.evaluation.whatif_metrics import OBJECT_EDITS
+from embodied.evaluation.questions import Question
 from embodied.report import assemble, film, page, picture
 from embodied.report.data import InfluenceGraph, WhatIfCase
 from embodied.run import Run
 from embodied.schema import to_dict
+from embodied.training.collect import play_control
 from embodied.training.members import model_config
 from embodied.training.train import member_name
 from envs.errors import EmbodiedError
@@ -84,9 +86,9 @@ def test_the_gallery_ends_with_the_worst_and_shows_no_case_twice(run: Run, asked
     assert cases[-1].title == "Worst of 24"
     assert len({json.dumps(case.as_dict()["tracks"]) for case in cases}) == len(cases)
     for case in cases:
-        edit = Intervention.parse(case.intervention)
-        assert any(track.edited for track in case.tracks) == (edit.kind in OBJECT_EDITS)
-        assert all(len(track.truth) == 0 for track in case.tracks if edit.kind == "remove" and track.edited)
+        question = Question.parse(0, case.intervention)
+        assert any(track.edited for track in case.tracks) == (question.kind in OBJECT_EDITS)
+        assert all(len(track.truth) == 0 for track in case.tracks if question.kind == "remove" and track.edited)
     graph = InfluenceGraph.from_dict(shown["graph"])
     assert graph.truth.shape == (len(graph.causes), len(graph.effects))
     itself = [[cause == effect for effect in graph.effects] for cause in graph.causes]
@@ -112,7 +114,9 @@ def test_one_case_is_told_and_drawn(run: Run, held: whatif.HeldOut, tmp_path: Pa
     context = 0
     names = [held.contexts.history.objects.names[k] for k in held.contexts.movable]
     there = [name for name, present in zip(names, held.contexts.present[context], strict=True) if present]
-    case = whatif.one_case(held, load_model(run, CONFIG), Intervention("remove", there[0]), context)
+    case = whatif.one_case(
+        held, load_model(run, CONFIG, play_control(CONFIG)), Intervention("remove", there[0]), context
+    )
     rows = case.table()
     assert [row[0] for row in rows] == there
     assert "gone" in rows[0]

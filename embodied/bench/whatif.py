@@ -8,8 +8,9 @@ import numpy as np
 from embodied.bench.demo import configured
 from embodied.bench.harness import Figure, figure
 from embodied.console import Console
+from embodied.evaluation.result import Result
 from embodied.evaluation.statistics import Estimate
-from embodied.evaluation.suite import ALONE, COPY, MODEL, NUDGED, STILL, Result
+from embodied.evaluation.suite import ALONE, COPY, MODEL, NUDGED, STILL
 from embodied.evaluation.whatif import suite
 from embodied.run import Run
 from embodied.schema import to_dict

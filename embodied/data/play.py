@@ -7,7 +7,6 @@ into another, and from a random instant on each episode is lived a second time w
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +119,7 @@ def _branches(
         first = step - config.history + 1
         before = observations[world, first:step]
         shown = replace(before, objects=apply_to_state(edit, before.objects))
-        whole = _join(shown, branch[world, step:])
+        whole = Observation.concat([shown, branch[world, step:]])
         named = replace(edit, step=config.history - 1)
         episodes.append(replace(_episode(whole, plan[world, first:], seed, None), interventions=(named,)))
     return episodes
@@ -223,17 +222,4 @@ def _episode(observation: Observation, action: Floats, seed: tuple[int, int], st
         task="play",
         robot="sim",
         simulator_state=states,
-    )
-
-
-def _join(first: Observation, second: Observation) -> Observation:
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(first.objects, name), getattr(second.objects, name)])
-        for name in first.objects.__dataclass_fields__
-        if name not in ("names", "kind")
-    }
-    return Observation(
-        proprioception=np.concatenate([first.proprioception, second.proprioception]),
-        objects=replace(first.objects, **arrays),
-        time=np.concatenate([first.time, second.time]),
     )
