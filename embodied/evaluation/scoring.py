@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from embodied.evaluation.effects import EDGE, GROUPS, Branches, Cases, checked, influenced, rotation_angle
 from embodied.evaluation.influence import Edges, ratio, recovered
+from embodied.evaluation.questions import UNSHOWN
 from embodied.evaluation.statistics import Estimate, Floats, bootstrap
 from embodied.evaluation.strata import STRATA
 
@@ -20,7 +21,8 @@ class Scores:
     """Effect skill on unedited objects per kind, and per group: `spillover` (move and remove), `physics`, `action`.
     1 - sum |imagined effect - effect|^2 / sum |effect|^2: 1 is perfect, 0 copies the factual, < 0 harms."""
     stratum: dict[str, Estimate]
-    """The same by how the effect got there, as `stratum` and `kind/stratum`; see `strata.STRATA`."""
+    """The same by how the effect got there, as `kind/stratum`, and as `stratum` over all kinds but `questions.UNSHOWN`,
+    which distances leave out, too; see `strata.STRATA`."""
     own: dict[str, Estimate]
     """The same on the edited object itself, per kind of edit of its physics, and `physics` for mass and friction."""
     answered: dict[str, float]
@@ -130,6 +132,8 @@ def score(
             return Estimate(np.nan, np.nan, np.nan, among.contexts)
         return among.skill(chosen, generator, resamples)
 
+    # Edits that a world model cannot be shown would make models and simulators incomparable where kinds are pooled.
+    shown = ~cases.of(*UNSHOWN)[rows.case]
     by_kind = {kind: cases.of(kind)[rows.case] for kind in (*kinds, *groups)}
     by_stratum: dict[str, Estimate] = {}
     if cases.stratum is not None:
@@ -139,7 +143,7 @@ def score(
             if name in ("none", "faint") or not here.any():
                 # There is no skill in foretelling nothing: `false_influence` says how much is imagined there.
                 continue
-            by_stratum[name] = skill(rows, here)
+            by_stratum[name] = skill(rows, here & shown)
             for kind, chosen in by_kind.items():
                 if (here & chosen).any():
                     by_stratum[f"{kind}/{name}"] = skill(rows, here & chosen, shares[kind])
@@ -153,7 +157,7 @@ def score(
     cosine = np.divide(dot, product, out=np.zeros_like(dot), where=product > 0)
 
     def mean(top: Floats, chosen: NDArray[np.bool_] | None = None, bottom: Floats = ones) -> Estimate:
-        return rows.mean(top, bottom, np.ones(len(case), bool) if chosen is None else chosen, generator, resamples)
+        return rows.mean(top, bottom, shown if chosen is None else chosen, generator, resamples)
 
     def distance(name: str) -> Floats:
         difference = (getattr(said, name) - getattr(cases.truth, name))[case, 1:, entity]

@@ -103,6 +103,51 @@ def single(simulation: Simulation, model: Imagine, contexts: Contexts, question:
     return WhatIfs(contexts, (question,), cases, factual, truth, *imagined, {MODEL: said})
 
 
+@dataclass(frozen=True)
+class Established:
+    """What the simulator says of M questions, before any model is asked."""
+
+    contexts: Contexts
+    questions: tuple[Question, ...]
+    cases: Cases
+    factual: Paths
+    """`[C ...]` with contacts."""
+    truth: Paths
+    """`[M ...]` with contacts."""
+    copies: tuple[tuple[Paths, Paths], ...]
+    """The same of nudged simulators, factual and what-if."""
+
+    @property
+    def nudged(self) -> list[Branches]:
+        """What each copy says."""
+        where, movable = context_of(self.questions), self.contexts.movable
+        return [paired(*paths, where, movable) for paths in self.copies]
+
+
+def establish(
+    simulation: Simulation,
+    contexts: Contexts,
+    generator: np.random.Generator,
+    questions: Sequence[Question] | None = None,
+    kinds: Mapping[str, int] = DEFAULT,
+    copies: int = 1,
+) -> Established:
+    """Draw questions by `kinds` unless they are given, and carry them out in MuJoCo and in nudged copies of it.
+
+    Raises `EmbodiedError` where the replay without an edit is not exact, or no edit finds room.
+    """
+    factual = simulate(simulation, contexts, unedited(contexts), contacts=True)
+    exact(contexts, factual)
+    drawn = draw(contexts, generator, kinds) if questions is None else questions
+    asked = settle(simulation, contexts, drawn, generator)
+    if not asked:
+        raise EmbodiedError("No edit finds room in any context: the scenes are too crowded.")
+    truth = simulate(simulation, contexts, asked, contacts=True)
+    disturbed = Disturbed(simulation, nudges(contexts, generator, copies))
+    paths = tuple(disturbed.paths(contexts, asked, disturbance) for disturbance in disturbed.disturbances)
+    return Established(contexts, tuple(asked), posed(contexts, asked, factual, truth), factual, truth, paths)
+
+
 def ask(
     simulation: Simulation,
     model: Imagine,
@@ -122,31 +167,20 @@ def ask(
         generator: of questions and nudges.
         questions: what to ask; drawn by `kinds` if None.
         kinds: how many questions of each kind per context.
-        ceilings: whether to ask `NUDGED_MEAN` and `WRONG_MASS`, too; five more simulations of everything.
+        ceilings: whether to ask `NUDGED_MEAN` and `WRONG_MASS`, too; four more simulations of everything.
         others: more sources, by name.
 
     Raises:
         EmbodiedError: where the replay without an edit is not exact, or no edit finds room.
     """
-    factual = simulate(simulation, contexts, unedited(contexts), contacts=True)
-    exact(contexts, factual)
-    drawn = draw(contexts, generator, kinds) if questions is None else questions
-    asked = settle(simulation, contexts, drawn, generator)
-    if not asked:
-        raise EmbodiedError("No edit finds room in any context: the scenes are too crowded.")
-    truth = simulate(simulation, contexts, asked, contacts=True)
-    cases, movable = posed(contexts, asked, factual, truth), contexts.movable
-    disturbed = Disturbed(simulation, nudges(contexts, generator, COPIES))
-    copies = [
-        disturbed.paths(contexts, asked, disturbance)
-        for disturbance in disturbed.disturbances[: COPIES if ceilings else 1]
-    ]
-    nudged = [paired(*each, context_of(asked), movable) for each in copies]
+    known = establish(simulation, contexts, generator, questions, kinds, COPIES if ceilings else 1)
+    asked, cases, movable = known.questions, known.cases, contexts.movable
     off, off_after = (
         np.linalg.norm(after.position - before.position, axis=-1)[:, -1][:, movable]
-        for before, after in zip((factual, truth), copies[0], strict=True)
+        for before, after in zip((known.factual, known.truth), known.copies[0], strict=True)
     )
     imagined_factual, imagined = Imagined(model).paths(contexts, asked)
+    nudged = known.nudged
     sources = {
         MODEL: Imagined.branches(contexts, asked, imagined_factual, imagined),
         NUDGED: nudged[0],
@@ -159,17 +193,18 @@ def ask(
         sources[WRONG_MASS] = Disturbed(simulation, [Disturbance(mass=WRONG)]).answer(contexts, asked)
     for name, other in (others or {}).items():
         sources[name] = other.answer(contexts, asked)
+    calm = (off[context_of(asked)] < EDGE) & (off_after < EDGE)
     return WhatIfs(
         contexts,
-        tuple(asked),
+        asked,
         cases,
-        factual,
-        truth,
+        known.factual,
+        known.truth,
         imagined_factual,
         imagined,
         sources,
         off[contexts.present],
-        (off[context_of(asked)] < EDGE) & (off_after < EDGE),
+        calm,
     )
 
 

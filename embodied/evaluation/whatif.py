@@ -1,7 +1,7 @@
 """`embodied whatif`, and the suite as a stage of a run: which instants, which model, what is kept of the answers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from embodied.checkpoint import write_atomically
 from embodied.config import Config, WhatIfArguments
 from embodied.console import Console
 from embodied.data.play import PlayConfig, play_batch
+from embodied.evaluation.benchmark import measure
 from embodied.evaluation.branches import Imagine
 from embodied.evaluation.contexts import HORIZON, Contexts, choose
 from embodied.evaluation.model import load_model
 from embodied.evaluation.questions import Question
 from embodied.evaluation.result import Result
+from embodied.evaluation.sources import Imagined
 from embodied.evaluation.success import HELD_OUT
 from embodied.evaluation.suite import MODEL, NUDGED, WhatIfs, ask, judge, single
 from embodied.run import Run
@@ -63,10 +65,26 @@ def held_out(config: Config, count: int, horizon: int = HORIZON) -> HeldOut:
     return HeldOut(simulation, episodes, contexts)
 
 
-def suite(config: Config, run: Run, count: int, progress: Callable[[str], None] | None = None) -> Result:
+def suite(
+    config: Config,
+    run: Run,
+    count: int,
+    progress: Callable[[str], None] | None = None,
+    others: Mapping[str, Imagine] | None = None,
+    full: bool = False,
+) -> Result:
     """Ask `count` instants and keep the scores and the cases for the page in the run folder.
 
-    Raises `EmbodiedError` where the run has no world model.
+    Args:
+        config: of the run.
+        run: whose world model is asked.
+        count: of instants.
+        progress: told what is being done.
+        others: more models to score, by name.
+        full: all kinds of what-ifs, ceilings, decisions, doubt and surprise; without, the few a page shows.
+
+    Raises:
+        EmbodiedError: where the run has no world model.
     """
     # Pictures are the report's business; it depends on this room, not this room on it.
     say = progress or (lambda text: None)
@@ -74,10 +92,14 @@ def suite(config: Config, run: Run, count: int, progress: Callable[[str], None] 
     say("recording unseen play")
     held = held_out(config, count)
     generator = np.random.default_rng((config.seed, 1))
-    say(f"asking {len(held.contexts)} instants")
-    whatifs = ask(held.simulation, model, held.contexts, generator)
-    say("scoring")
-    result = judge(whatifs, generator)
+    if full:
+        whatifs, result = measure(held.simulation, model, held.contexts, generator, others=others, progress=say)
+    else:
+        say(f"asking {len(held.contexts)} instants")
+        sources = {name: Imagined(other) for name, other in (others or {}).items()}
+        whatifs = ask(held.simulation, model, held.contexts, generator, others=sources)
+        say("scoring")
+        result = judge(whatifs, generator)
     result.write(run.folder / SCORES)
     keep(whatifs, held, model, run.folder / GALLERY)
     return result

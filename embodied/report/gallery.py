@@ -40,6 +40,9 @@ def choose(whatifs: WhatIfs) -> list[tuple[str, int]]:
 def _sizes(whatifs: WhatIfs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`[M]` largest true effect and largest error of the imagined one, over unedited objects at the horizon [m]."""
     scored, model, truth = whatifs.cases.scored, whatifs.sources[MODEL], whatifs.cases.truth
+    if model.answered is not None:
+        # A question the model cannot be asked is neither typical nor its worst answer.
+        scored = scored & model.answered[:, None]
     effect = np.where(scored, influenced(truth), 0.0)
     error = np.where(scored, np.linalg.norm((model.effect - truth.effect)[:, -1], axis=-1), 0.0)
     return effect.max(1), error.max(1)
