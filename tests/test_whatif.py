@@ -206,9 +206,10 @@ def test_who_touches_whom(simulation: Simulation, contexts: Contexts) -> None:
     assert there[:, red, blue].mean() > 0.5
     assert there[:, blue, green].mean() > 0.5
     assert not gone[:, blue].any()
-    # A closed hand pushes with its outside, which is no entity: the last index.
-    assert there[:, -1, red].mean() > 0.5
-    assert not there[:, -1, green].any()
+    # A closed hand pushes with its outside, which belongs to the palm.
+    palm = contexts.history.objects.index("gripper")
+    assert there[:, palm, red].mean() > 0.5
+    assert not there[:, palm, green].any()
 
 
 def test_an_effect_over_two_touches_is_multi_hop(simulation: Simulation, contexts: Contexts) -> None:

@@ -61,7 +61,7 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         console.say("training the monolithic baseline")
         chosen = config.world_model
         recipe = monolithic.Recipe(chosen.steps, chosen.batch, chosen.history, seed=config.seed)
-        rival = monolithic.train([store.read(index) for index in range(len(store))], recipe)
+        rival = monolithic.train(list(store), recipe)
         count = config.trainer.whatif_pairs if quick else CONTEXTS
         return suite(config, run, count, console.say, {MONOLITHIC: rival.imagine}, full=True).as_dict()
 
