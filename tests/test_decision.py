@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from whatif_scenes import drifting, row_contexts, row_simulation
 
-from embodied.evaluation.benchmark import decisions
+from embodied.evaluation.benchmark import decisions, outcomes
 from embodied.evaluation.branches import simulate, unedited
 from embodied.evaluation.decision import Candidates, candidates, decide
 from embodied.evaluation.suite import MODEL
@@ -71,7 +71,9 @@ def test_candidates_start_with_the_recorded_plan_and_aim_at_what_moves(plans: Ca
 
 
 def test_the_nudged_simulator_decides_better_than_a_model_blind_to_plans() -> None:
-    ranked = decisions(row_simulation(), {MODEL: drifting}, row_contexts()[:8], np.random.default_rng(0), 20)
+    plans = candidates(row_contexts()[:8], np.random.default_rng(0))
+    truth, said = outcomes(row_simulation(), {MODEL: drifting}, plans, np.random.default_rng(0))
+    ranked = decisions(plans, truth, said, np.random.default_rng(0), 20)
     assert ranked["nudged simulator"]["spearman"].value > 0.8
     assert ranked["nudged simulator"]["value"].value > 0.6
     assert ranked[MODEL]["spearman"].value == 0  # It ignores the plan.

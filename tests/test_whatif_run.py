@@ -12,7 +12,8 @@ from PIL import Image
 from embodied.bench import whatif as bench
 from embodied.config import Config, TrainerConfig, WhatIfArguments, WorldModelConfig
 from embodied.console import silent
-from embodied.evaluation import whatif
+from embodied.evaluation import wamprobe, whatif
+from embodied.evaluation.benchmark import measure
 from embodied.evaluation.effects import OBJECT_EDITS
 from embodied.evaluation.model import load_model
 from embodied.evaluation.questions import Question
@@ -78,6 +79,37 @@ def test_the_bench_names_its_figures(asked: whatif.Result) -> None:
     assert figures["chaos_floor_mm"]["value"] == pytest.approx(1000 * np.median(asked.chaos))
     assert figures["copy_factual_fde_mm"]["value"] == 0
     assert bench.summarise({}) == {}
+
+
+def test_the_full_benchmark_of_a_run(run: Run, held: whatif.HeldOut, tmp_path: Path) -> None:
+    model = load_model(run, CONFIG, play_control(CONFIG))
+    said: list[str] = []
+    contexts, kinds = held.contexts[:5], dict.fromkeys(("move", "remove", "mass", "hold", "gravity", "pair"), 1)
+    arguments = (held.simulation, model, contexts, np.random.default_rng(0), kinds, {"rival": model}, 10)
+    whatifs, result = measure(*arguments, progress=said.append)
+    assert set(whatifs.sources) == {*bench.PREFIXES} - {"monolithic"} | {"rival"}
+    assert set(result.cases) == set(kinds)
+    ours, theirs = (result.scores[name].counterfactual_fde.value for name in ("world model", "rival"))
+    assert ours == pytest.approx(theirs)
+    assert {"coverage_90_counterfactual", "trusted_horizon_factual"} <= set(result.uncertainty)
+    assert result.surprise["colour"].value == pytest.approx(0.5)
+    assert bool(result.wamprobe) == wamprobe.installed()
+    assert any("pip install" in text for text in said) != wamprobe.installed()
+    result.write(tmp_path / "result.json")
+    text = (tmp_path / "result.json").read_text()
+    again = whatif.Result.from_dict(json.loads(text))
+    again.write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == text
+    figures = bench.summarise({"all": [result.as_dict()]})
+    for key in (
+        "skill_physics",
+        "nudged_mean_skill_move",
+        "surprise_colour_auroc",
+        "counterfactual_ade_over_chaos_floor",
+    ):
+        assert figures[key]["seeds"] == 1
+    assert figures["skill_gravity"]["value"] is None
+    assert figures["nudged_skill_move"]["value"] > figures["skill_move"]["value"]
 
 
 def test_the_gallery_ends_with_the_worst_and_shows_no_case_twice(run: Run, asked: whatif.Result) -> None:

@@ -114,11 +114,15 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         _add(figures, f"calm_skill_{kind}", [result.calm.skill.get(kind) for result in results])
         _add(figures, f"gain_{kind}_over_alone", [result.gain.get(kind) for result in results])
     _add(figures, "calm_skill_spillover", [result.calm.skill["spillover"] for result in results])
-    for group, prefix in (("uncertainty", ""), ("surprise", "surprise_")):
-        for name in sorted({name for result in results for name in getattr(result, group)}):
-            scale, unit = (1000, "mm") if name.startswith("radius") else (1, "1")
-            key = f"{prefix}{name}_mm" if unit == "mm" else f"{prefix}{name}"
-            _add(figures, key, [getattr(result, group).get(name) for result in results], unit, scale)
+    for name in results[0].uncertainty:
+        scale, key = (1000, f"{name}_mm") if name.startswith("radius") else (1, name)
+        unit = "mm" if scale > 1 else "steps" if name.startswith("trusted") else "1"
+        _add(figures, key, [result.uncertainty.get(name) for result in results], unit, scale)
+    for name in results[0].surprise:
+        key = "surprise_auroc" if name == "auroc" else f"surprise_{name}_auroc"
+        _add(figures, key, [result.surprise.get(name) for result in results])
+    for name in results[0].wamprobe:
+        figures[f"wamprobe_{name}"] = _share([result.wamprobe[name] for result in results])
     figures["calm_share"] = _share([result.calm_share for result in results])
     for name in sorted(results[0].strata):
         if "/" not in name:

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation import decision, surprise, uncertainty
+from embodied.evaluation import decision, surprise, uncertainty, wamprobe
 from embodied.evaluation.branches import Disturbance, Imagine, Paths, draw_nudges, imagine, simulate, unedited
 from embodied.evaluation.contexts import Contexts
+from embodied.evaluation.decision import Candidates
 from embodied.evaluation.questions import FULL
 from embodied.evaluation.result import Result
 from embodied.evaluation.sources import Imagined
-from embodied.evaluation.statistics import Estimate
+from embodied.evaluation.statistics import Estimate, Floats
 from embodied.evaluation.suite import COPY, MODEL, NUDGED, WhatIfs, ask, judge
 from envs.simulation import Simulation
 
@@ -43,34 +44,46 @@ def measure(
     say("scoring")
     result = judge(whatifs, generator, resamples)
     say("ranking plans")
-    ranked = decisions(simulation, models, contexts[: min(DECISIONS, len(contexts))], generator, resamples)
+    plans = decision.candidates(contexts[: min(DECISIONS, len(contexts))], generator)
+    truth, said = outcomes(simulation, models, plans, generator)
+    if not wamprobe.installed():
+        say(wamprobe.MISSING)
+    probed = wamprobe.probe(plans, truth, said[MODEL], MODEL) if wamprobe.installed() else {}
     say("looking for doubt and surprise")
     half = contexts.validation
     split = half.any() and not half.all()
-    shaken = surprise.measure(simulation, model, contexts, generator, resamples) if split else {}
     return whatifs, replace(
-        result, decision=ranked, uncertainty=doubt(whatifs, generator, resamples) if split else {}, surprise=shaken
+        result,
+        decision=decisions(plans, truth, said, generator, resamples),
+        uncertainty=doubt(whatifs, generator, resamples) if split else {},
+        surprise=surprise.measure(simulation, model, contexts, generator, resamples) if split else {},
+        wamprobe=probed,
     )
 
 
-def decisions(
-    simulation: Simulation,
-    models: Mapping[str, Imagine],
-    contexts: Contexts,
-    generator: np.random.Generator,
-    resamples: int = 1000,
-) -> dict[str, dict[str, Estimate]]:
-    """How each model, and the nudged simulator, ranks candidate plans; `COPY` expects every plan to do the same."""
-    plans = decision.candidates(contexts, generator)
-    asked, movable = unedited(plans.contexts), contexts.movable
-    truth = plans.returns(simulate(simulation, plans.contexts, asked).position[:, :, movable])
+def outcomes(
+    simulation: Simulation, models: Mapping[str, Imagine], plans: Candidates, generator: np.random.Generator
+) -> tuple[Floats, dict[str, Floats]]:
+    """`[C*N H+1 K 3]` what candidate plans lead to, in truth, and as each model and the nudged simulator say."""
+    contexts, movable = plans.contexts, plans.contexts.movable
+    asked = unedited(contexts)
+    truth = simulate(simulation, contexts, asked).position
     # One nudge for all plans of a context: they start from the same, slightly wrong, belief.
-    nudged = Disturbance(np.repeat(draw_nudges(contexts, generator), plans.count, axis=0))
-    said = {NUDGED: simulate(simulation, plans.contexts, asked, nudged).position}
-    said |= {name: imagine(model, plans.contexts, asked).position for name, model in models.items()}
-    returns = {name: plans.returns(position[:, :, movable]) for name, position in said.items()}
-    returns[COPY] = np.repeat(truth[:, :1], truth.shape[1], axis=1)
-    return {name: decision.decide(truth, each, generator, resamples) for name, each in returns.items()}
+    first = contexts[np.arange(0, len(contexts), plans.count)]
+    nudges = np.repeat(draw_nudges(first, generator), plans.count, axis=0)
+    said = {NUDGED: simulate(simulation, contexts, asked, Disturbance(nudges)).position}
+    said |= {name: imagine(model, contexts, asked).position for name, model in models.items()}
+    return truth[:, :, movable], {name: position[:, :, movable] for name, position in said.items()}
+
+
+def decisions(
+    plans: Candidates, truth: Floats, said: Mapping[str, Floats], generator: np.random.Generator, resamples: int = 1000
+) -> dict[str, dict[str, Estimate]]:
+    """How each source ranks the plans, from `outcomes`; `COPY` expects every plan to do what the recorded one did."""
+    best = plans.returns(truth)
+    returns = {name: plans.returns(position) for name, position in said.items()}
+    returns[COPY] = np.repeat(best[:, :1], best.shape[1], axis=1)
+    return {name: decision.decide(best, each, generator, resamples) for name, each in returns.items()}
 
 
 def doubt(whatifs: WhatIfs, generator: np.random.Generator, resamples: int = 1000) -> dict[str, Estimate]:

@@ -65,9 +65,9 @@ class Contexts:
 
     @property
     def validation(self) -> NDArray[np.bool_]:
-        """`[C]` the half, by episode, that thresholds and radii are fixed on; results are reported on the other."""
-        chosen: NDArray[np.bool_] = self.place[:, 0] % 2 == 0
-        return chosen
+        """`[C]` the half (every other episode) that thresholds and radii are fixed on; results are reported on the other."""
+        episode = np.unique(self.place[:, 0], return_inverse=True)[1]
+        return np.asarray(episode % 2 == 0, dtype=bool)
 
     def __getitem__(self, key: Any) -> "Contexts":
         """Some contexts, in the order and as often as an index array, a mask or a slice says."""

@@ -41,6 +41,8 @@ class Result:
     """How far the model's doubt can be relied on, see `uncertainty.assess`; empty was not measured."""
     surprise: Mapping[str, Estimate] = field(default_factory=dict)
     """AUROC per violation of physics, see `surprise.measure`; empty was not measured."""
+    wamprobe: Mapping[str, float] = field(default_factory=dict)
+    """The model's, by the package of that name, see `wamprobe.probe`; empty where it is not installed."""
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON file; `from_dict` is its inverse."""
@@ -60,6 +62,7 @@ class Result:
             "decision": {name: _plain(each) for name, each in self.decision.items()},
             "uncertainty": _plain(self.uncertainty),
             "surprise": _plain(self.surprise),
+            "wamprobe": dict(self.wamprobe),
         }
 
     @classmethod
@@ -80,6 +83,7 @@ class Result:
             decision={name: estimates(each) for name, each in values["decision"].items()},
             uncertainty=estimates(values["uncertainty"]),
             surprise=estimates(values["surprise"]),
+            wamprobe=values["wamprobe"],
         )
 
     def write(self, file: Path) -> None:

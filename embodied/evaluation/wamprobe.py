@@ -28,6 +28,14 @@ METRICS = (
 """Means over contexts; its no-op stability is left out, for no plan here is one."""
 
 
+MISSING = "WAMProbe is not installed, its metrics are left out: pip install 'embodied-whatif[whatif]'."
+
+
+def installed() -> bool:
+    """Whether the package is there."""
+    return importlib.util.find_spec("wamprobe") is not None
+
+
 def probe(
     candidates: Candidates, truth: Floats, said: Floats, name: str = "world model", seed: int = 0
 ) -> dict[str, float]:
@@ -43,8 +51,8 @@ def probe(
     Raises:
         EmbodiedError: where the package is not installed.
     """
-    if importlib.util.find_spec("wamprobe") is None:
-        raise EmbodiedError("WAMProbe is not installed: pip install 'embodied-whatif[whatif]'.")
+    if not installed():
+        raise EmbodiedError(MISSING)
     from wamprobe.api.types import Action2D, Context2D, InterventionGroup, InterventionSuite, Vec2
     from wamprobe.evaluation import evaluate
 
