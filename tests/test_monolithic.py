@@ -8,9 +8,8 @@ import torch
 from whatif_scenes import row_contexts, row_episodes
 
 from embodied.evaluation.branches import imagine, unedited
-from embodied.evaluation.contexts import movable
 from embodied.evaluation.effects import rotation_angle
-from embodied.evaluation.monolithic import Monolithic, Recipe, train
+from embodied.evaluation.monolithic import Monolithic, Recipe, entities, train
 from embodied.evaluation.questions import Question
 from envs.errors import EmbodiedError
 
@@ -18,12 +17,12 @@ from envs.errors import EmbodiedError
 def test_before_it_has_learned_nothing_moves() -> None:
     contexts = row_contexts()
     size = contexts.history.proprioception.shape[-1]
-    model = Monolithic(3, size, contexts.action.shape[-1], 3)
+    model = Monolithic(len(entities(contexts.history.objects.kind)), size, contexts.action.shape[-1], 3)
     paths = imagine(model.imagine, contexts, unedited(contexts))
     now = contexts.history.objects[:, -1]
     for step in range(contexts.horizon + 1):
         np.testing.assert_allclose(paths.position[:, step], now.position_in_world, atol=1e-6)
-        chosen = movable(now.kind)
+        chosen = entities(now.kind)
         turned = rotation_angle(paths.quaternion[:, step][:, chosen], now.quaternion_in_world[:, chosen])
         np.testing.assert_allclose(turned, 0, atol=1e-3)
 

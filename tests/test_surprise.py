@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from whatif_scenes import drifting, row_contexts, row_simulation
 
+from embodied.evaluation.branches import simulate
 from embodied.evaluation.contexts import Contexts
+from embodied.evaluation.questions import Question
 from embodied.evaluation.surprise import Scale, errors, measure, speeds
 from embodied.evaluation.violations import STEPS, VIOLATIONS, in_play, violated, watch
 from envs.errors import EmbodiedError
@@ -58,6 +60,14 @@ def test_violations_break_the_future_alone(name: str, clean: Observation) -> Non
     if name == "pass_through":
         np.testing.assert_array_equal(position[mine], contexts.history.objects.position_in_world[:, -1][rows, target])
         assert seen.frames.objects.present[mine].all()
+        names = contexts.history.objects.names
+        gone = [Question.parse(c, f"remove({names[k]})") for c, k in enumerate(target)]
+        without = simulate(simulation, contexts, gone).position[:, 1 : STEPS + 1]
+        others = np.ones((len(contexts), len(names)), bool)
+        others[rows, target] = False
+        np.testing.assert_array_equal(
+            np.swapaxes(position[:, -STEPS:], 1, 2)[others], np.swapaxes(without, 1, 2)[others]
+        )
     if name == "colour":
         np.testing.assert_array_equal(position, truth)
         assert (seen.frames.objects.colour[mine] != clean.objects.colour[mine]).any(-1).all()

@@ -12,7 +12,7 @@ from embodied.evaluation.contexts import Contexts, choose
 from embodied.evaluation.effects import influenced
 from embodied.evaluation.questions import FULL, Question, draw, kinds_of
 from embodied.evaluation.scoring import score
-from embodied.evaluation.sources import Disturbed, Foreign, WhatIfModel
+from embodied.evaluation.sources import Alone, Disturbed, Foreign, WhatIfModel
 from embodied.evaluation.strata import STRATA
 from embodied.evaluation.suite import MODEL, WhatIfs, ask, establish, judge
 from embodied.report import gallery
@@ -260,3 +260,21 @@ def test_a_disturbed_simulator_is_the_truth_where_it_is_not_disturbed(
         np.testing.assert_array_equal(ours, theirs)
     heavy = Disturbed(simulation, [Disturbance(mass=1.5)]).answer(contexts, asked)
     assert not np.array_equal(heavy.factual_position, same.factual_position)
+
+
+def test_alone_an_object_feels_its_own_weight_and_no_other(contexts: Contexts) -> None:
+    def sinking(history: Observation, actions: Array) -> Rollout:
+        """All objects shift by the mass of all that are there."""
+        rollout = drifting(history, actions)
+        weight = np.asarray(history.objects.mass)[:, -1, contexts.movable].sum(1)
+        shift = weight[:, None, None, None] * np.arange(actions.shape[1] + 1)[:, None, None]
+        position = rollout.observation.objects.position_in_world + shift
+        objects = replace(rollout.observation.objects, position_in_world=position)
+        return replace(rollout, observation=replace(rollout.observation, objects=objects))
+
+    asked = [Question.parse(0, "mass(blue_cube, 0.2)"), Question.parse(0, "gravity(z=-3)")]
+    said = Alone(sinking).answer(contexts, asked)
+    felt = np.abs(said.effect).sum((1, 3)) > 0
+    np.testing.assert_array_equal(felt, [[False, True, False], [False, False, False]])
+    assert said.answered is not None
+    np.testing.assert_array_equal(said.answered, [True, False])

@@ -65,7 +65,7 @@ class Contexts:
 
     @property
     def validation(self) -> NDArray[np.bool_]:
-        """`[C]` the half (every other episode) that thresholds and radii are fixed on; results are reported on the other."""
+        """`[C]` every other episode: thresholds and radii are fixed there, and results reported on the others."""
         episode = np.unique(self.place[:, 0], return_inverse=True)[1]
         return np.asarray(episode % 2 == 0, dtype=bool)
 
