@@ -253,6 +253,8 @@ class BenchArguments:
     """How many seeds; None is the bench's own number."""
     quick: bool = False
     """The smallest budget that exercises everything; its figures are no results and are written apart."""
+    export: str | None = None
+    """Folder to write the bench's fixed test set to, instead of measuring anything; `whatif` has one."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""

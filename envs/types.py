@@ -99,6 +99,19 @@ class ObjectState:
         return replace(first, **changes)
 
     @classmethod
+    def concat(cls, states: Sequence[Self], axis: int = 0) -> Self:
+        """States of the same entities one after the other along an axis of `*B`, counted from its first.
+
+        Raises `EmbodiedError` where they are of different entities.
+        """
+        first = states[0]
+        if any(state.names != first.names for state in states):
+            raise EmbodiedError("States of different objects were given to be joined; they must share one scene.")
+        xp = array_namespace(first.position_in_world)
+        changes = {name: xp.concat([getattr(state, name) for state in states], axis=axis) for name in cls._batched()}
+        return replace(first, **changes)
+
+    @classmethod
     def _batched(cls) -> list[str]:
         return [f.name for f in fields(cls) if f.name not in ("names", "kind")]
 
@@ -130,6 +143,19 @@ class Observation:
             objects=ObjectState.stack([one.objects for one in observations], axis=axis),
             time=xp.stack([one.time for one in observations], axis=axis),
             images={name: xp.stack([one.images[name] for one in observations], axis=axis) for name in first.images},
+        )
+
+    @classmethod
+    def concat(cls, observations: Sequence[Self], axis: int = 0) -> Self:
+        """Observations of the same entities one after the other along an axis of `*B`, counted from its first."""
+        first = observations[0]
+        xp = array_namespace(first.proprioception)
+        return replace(
+            first,
+            proprioception=xp.concat([one.proprioception for one in observations], axis=axis),
+            objects=ObjectState.concat([one.objects for one in observations], axis=axis),
+            time=xp.concat([one.time for one in observations], axis=axis),
+            images={name: xp.concat([one.images[name] for one in observations], axis=axis) for name in first.images},
         )
 
     def map(self, function: Callable[[Array], Array]) -> Self:

@@ -1,213 +1,40 @@
-"""What-if scores: identities every score must obey, and the suite's exactness against the simulator."""
+"""The what-if suite against the simulator: exact branches, edits that fit, strata by contact, models that are asked."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from whatif_scenes import CUBES, drifting, row_contexts, row_episodes, row_simulation
 
-from embodied.evaluation.branches import exact, histories, plans, settle, simulate
+from embodied.evaluation.branches import Disturbance, exact, histories, plans, settle, simulate, unedited
 from embodied.evaluation.contexts import Contexts, choose
-from embodied.evaluation.suite import MODEL, WhatIfs, ask, judge
-from embodied.evaluation.whatif_metrics import (
-    Branches,
-    Cases,
-    Scores,
-    copy_factual,
-    gain,
-    influenced,
-    persistence,
-    rotation_angle,
-    score,
-    strata,
-)
+from embodied.evaluation.effects import influenced
+from embodied.evaluation.questions import FULL, Question, draw, kinds_of
+from embodied.evaluation.scoring import score
+from embodied.evaluation.sources import Alone, Disturbed, Foreign, WhatIfModel
+from embodied.evaluation.strata import STRATA
+from embodied.evaluation.suite import MODEL, WhatIfs, ask, establish, judge
 from embodied.report import gallery
 from envs.errors import EmbodiedError
-from envs.goals import Goal
 from envs.interventions import Intervention
-from envs.kinematics import project
-from envs.scene import SceneConfig, build_scene
-from envs.simulation import Layout, Simulation
-from envs.types import Array, Episode, ObjectState, Observation, Rollout
-
-KINDS = ("move", "remove", "action")
-
-
-def synthetic(contexts: int = 40, horizon: int = 6) -> Cases:
-    """One case of each kind per context, three objects; the first is edited by object edits, a third feels it."""
-    generator = np.random.default_rng(0)
-    cases = contexts * len(KINDS)
-    steps = np.linspace(0, 1, horizon + 1)[None, :, None, None]
-    factual = generator.normal(scale=0.1, size=(cases, 1, 3, 3)) + steps * generator.normal(
-        scale=0.02, size=(cases, 1, 3, 3)
-    )
-    felt = generator.random((cases, 1, 3, 1)) < 1 / 3
-    effect = steps * felt * generator.normal(scale=0.03, size=(cases, 1, 3, 3))
-    turn = np.zeros((cases, horizon + 1, 3, 4))
-    turn[..., 0] = 1
-    kind = KINDS * contexts
-    scored = np.ones((cases, 3), bool)
-    scored[[k != "action" for k in kind], 0] = False
-    truth = Branches(factual, turn, factual + effect, turn)
-    return Cases(np.repeat(np.arange(contexts), len(KINDS)), kind, scored, truth)
-
-
-def scores(cases: Cases, model: Branches) -> Scores:
-    return score(cases, model, np.random.default_rng(0), resamples=50)
-
-
-def test_the_truth_scores_one_and_copy_factual_nothing() -> None:
-    cases = synthetic()
-    perfect, copied = scores(cases, cases.truth), scores(cases, copy_factual(cases.truth))
-    for kind in (*KINDS, "spillover"):
-        assert perfect.skill[kind].value == pytest.approx(1)
-        assert copied.skill[kind].value == pytest.approx(0)
-    assert perfect.influence_auroc.value == 1
-    assert copied.influence_auroc.value == pytest.approx(0.5)
-    assert copied.influence_precision.value == pytest.approx(strata(cases)["edge"])
-    assert copied.factual_ade.value == 0
-    assert copied.counterfactual_fde.value > 0.002
-    assert scores(cases, persistence(cases.truth)).skill["action"].value == pytest.approx(0)
-
-
-def test_skill_is_the_written_formula() -> None:
-    cases = synthetic()
-    truth = cases.truth
-    model = Branches(
-        truth.factual_position,
-        truth.factual_quaternion,
-        truth.factual_position + 0.5 * truth.effect,
-        truth.counterfactual_quaternion,
-    )
-    assert scores(cases, model).skill["spillover"].value == pytest.approx(0.75)  # 1 - 0.5**2
-    overshoot = Branches(
-        truth.factual_position,
-        truth.factual_quaternion,
-        truth.factual_position + 3 * truth.effect,
-        truth.counterfactual_quaternion,
-    )
-    assert scores(cases, overshoot).skill["spillover"].value == pytest.approx(-3)  # 1 - 2**2
-
-
-def test_edited_objects_never_count() -> None:
-    cases = synthetic()
-    truth = cases.truth
-    wrong = np.array(truth.counterfactual_position)
-    wrong[[kind != "action" for kind in cases.kind], :, 0] += 5.0
-    model = Branches(truth.factual_position, truth.factual_quaternion, wrong, truth.counterfactual_quaternion)
-    assert scores(cases, model).skill["spillover"].value == pytest.approx(1)
-    assert scores(cases, model).counterfactual_fde.value == 0
-
-
-def test_an_error_shared_by_both_branches_leaves_the_effect_alone() -> None:
-    cases = synthetic()
-    truth = cases.truth
-    shifted = Branches(
-        truth.factual_position + 0.01,
-        truth.factual_quaternion,
-        truth.counterfactual_position + 0.01,
-        truth.counterfactual_quaternion,
-    )
-    result = scores(cases, shifted)
-    assert result.skill["spillover"].value == pytest.approx(1)
-    assert result.factual_fde.value == pytest.approx(0.01 * np.sqrt(3))
-
-
-def test_false_influence_is_what_the_untouched_seem_to_feel() -> None:
-    cases = synthetic()
-    truth = cases.truth
-    still = (influenced(truth) == 0)[:, None, :, None]
-    position = truth.counterfactual_position + still * np.array([0.003, 0.004, 0.0])
-    model = Branches(truth.factual_position, truth.factual_quaternion, position, truth.counterfactual_quaternion)
-    assert scores(cases, model).false_influence.value == pytest.approx(0.005)
-    assert scores(cases, model).missed_influence.value == pytest.approx(0)
-
-
-def test_rotation_angle_knows_double_cover_and_small_angles() -> None:
-    half = 0.5e-9
-    a, b = np.array([1.0, 0, 0, 0]), np.array([np.cos(half), 0, 0, np.sin(half)])
-    assert rotation_angle(a, b) == pytest.approx(1e-9, rel=1e-6)
-    assert rotation_angle(a, -b) == pytest.approx(1e-9, rel=1e-6)
-    assert rotation_angle(a, np.array([0.0, 1, 0, 0])) == pytest.approx(np.pi)
-
-
-def test_scores_survive_json_and_refuse_nonsense() -> None:
-    cases = synthetic(contexts=5)
-    result = scores(cases, cases.truth)
-    assert Scores.from_dict(result.as_dict()) == result
-    broken = np.array(cases.truth.counterfactual_position)
-    broken[2, 3, 1] = np.nan
-    truth = cases.truth
-    with pytest.raises(EmbodiedError, match="not finite"):
-        scores(
-            cases,
-            Branches(truth.factual_position, truth.factual_quaternion, broken, truth.counterfactual_quaternion),
-        )
-    with pytest.raises(EmbodiedError, match="two objects or more"):
-        scores(Cases(cases.context, cases.kind, np.zeros_like(cases.scored), truth), truth)
-
-
-CUBES = ("red_cube", "blue_cube", "green_cube")
+from envs.simulation import Simulation
+from envs.types import Array, Episode, Observation, Rollout
 
 
 @pytest.fixture(scope="module")
 def simulation() -> Simulation:
-    return Simulation(build_scene(SceneConfig(objects=CUBES)), 24, threads=1)
+    return row_simulation()
 
 
 @pytest.fixture(scope="module")
-def episodes(simulation: Simulation) -> list[Episode]:
-    """A closed gripper pushes forward into a row of cubes, differently in each of 24 worlds."""
-    generator = np.random.default_rng(0)
-    worlds, steps = simulation.worlds, 20
-    position = np.zeros((worlds, 3, 3))
-    position[..., 0] = np.array([0.20, 0.235, 0.275]) + generator.uniform(-0.002, 0.002, (worlds, 3))
-    position[..., 1] = generator.uniform(-0.008, 0.008, (worlds, 3))
-    position[..., 2] = 0.014
-    turn = generator.uniform(-0.4, 0.4, (worlds, 3))
-    quaternion = np.stack([np.cos(turn / 2), 0 * turn, 0 * turn, np.sin(turn / 2)], axis=-1)
-    tool = np.tile([0.165, 0.0, 0.014], (worlds, 1))
-    joints = np.concatenate([project(tool, np.zeros(worlds)).joints[:, :5], np.full((worlds, 1), -0.1)], axis=1)
-    simulation.reset(Layout(joints=joints, object_position=position, object_quaternion=quaternion))
-    action = np.zeros((steps, worlds, 5))
-    action[..., 0] = 0.25 + 0.1 * generator.random((steps, worlds))
-    action[..., 1] = 0.2 * generator.standard_normal((1, worlds))
-    action[..., 4] = -1.0
-    seen, rows = [simulation.observe()], [simulation.save().rows]
-    for step in range(steps):
-        seen.append(simulation.step(action[step]))
-        rows.append(simulation.save().rows)
-    return [
-        Episode(
-            observation=Observation(
-                np.stack([o.proprioception[i] for o in seen]),
-                ObjectState.stack([o.objects[i] for o in seen]),
-                np.stack([o.time[i] for o in seen]),
-            ),
-            action=action[:, i],
-            success=np.zeros(steps + 1, bool),
-            goal=Goal.parse("near(red_cube, blue_cube, 0.1)"),
-            seed=i,
-            task="play",
-            robot="so101",
-            simulator_state=np.stack([row[i] for row in rows]),
-        )
-        for i in range(worlds)
-    ]
+def episodes() -> list[Episode]:
+    return row_episodes()
 
 
 @pytest.fixture(scope="module")
-def contexts(episodes: list[Episode]) -> Contexts:
-    return choose(episodes, 20, np.random.default_rng(0))
-
-
-def drifting(history: Observation, actions: Array) -> Rollout:
-    """A model that lets every object go on as it moves now, ignoring everything else."""
-    steps = actions.shape[1] + 1
-    last = history[:, -1].map(lambda array: np.repeat(array[:, None], steps, axis=1))
-    time = 0.1 * np.arange(steps)[None, :, None, None]
-    position = last.objects.position_in_world + time * last.objects.linear_velocity_in_world
-    return Rollout("model", replace(last, objects=replace(last.objects, position_in_world=position)), actions)
+def contexts() -> Contexts:
+    return row_contexts()
 
 
 def test_contexts_are_in_play_and_from_many_episodes(contexts: Contexts) -> None:
@@ -224,26 +51,25 @@ def test_contexts_are_in_play_and_from_many_episodes(contexts: Contexts) -> None
 def test_a_replay_without_edit_is_exact_and_a_rounded_one_is_refused(
     simulation: Simulation, contexts: Contexts
 ) -> None:
-    nothing = [None] * len(contexts)
-    replay = simulate(simulation, contexts, np.arange(len(contexts)), nothing)
-    exact(simulation, contexts, replay)
+    exact(contexts, simulate(simulation, contexts, unedited(contexts), contacts=True))
     rounded = replace(contexts, action=contexts.action.astype(np.float32).astype(np.float64))
-    replay = simulate(simulation, rounded, np.arange(len(contexts)), nothing)
+    replay = simulate(simulation, rounded, unedited(contexts))
     with pytest.raises(EmbodiedError, match="differs from the recording"):
-        exact(simulation, rounded, replay)
+        exact(rounded, replay)
 
 
 def test_branches_do_not_depend_on_their_neighbours(simulation: Simulation, contexts: Contexts) -> None:
-    edits = [Intervention.parse("remove(red_cube)"), None, Intervention.parse("action(hold)")] * 9
-    where = np.arange(27) % 20
-    together = simulate(simulation, contexts, where, edits)  # 27 branches in 24 worlds: two batches
-    alone = simulate(simulation, contexts, where[13:14], edits[13:14])
+    texts = ("remove(red_cube)", "nothing", "action(hold)", "swap(3)")
+    asked = [Question.parse(index % 20, texts[index % 4]) for index in range(27)]
+    together = simulate(simulation, contexts, asked)  # 27 branches in 24 worlds: two batches
+    alone = simulate(simulation, contexts, asked[13:14])
     np.testing.assert_array_equal(together.position[13], alone.position[0])
 
 
 def test_what_a_model_is_shown(contexts: Contexts) -> None:
-    edits = [Intervention.parse(text) for text in ("move(blue_cube, x=+0.04)", "remove(red_cube)", "action(hold)")]
-    shown = histories(contexts, np.zeros(3, np.int64), edits)
+    texts = ("move(blue_cube, x=+0.04)", "remove(red_cube)", "action(hold)", "swap(2) ")
+    asked = [Question.parse(0, text.strip()) for text in texts]
+    shown = histories(contexts, asked)
     original = contexts.history.objects[0]
     blue, red = (original.index(name) for name in ("blue_cube", "red_cube"))
     np.testing.assert_allclose(
@@ -251,9 +77,10 @@ def test_what_a_model_is_shown(contexts: Contexts) -> None:
     )
     assert not shown.objects.present[1, :, red].any()
     np.testing.assert_array_equal(shown.objects.position_in_world[2], original.position_in_world)
-    planned = plans(contexts, np.zeros(3, np.int64), edits)
+    planned = plans(contexts, asked)
     np.testing.assert_array_equal(planned[0], contexts.action[0])
     assert not planned[2, :, :4].any()
+    np.testing.assert_array_equal(planned[3], contexts.action[2])
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +93,7 @@ def test_the_worst_case_is_the_worst(whatifs: WhatIfs) -> None:
     title, worst = chosen[-1]
     miss = np.linalg.norm((whatifs.sources[MODEL].effect - whatifs.cases.truth.effect)[:, -1], axis=-1)
     miss = np.where(whatifs.cases.scored, miss, 0.0).max(axis=1)
-    assert title == f"Worst of {len(whatifs.edits)}"
+    assert title == f"Worst of {len(whatifs.questions)}"
     assert miss[worst] == miss.max() > 0
     assert len({case for _, case in chosen}) == len(chosen)
 
@@ -280,7 +107,7 @@ def test_the_suite_ranks_the_simulator_above_a_model_that_cannot_see_contact(wha
     assert model.skill["spillover"].value == pytest.approx(0, abs=1e-9)
     assert result.scores["copy factual"].skill["spillover"].value == pytest.approx(0)
     assert result.strata["edge"] > 0.1
-    assert set(result.cases) == {"move", "remove", "action"}
+    assert set(result.cases) <= {"move", "remove", "hold", "swap", "delay", "mirror"}
     assert np.median(result.chaos) < 0.005
     again = type(result).from_dict(json.loads(json.dumps(result.as_dict())))
     assert again.scores["world model"].as_dict() == model.as_dict()
@@ -300,15 +127,13 @@ def test_no_interaction_shows_each_object_alone(simulation: Simulation, contexts
 
 def test_moves_without_room_are_drawn_again(simulation: Simulation, contexts: Contexts) -> None:
     k = contexts.movable
-    gap = (
-        contexts.history.objects.position_in_world[0, -1, k[1]]
-        - contexts.history.objects.position_in_world[0, -1, k[0]]
-    )
-    into = Intervention("move", "red_cube", {"x": float(gap[0]), "y": float(gap[1])})
-    where, edits = settle(simulation, contexts, np.array([0]), [into], np.random.default_rng(0))
-    assert len(where) == 1
-    assert edits[0] != into
-    simulate(simulation, contexts, where, edits)
+    position = contexts.history.objects.position_in_world[0, -1]
+    gap = position[k[1]] - position[k[0]]
+    into = Question(0, (Intervention("move", "red_cube", {"x": float(gap[0]), "y": float(gap[1])}),))
+    (settled,) = settle(simulation, contexts, [into], np.random.default_rng(0))
+    assert settled != into
+    assert settled.entities == {"red_cube"}
+    simulate(simulation, contexts, [settled])
 
 
 def test_contexts_need_exact_states_and_objects_in_play(episodes: list[Episode]) -> None:
@@ -320,22 +145,136 @@ def test_contexts_need_exact_states_and_objects_in_play(episodes: list[Episode])
         choose([replace(episodes[0], observation=still)], 5, generator)
 
 
-def test_the_gain_is_paired():
-    """Two sources that share their errors differ more surely than their own intervals say; equal ones not at all."""
-    rng = np.random.default_rng(0)
-    shape = (60, 4, 1)
-    zero = np.zeros((*shape, 3))
-    effect, shared = rng.normal(size=(*shape, 3)), 0.6 * rng.normal(size=(*shape, 3))
-    still = np.broadcast_to([1.0, 0, 0, 0], (*shape, 4))
+def test_a_null_edit_changes_no_bit(simulation: Simulation, contexts: Contexts) -> None:
+    factual = simulate(simulation, contexts, unedited(contexts))
+    asked = [Question.parse(index, "move(red_cube, x=+0, y=-0)") for index in range(len(contexts))]
+    mass = contexts.history.objects.mass[:, -1, contexts.movable[1]]
+    asked += [Question(c, (Intervention("mass", CUBES[1], {"value": float(m)}),)) for c, m in enumerate(mass)]
+    asked += [Question(index, plan=index) for index in range(len(contexts))]
+    null = simulate(simulation, contexts, asked)
+    for start in range(0, len(asked), len(contexts)):
+        np.testing.assert_array_equal(null.position[start : start + len(contexts)], factual.position)
+        np.testing.assert_array_equal(null.quaternion[start : start + len(contexts)], factual.quaternion)
 
-    def said(change):
-        return Branches(zero, still, change, still)
 
-    cases = Cases(np.arange(60), ("move",) * 60, np.ones((60, 1), bool), said(effect))
-    better, worse = said(effect + 0.9 * shared), said(effect + shared)
-    found = gain(cases, better, worse, rng)["move"]
-    alone = score(cases, better, rng).skill["move"]
-    assert 0 < found.low < found.value < found.high
-    assert found.high - found.low < 0.5 * (alone.high - alone.low)
-    nothing = gain(cases, better, better, rng)["move"]
-    assert (nothing.low, nothing.value, nothing.high) == (0, 0, 0)
+def test_every_kind_is_drawn_printed_and_carried_out(simulation: Simulation, contexts: Contexts) -> None:
+    some = contexts[:6]
+    asked = settle(simulation, some, draw(some, np.random.default_rng(1), FULL), np.random.default_rng(2))
+    assert set(kinds_of(asked)) == set(FULL)
+    assert kinds_of(asked)["remove"] == 12
+    for question in asked:
+        assert Question.parse(question.context, str(question)) == question
+    pairs = [question for question in asked if question.kind == "pair"]
+    assert all(len(question.parts) == 2 for question in pairs)
+    assert all(len(question.entities) == len(question.state_edits) for question in pairs)
+    removed = [question.entities for question in asked if question.kind == "remove"]
+    assert all(first != second for first, second in zip(removed[::2], removed[1::2], strict=True))
+    for question in asked:
+        if question.kind in ("mass", "friction"):
+            (edit,) = question.edits
+            k = some.history.objects.index(str(edit.entity))
+            factor = edit.values["value"] / getattr(some.history.objects, question.kind)[question.context, -1, k]
+            assert 2.9 < max(factor, 1 / factor) < 5.1
+    assert np.isfinite(simulate(simulation, some, asked).position).all()
+
+
+def test_unknown_kinds_and_impossible_numbers_are_refused(contexts: Contexts, episodes: list[Episode]) -> None:
+    generator = np.random.default_rng(0)
+    with pytest.raises(EmbodiedError, match="Did you mean 'remove'"):
+        draw(contexts, generator, {"remov": 1})
+    with pytest.raises(EmbodiedError, match="1 or more"):
+        draw(contexts, generator, {"remove": 0})
+    with pytest.raises(EmbodiedError, match="horizon=0"):
+        choose(episodes, 5, generator, horizon=0)
+    with pytest.raises(EmbodiedError, match="green_cub"):
+        histories(contexts, [Question.parse(0, "remove(green_cub)")])
+    with pytest.raises(EmbodiedError, match="one gravity"):
+        histories(contexts, [Question.parse(0, "gravity(z=-3)")])
+    assert len(contexts[:0]) == 0
+
+
+def test_who_touches_whom(simulation: Simulation, contexts: Contexts) -> None:
+    """The arm's jaws reach the first cube, the first the second, the second the third; what is gone touches nothing."""
+    red, blue, green = contexts.movable
+    table = contexts.history.objects.index("table")
+    asked = [*unedited(contexts), *(Question.parse(c, "remove(blue_cube)") for c in range(len(contexts)))]
+    ever = np.asarray(simulate(simulation, contexts, asked, contacts=True).touching).any(axis=1)
+    np.testing.assert_array_equal(ever, np.swapaxes(ever, 1, 2))
+    assert not ever[:, range(ever.shape[1]), range(ever.shape[1])].any()
+    there, gone = ever[:20], ever[20:]
+    assert there[:, [red, blue, green], table].all()
+    assert there[:, red, blue].mean() > 0.5
+    assert there[:, blue, green].mean() > 0.5
+    assert not gone[:, blue].any()
+    # A closed hand pushes with its outside, which belongs to the palm.
+    palm = contexts.history.objects.index("gripper")
+    assert there[:, palm, red].mean() > 0.5
+    assert not there[:, palm, green].any()
+
+
+def test_an_effect_over_two_touches_is_multi_hop(simulation: Simulation, contexts: Contexts) -> None:
+    """With red gone the arm's push reaches green later or not at all, though red never touches green."""
+    asked = [Question.parse(context, "remove(red_cube)") for context in range(len(contexts))]
+    whatifs = ask(simulation, drifting, contexts, np.random.default_rng(0), asked)
+    stratum, size = whatifs.cases.stratum, influenced(whatifs.cases.truth)
+    blue, green = 1, 2
+    touched = np.asarray(whatifs.factual.touching).any(axis=1)[:, contexts.movable[0], contexts.movable[green]]
+    felt = (size[:, green] > 0.005) & ~touched
+    assert felt.sum() >= 3
+    assert (stratum[felt, green] == STRATA.index("multi_hop")).all()
+    assert (stratum[:, blue] == STRATA.index("spillover")).sum() >= 3
+    assert (stratum[size < 0.001] == STRATA.index("none")).all()
+
+
+def test_gravity_is_asked_of_simulators_and_not_answered_by_models(simulation: Simulation, contexts: Contexts) -> None:
+    asked = [Question.parse(context, text) for context in range(8) for text in ("gravity(z=-3)", "remove(red_cube)")]
+    result = judge(
+        ask(simulation, drifting, contexts[:8], np.random.default_rng(0), asked), np.random.default_rng(0), 20
+    )
+    model, nudged = result.scores[MODEL], result.scores["nudged simulator"]
+    assert model.answered["gravity"] == 0
+    assert model.answered["remove"] == 1
+    assert np.isnan(model.skill["gravity"].value)
+    assert np.isfinite(nudged.skill["gravity"].value)
+    assert nudged.answered["gravity"] == 1
+
+
+def test_foreign_predictions_are_scored_like_our_own(simulation: Simulation, contexts: Contexts) -> None:
+    known = establish(simulation, contexts, np.random.default_rng(3))
+    movable = contexts.movable
+    foreign = Foreign(known.factual.position[:, :, movable], known.truth.position[:, :, movable])
+    assert isinstance(foreign, WhatIfModel)
+    said = foreign.answer(contexts, known.questions)
+    assert score(known.cases, said, np.random.default_rng(0), resamples=5).skill["spillover"].value == pytest.approx(1)
+    with pytest.raises(EmbodiedError, match="is needed"):
+        Foreign(foreign.factual[:3], foreign.counterfactual).answer(contexts, known.questions)
+
+
+def test_a_disturbed_simulator_is_the_truth_where_it_is_not_disturbed(
+    simulation: Simulation, contexts: Contexts
+) -> None:
+    asked = [Question.parse(context, "remove(green_cube)") for context in range(len(contexts))]
+    known = establish(simulation, contexts, np.random.default_rng(3), asked)
+    same = Disturbed(simulation, [Disturbance()]).answer(contexts, asked)
+    for ours, theirs in zip(same.parts[::2], known.cases.truth.parts[::2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    heavy = Disturbed(simulation, [Disturbance(mass=1.5)]).answer(contexts, asked)
+    assert not np.array_equal(heavy.factual_position, same.factual_position)
+
+
+def test_alone_an_object_feels_its_own_weight_and_no_other(contexts: Contexts) -> None:
+    def sinking(history: Observation, actions: Array) -> Rollout:
+        """All objects shift by the mass of all that are there."""
+        rollout = drifting(history, actions)
+        weight = np.asarray(history.objects.mass)[:, -1, contexts.movable].sum(1)
+        shift = weight[:, None, None, None] * np.arange(actions.shape[1] + 1)[:, None, None]
+        position = rollout.observation.objects.position_in_world + shift
+        objects = replace(rollout.observation.objects, position_in_world=position)
+        return replace(rollout, observation=replace(rollout.observation, objects=objects))
+
+    asked = [Question.parse(0, "mass(blue_cube, 0.2)"), Question.parse(0, "gravity(z=-3)")]
+    said = Alone(sinking).answer(contexts, asked)
+    felt = np.abs(said.effect).sum((1, 3)) > 0
+    np.testing.assert_array_equal(felt, [[False, True, False], [False, False, False]])
+    assert said.answered is not None
+    np.testing.assert_array_equal(said.answered, [True, False])

@@ -12,13 +12,16 @@ from PIL import Image
 from embodied.bench import whatif as bench
 from embodied.config import Config, TrainerConfig, WhatIfArguments, WorldModelConfig
 from embodied.console import silent
-from embodied.evaluation import whatif
+from embodied.evaluation import wamprobe, whatif
+from embodied.evaluation.benchmark import measure
+from embodied.evaluation.effects import OBJECT_EDITS
 from embodied.evaluation.model import load_model
-from embodied.evaluation.whatif_metrics import OBJECT_EDITS
+from embodied.evaluation.questions import Question
 from embodied.report import assemble, film, page, picture
 from embodied.report.data import InfluenceGraph, WhatIfCase
 from embodied.run import Run
 from embodied.schema import to_dict
+from embodied.training.collect import play_control
 from embodied.training.members import model_config
 from embodied.training.train import member_name
 from envs.errors import EmbodiedError
@@ -78,15 +81,46 @@ def test_the_bench_names_its_figures(asked: whatif.Result) -> None:
     assert bench.summarise({}) == {}
 
 
+def test_the_full_benchmark_of_a_run(run: Run, held: whatif.HeldOut, tmp_path: Path) -> None:
+    model = load_model(run, CONFIG, play_control(CONFIG))
+    said: list[str] = []
+    contexts, kinds = held.contexts[:5], dict.fromkeys(("move", "remove", "mass", "hold", "gravity", "pair"), 1)
+    arguments = (held.simulation, model, contexts, np.random.default_rng(0), kinds, {"rival": model}, 10)
+    whatifs, result = measure(*arguments, progress=said.append)
+    assert set(whatifs.sources) == {*bench.PREFIXES} - {"monolithic"} | {"rival"}
+    assert set(result.cases) == set(kinds)
+    ours, theirs = (result.scores[name].counterfactual_fde.value for name in ("world model", "rival"))
+    assert ours == pytest.approx(theirs)
+    assert {"coverage_90_counterfactual", "trusted_horizon_factual"} <= set(result.uncertainty)
+    assert result.surprise["colour"].value == pytest.approx(0.5)
+    assert bool(result.wamprobe) == wamprobe.installed()
+    assert any("pip install" in text for text in said) != wamprobe.installed()
+    result.write(tmp_path / "result.json")
+    text = (tmp_path / "result.json").read_text()
+    again = whatif.Result.from_dict(json.loads(text))
+    again.write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == text
+    figures = bench.summarise({"all": [result.as_dict()]})
+    for key in (
+        "skill_physics",
+        "nudged_mean_skill_move",
+        "surprise_colour_auroc",
+        "counterfactual_ade_over_chaos_floor",
+    ):
+        assert figures[key]["seeds"] == 1
+    assert figures["skill_gravity"]["value"] is None
+    assert figures["nudged_skill_move"]["value"] > figures["skill_move"]["value"]
+
+
 def test_the_gallery_ends_with_the_worst_and_shows_no_case_twice(run: Run, asked: whatif.Result) -> None:
     shown = json.loads((run.folder / whatif.GALLERY).read_text())
     cases = [WhatIfCase.from_dict(case) for case in shown["gallery"]]
     assert cases[-1].title == "Worst of 24"
     assert len({json.dumps(case.as_dict()["tracks"]) for case in cases}) == len(cases)
     for case in cases:
-        edit = Intervention.parse(case.intervention)
-        assert any(track.edited for track in case.tracks) == (edit.kind in OBJECT_EDITS)
-        assert all(len(track.truth) == 0 for track in case.tracks if edit.kind == "remove" and track.edited)
+        question = Question.parse(0, case.intervention)
+        assert any(track.edited for track in case.tracks) == (question.kind in OBJECT_EDITS)
+        assert all(len(track.truth) == 0 for track in case.tracks if question.kind == "remove" and track.edited)
     graph = InfluenceGraph.from_dict(shown["graph"])
     assert graph.truth.shape == (len(graph.causes), len(graph.effects))
     itself = [[cause == effect for effect in graph.effects] for cause in graph.causes]
@@ -112,7 +146,9 @@ def test_one_case_is_told_and_drawn(run: Run, held: whatif.HeldOut, tmp_path: Pa
     context = 0
     names = [held.contexts.history.objects.names[k] for k in held.contexts.movable]
     there = [name for name, present in zip(names, held.contexts.present[context], strict=True) if present]
-    case = whatif.one_case(held, load_model(run, CONFIG), Intervention("remove", there[0]), context)
+    case = whatif.one_case(
+        held, load_model(run, CONFIG, play_control(CONFIG)), Intervention("remove", there[0]), context
+    )
     rows = case.table()
     assert [row[0] for row in rows] == there
     assert "gone" in rows[0]

@@ -15,7 +15,7 @@ from embodied.config import BenchArguments
 from embodied.console import Console
 from embodied.evaluation.statistics import bootstrap
 from embodied.machine import command_line, git_state, machine, versions
-from envs.errors import unknown
+from envs.errors import EmbodiedError, unknown
 
 BENCHES = {
     "cameras": "embodied.bench.cameras",
@@ -61,10 +61,19 @@ def over_seeds(values: Sequence[float], unit: str) -> Figure:
 
 
 def bench(name: str, arguments: BenchArguments, console: Console) -> None:
-    """`embodied bench NAME`: measure what is missing, write `runs/bench/NAME.json`, print the table or the JSON."""
+    """`embodied bench NAME`: measure what is missing, write `runs/bench/NAME.json`, print the table or the JSON.
+
+    With `export=DIR`, write the bench's fixed test set there instead. Raises `EmbodiedError` where it has none.
+    """
     if name not in BENCHES:
         raise unknown("bench", name, BENCHES)
-    record = run_bench(name, cast(Bench, importlib.import_module(BENCHES[name])), arguments, console)
+    module = importlib.import_module(BENCHES[name])
+    if arguments.export is not None:
+        if not hasattr(module, "export"):
+            raise EmbodiedError(f"The bench {name!r} has no fixed test set to export; `whatif` has one.")
+        module.export(Path(arguments.export), arguments.quick, console)
+        return
+    record = run_bench(name, cast(Bench, module), arguments, console)
     if arguments.json:
         sys.stdout.write(json.dumps(record) + "\n")
     else:

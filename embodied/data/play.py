@@ -7,7 +7,7 @@ into another, and from a random instant on each episode is lived a second time w
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,7 +174,7 @@ def _branches(
         first = step * parts - config.history + 1
         before = observations[world, first : step * parts]
         shown = replace(before, objects=apply_to_state(edit, before.objects))
-        whole = _join(shown, branch[world, (step - start) * parts :])
+        whole = Observation.concat([shown, branch[world, (step - start) * parts :]])
         named = replace(edit, step=config.history - 1)
         episodes.append(replace(_episode(whole, shown_plan[world, first:], seed, config, None), interventions=(named,)))
     return episodes
@@ -193,17 +193,4 @@ def _episode(
         task="play" if config.world == "tabletop" else f"play_{config.world}",
         robot="sim",
         simulator_state=states,
-    )
-
-
-def _join(first: Observation, second: Observation) -> Observation:
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(first.objects, name), getattr(second.objects, name)])
-        for name in first.objects.__dataclass_fields__
-        if name not in ("names", "kind")
-    }
-    return Observation(
-        proprioception=np.concatenate([first.proprioception, second.proprioception]),
-        objects=replace(first.objects, **arrays),
-        time=np.concatenate([first.time, second.time]),
     )

@@ -1,13 +1,13 @@
 """Carries out what-ifs: the same edits and the same actions in MuJoCo and in a model, many branches at once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation.contexts import Contexts, move
-from embodied.evaluation.whatif_metrics import Branches
+from embodied.evaluation.contexts import Contexts
+from embodied.evaluation.questions import Question, redraw
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state, edit_actions
 from envs.simulation import Simulation, SimulationState
@@ -19,7 +19,7 @@ Imagine = Callable[[Observation, Array], Rollout]
 NUDGE = 1e-4
 """[m] The shift of every object under which the chaos floor is measured: less than any camera resolves."""
 REDRAWS = 12
-"""A move that finds no room is drawn again this often."""
+"""An edit that finds no room is drawn again this often."""
 _HEADINGS = 8
 
 
@@ -35,9 +35,21 @@ class Paths:
     """`[M H+1 K]` [m]."""
     proprioception: NDArray[np.float64] | None = None
     """`[M H+1 P]`."""
+    touching: NDArray[np.bool_] | None = None
+    """`[M H+1 K+1 K+1]` see `envs.touching`; only of a simulator that was asked."""
 
 
-def exact(simulation: Simulation, contexts: Contexts, seen: Paths) -> None:
+@dataclass(frozen=True)
+class Disturbance:
+    """How a simulator differs from the truth where it is scored as a model."""
+
+    nudges: NDArray[np.int64] | None = None
+    """`[C K]` per context and entity, the heading (0..7) of a shift by `NUDGE`; -1 for none."""
+    mass: float = 1.0
+    """Factor on the mass of every object."""
+
+
+def exact(contexts: Contexts, seen: Paths) -> None:
     """Raise `EmbodiedError` unless replayed factual branches `[C]` equal what was recorded, bit for bit.
 
     Without this, solver warm starts and rounded actions count as effects: a fifth of all influence edges measured that
@@ -55,66 +67,93 @@ def exact(simulation: Simulation, contexts: Contexts, seen: Paths) -> None:
         )
 
 
+def unedited(contexts: Contexts) -> list[Question]:
+    """The factual branch of every context."""
+    return [Question(context) for context in range(len(contexts))]
+
+
+def context_of(questions: Sequence[Question]) -> NDArray[np.int64]:
+    """`[M]` the context of each question."""
+    return np.array([question.context for question in questions], dtype=np.int64)
+
+
 def simulate(
     simulation: Simulation,
     contexts: Contexts,
-    where: NDArray[np.int64],
-    edits: Sequence[Intervention | None],
-    nudges: NDArray[np.int64] | None = None,
+    questions: Sequence[Question],
+    disturbance: Disturbance | None = None,
+    contacts: bool = False,
 ) -> Paths:
-    """Run M branches in MuJoCo, as many at a time as the simulation has worlds.
+    """Run a branch per question in MuJoCo, as many at a time as the simulation has worlds.
 
     Args:
         simulation: of the scene the contexts were recorded in; left in an arbitrary state.
         contexts: where to branch from.
-        where: `[M]` context of each branch.
-        edits: M interventions; None changes nothing.
-        nudges: `[M K]` per entity, the heading (0..7) of a shift by `NUDGE`; -1 for none. None nudges nothing.
+        questions: what to change; nothing, too, is a question.
+        disturbance: makes the simulator a near-perfect model of itself; None is the truth.
+        contacts: whether to find who touches whom after every control step.
 
     Raises:
         EmbodiedError: for an edit that MuJoCo refuses, see `settle`.
     """
-    parts = []
-    for start in range(0, len(where), simulation.worlds):
-        some = slice(start, start + simulation.worlds)
-        parts.append(
-            _simulate(simulation, contexts, where[some], edits[some], None if nudges is None else nudges[some])
-        )
+    if not questions:
+        raise EmbodiedError("No what-if was given to simulate; give one or more.")
+    parts = [
+        _simulate(simulation, contexts, questions[start : start + simulation.worlds], disturbance, contacts)
+        for start in range(0, len(questions), simulation.worlds)
+    ]
     return Paths(
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts]),
-        proprioception=np.concatenate([part[2] for part in parts]),
+        np.concatenate([part.position for part in parts]),
+        np.concatenate([part.quaternion for part in parts]),
+        proprioception=np.concatenate([np.asarray(part.proprioception) for part in parts]),
+        touching=np.concatenate([np.asarray(part.touching) for part in parts]) if contacts else None,
     )
 
 
 def _simulate(
     simulation: Simulation,
     contexts: Contexts,
-    where: NDArray[np.int64],
-    edits: Sequence[Intervention | None],
-    nudges: NDArray[np.int64] | None,
-) -> tuple[NDArray[np.float64], ...]:
-    count = len(where)
+    questions: Sequence[Question],
+    disturbance: Disturbance | None,
+    contacts: bool,
+) -> Paths:
+    where, count = context_of(questions), len(questions)
     ids = np.arange(count)
     simulation.restore(SimulationState(contexts.state[where]), ids)
-    for index, edit in enumerate(edits):
-        if edit is not None and edit.kind != "action":
+    for index, question in enumerate(questions):
+        for edit in question.state_edits:
             simulation.do(edit, ids[index : index + 1])
-    if nudges is not None:
-        # After the edit: a nudge is too small to be refused, an edit after it might be.
-        _nudge(simulation, ids, nudges)
+    if disturbance is not None:
+        # After the edits: a nudge is too small to be refused, an edit after it might be.
+        _disturb(simulation, ids, where, disturbance)
     actions = np.zeros((simulation.worlds, contexts.horizon, contexts.action.shape[-1]))
-    actions[:count] = plans(contexts, where, edits)
-    seen = [simulation.observe()[:count]]
-    seen += [simulation.step(actions[:, step])[:count] for step in range(contexts.horizon)]
-    return (
+    actions[:count] = plans(contexts, questions)
+    seen, touched = [simulation.observe()[:count]], []
+    if contacts:
+        from envs.touching import touching
+
+        touched.append(touching(simulation, ids))
+    for step in range(contexts.horizon):
+        seen.append(simulation.step(actions[:, step])[:count])
+        if contacts:
+            touched.append(touching(simulation, ids))
+    return Paths(
         np.stack([observation.objects.position_in_world for observation in seen], axis=1),
         np.stack([observation.objects.quaternion_in_world for observation in seen], axis=1),
-        np.stack([observation.proprioception for observation in seen], axis=1),
+        proprioception=np.stack([observation.proprioception for observation in seen], axis=1),
+        touching=np.stack(touched, axis=1) if contacts else None,
     )
 
 
-def _nudge(simulation: Simulation, ids: NDArray[np.int64], nudges: NDArray[np.int64]) -> None:
+def _disturb(
+    simulation: Simulation, ids: NDArray[np.int64], where: NDArray[np.int64], disturbance: Disturbance
+) -> None:
+    if disturbance.mass != 1.0:
+        parameters = simulation.parameters[ids]
+        simulation.fields.write(ids, replace(parameters, mass=disturbance.mass * parameters.mass))
+    if disturbance.nudges is None:
+        return
+    nudges = disturbance.nudges[where]
     for k, name in enumerate(simulation.scene.names):
         for heading in range(_HEADINGS):
             chosen = ids[nudges[:, k] == heading]
@@ -132,66 +171,58 @@ def draw_nudges(contexts: Contexts, generator: np.random.Generator) -> NDArray[n
 
 
 def settle(
-    simulation: Simulation,
-    contexts: Contexts,
-    where: NDArray[np.int64],
-    edits: Sequence[Intervention],
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.int64], list[Intervention]]:
-    """The edits MuJoCo accepts: a move into another solid is drawn again, and dropped where no room is found."""
-    kept, accepted = [], []
-    for context, edit in zip(where.tolist(), edits, strict=True):
-        candidate: Intervention | None = edit
-        if edit.kind == "move":
-            candidate = _with_room(simulation, contexts.state[context : context + 1], edit, generator)
-        if candidate is not None:
-            kept.append(context)
-            accepted.append(candidate)
-    return np.array(kept, dtype=np.int64), accepted
+    simulation: Simulation, contexts: Contexts, questions: Sequence[Question], generator: np.random.Generator
+) -> list[Question]:
+    """The questions MuJoCo accepts: an edit that it refuses is drawn again, and dropped where no room is found."""
+    kept = [_with_room(simulation, contexts, question, generator) for question in questions]
+    return [question for question in kept if question is not None]
 
 
 def _with_room(
-    simulation: Simulation, state: Array, edit: Intervention, generator: np.random.Generator
-) -> Intervention | None:
+    simulation: Simulation, contexts: Contexts, question: Question, generator: np.random.Generator
+) -> Question | None:
+    if not any(edit.kind in ("move", "size") for edit in question.edits):
+        return question
+    world = np.array([0])
     for _ in range(REDRAWS):
-        simulation.restore(SimulationState(state), np.array([0]))
+        simulation.restore(SimulationState(contexts.state[question.context : question.context + 1]), world)
         try:
-            simulation.do(edit, np.array([0]))
+            for edit in question.state_edits:
+                simulation.do(edit, world)
         except EmbodiedError:
-            edit = move(str(edit.entity), generator)
+            question = redraw(question, contexts, generator)
         else:
-            return edit
+            return question
     return None
 
 
-def plans(contexts: Contexts, where: NDArray[np.int64], edits: Sequence[Intervention | None]) -> NDArray[np.float64]:
-    """`[M H A]` the actions of every branch, edited where its intervention edits actions."""
-    actions = np.array(contexts.action[where], dtype=np.float64)
-    for index, edit in enumerate(edits):
-        if edit is not None and edit.kind == "action":
-            actions[index] = edit_actions(edit, actions[index], contexts.previous[where[index]])
+def plans(contexts: Contexts, questions: Sequence[Question]) -> NDArray[np.float64]:
+    """`[M H A]` the actions of every branch: another context's where the question says so, edited where it does."""
+    source = [question.context if question.plan is None else question.plan for question in questions]
+    actions = np.array(contexts.action[source], dtype=np.float64)
+    for index, question in enumerate(questions):
+        for edit in question.edits:
+            actions[index] = edit_actions(edit, actions[index], contexts.previous[question.context])
     return actions
 
 
-def histories(
-    contexts: Contexts,
-    where: NDArray[np.int64],
-    edits: Sequence[Intervention | None],
-    only: NDArray[np.int64] | None = None,
-) -> Observation:
-    """`[M W ...]` what a model is shown: the history with the edit in every frame, so that velocities stay true.
+def histories(contexts: Contexts, questions: Sequence[Question], only: NDArray[np.int64] | None = None) -> Observation:
+    """`[M W ...]` what a model is shown: the history with the edits in every frame, so that velocities stay true.
 
     `only` `[M]` leaves one movable entity (its index) in each branch and takes the others away. Raises `EmbodiedError`
-    for an edit of gravity, which no history can show.
+    for an edit that no history can show, see `questions.UNSHOWN`.
     """
-    if any(edit is not None and edit.kind == "gravity" for edit in edits):
-        raise EmbodiedError("The world model has only ever seen one gravity; ask about something else.")
-    shown = contexts.history[where]
+    for question in questions:
+        if not question.answerable:
+            raise EmbodiedError(
+                f"{question}: the world model has only ever seen one gravity and one servo; ask about something else."
+            )
+    shown = contexts.history[context_of(questions)]
     names = contexts.history.objects.names
     changed: list[ObjectState] = []
-    for index, edit in enumerate(edits):
+    for index, question in enumerate(questions):
         objects = shown.objects[index]
-        if edit is not None and edit.kind != "action":
+        for edit in question.state_edits:
             objects = apply_to_state(edit, objects, time_axis=0)
         if only is not None:
             for k in contexts.movable:
@@ -202,14 +233,10 @@ def histories(
 
 
 def imagine(
-    model: Imagine,
-    contexts: Contexts,
-    where: NDArray[np.int64],
-    edits: Sequence[Intervention | None],
-    only: NDArray[np.int64] | None = None,
+    model: Imagine, contexts: Contexts, questions: Sequence[Question], only: NDArray[np.int64] | None = None
 ) -> Paths:
-    """Run M branches in a model, under the same edits and actions as `simulate`."""
-    rollout = model(histories(contexts, where, edits, only), plans(contexts, where, edits))
+    """Run a branch per question in a model, under the same edits and actions as `simulate`."""
+    rollout = model(histories(contexts, questions, only), plans(contexts, questions))
     observation = rollout.observation.map(lambda array: np.asarray(array, dtype=np.float64))
     uncertainty = None if rollout.uncertainty is None else np.asarray(rollout.uncertainty, dtype=np.float64)
     return Paths(
@@ -217,15 +244,4 @@ def imagine(
         observation.objects.quaternion_in_world,
         uncertainty,
         observation.proprioception,
-    )
-
-
-def paired(factual: Paths, counterfactual: Paths, where: NDArray[np.int64], movable: Sequence[int]) -> Branches:
-    """Factual branches `[C]` and what-if branches `[M]` side by side, movable objects only."""
-    chosen = list(movable)
-    return Branches(
-        factual.position[where][:, :, chosen],
-        factual.quaternion[where][:, :, chosen],
-        counterfactual.position[:, :, chosen],
-        counterfactual.quaternion[:, :, chosen],
     )

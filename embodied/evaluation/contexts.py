@@ -1,21 +1,26 @@
-"""Saved instants worth asking about, and what to ask: mid-push moments of held-out episodes, one edit at a time."""
+"""Saved instants worth asking about: mid-push moments of held-out episodes, with exact state, past and plan."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import EmbodiedError
-from envs.interventions import Intervention
 from envs.types import Array, Episode, Kind, ObjectState, Observation
 
 HORIZON = 12
 """Control steps from the instant on; at 10 Hz, 1.2 s: longer, and chaos rather than the model is measured."""
 MOVING = 0.005
 """[m] An object that travels less over the horizon is not in play."""
-SHIFT = (0.02, 0.06)
-"""[m] How far `move` puts an object aside: a fraction of a cube to two cubes."""
+MOVABLE = tuple(Kind[name] for name in ("BOX", "CYLINDER") if name in Kind.__members__)
+"""Kinds of entities that move by themselves: they are edited, watched and scored."""
+
+
+def movable(kinds: Iterable[int]) -> list[int]:
+    """Indices of the entities that move by themselves among `kinds` `[K]`."""
+    return [k for k, kind in enumerate(kinds) if int(kind) in MOVABLE]
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,27 @@ class Contexts:
     @property
     def movable(self) -> list[int]:
         """Indices of the K entities that move and are scored."""
-        return [k for k, kind in enumerate(self.history.objects.kind) if int(kind) == Kind.BOX]
+        return movable(self.history.objects.kind)
 
     @property
     def present(self) -> NDArray[np.bool_]:
         """`[C K]` which movable objects are there at the instant."""
         return np.asarray(self.history.objects.present)[:, -1, self.movable]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the movable entities."""
+        return [self.history.objects.names[k] for k in self.movable]
+
+    @property
+    def validation(self) -> NDArray[np.bool_]:
+        """`[C]` every other episode: thresholds and radii are fixed there, and results reported on the others."""
+        episode = np.unique(self.place[:, 0], return_inverse=True)[1]
+        return np.asarray(episode % 2 == 0, dtype=bool)
+
+    def __getitem__(self, key: Any) -> "Contexts":
+        """Some contexts, in the order and as often as an index array, a mask or a slice says."""
+        return replace(self, **{f.name: getattr(self, f.name)[key] for f in fields(self)})
 
 
 def choose(
@@ -66,16 +86,19 @@ def choose(
     Instants where several objects move are four times as likely: elsewhere most edits change nothing. Instants come
     from as many different episodes as there are, since those of one episode are not independent.
 
-    Raises `EmbodiedError` where no episode has such an instant, or an episode lacks its simulator state.
+    Raises `EmbodiedError` where no episode has such an instant, an episode lacks its simulator state, or the horizon
+    or the number asked for is not positive.
     """
+    if horizon < 1 or count < 1:
+        raise EmbodiedError(f"What-ifs need a horizon and a count of 1 or more, got horizon={horizon}, count={count}.")
     candidates: list[tuple[float, int, int]] = []
     for number, episode in enumerate(episodes):
         if episode.simulator_state is None:
             raise EmbodiedError(f"Episode {number} has no simulator state: what-ifs branch from exact states only.")
         objects = episode.observation.objects
-        boxes = [k for k, kind in enumerate(objects.kind) if int(kind) == Kind.BOX]
-        position = np.asarray(objects.position_in_world)[:, boxes]
-        there = np.asarray(objects.present)[:, boxes]
+        chosen = movable(objects.kind)
+        position = np.asarray(objects.position_in_world)[:, chosen]
+        there = np.asarray(objects.present)[:, chosen]
         for step in range(history - 1, episode.length - horizon + 1):
             ahead = slice(step, step + horizon + 1)
             way = np.linalg.norm(np.diff(position[ahead], axis=0), axis=-1).sum(0)
@@ -96,39 +119,12 @@ def choose(
         taken[number] = taken.get(number, 0) + 1
         ranked.append((taken[number], priority, number, step))
     place = np.array([entry[2:] for entry in sorted(ranked)[:count]], dtype=np.int64)
-    chosen = [(episodes[number], int(step)) for number, step in place]
+    instants = [(episodes[number], int(step)) for number, step in place]
     return Contexts(
-        history=Observation.stack([e.observation[t - history + 1 : t + 1] for e, t in chosen]),
-        state=np.stack([np.asarray(e.simulator_state)[t] for e, t in chosen]),
-        action=np.stack([np.asarray(e.action, dtype=np.float64)[t : t + horizon] for e, t in chosen]),
-        previous=np.stack([np.asarray(e.action, dtype=np.float64)[max(t - 1, 0)] for e, t in chosen]),
-        recorded=Observation.stack([e.observation[t : t + horizon + 1] for e, t in chosen]).objects,
+        history=Observation.stack([e.observation[t - history + 1 : t + 1] for e, t in instants]),
+        state=np.stack([np.asarray(e.simulator_state)[t] for e, t in instants]),
+        action=np.stack([np.asarray(e.action, dtype=np.float64)[t : t + horizon] for e, t in instants]),
+        previous=np.stack([np.asarray(e.action, dtype=np.float64)[max(t - 1, 0)] for e, t in instants]),
+        recorded=Observation.stack([e.observation[t : t + horizon + 1] for e, t in instants]).objects,
         place=place,
     )
-
-
-def draw(contexts: Contexts, generator: np.random.Generator) -> tuple[NDArray[np.int64], list[Intervention]]:
-    """One `move`, one `remove` and one `action` edit per context: which context `[M]`, and the edits.
-
-    An edited object is drawn among those present. Moves are over the table, in any direction, the object keeping its
-    height; whether there is room is for the simulator to say.
-    """
-    names = [contexts.history.objects.names[k] for k in contexts.movable]
-    where, edits = [], []
-    for index, there in enumerate(contexts.present):
-        moved, removed = generator.choice(np.flatnonzero(there), size=2)
-        for edit in (
-            move(names[moved], generator),
-            Intervention("remove", names[removed]),
-            Intervention("action", mode=("hold", "mirror")[int(generator.integers(2))]),
-        ):
-            where.append(index)
-            edits.append(edit)
-    return np.array(where, dtype=np.int64), edits
-
-
-def move(name: str, generator: np.random.Generator) -> Intervention:
-    """A random shift over the table; exact in its own text form, so that what is printed can be repeated."""
-    distance, heading = generator.uniform(*SHIFT), generator.uniform(-np.pi, np.pi)
-    shift = {"x": round(distance * np.cos(heading), 4), "y": round(distance * np.sin(heading), 4)}
-    return Intervention("move", name, shift)

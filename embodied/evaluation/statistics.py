@@ -108,3 +108,19 @@ def average_precision(score: Floats, label: NDArray[np.bool_], weight: Floats | 
     hits, drawn = np.cumsum(positive), np.cumsum(positive + negative)
     precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
     return float((precision * positive).sum() / positive.sum())
+
+
+def ranks(values: Floats) -> Floats:
+    """`[N]` ranks from 0, ties sharing the mean of theirs."""
+    _, group, count = np.unique(values, return_inverse=True, return_counts=True)
+    first = np.cumsum(count) - count
+    return np.asarray((first + (count - 1) / 2)[group], dtype=np.float64)
+
+
+def spearman(said: Floats, truth: Floats) -> float:
+    """Rank correlation of `[N]` and `[N]`; 0 where all that is said is equal, NaN where all that is true is."""
+    a, b = ranks(said), ranks(truth)
+    a, b = a - a.mean(), b - b.mean()
+    if not b.any():
+        return math.nan
+    return float(a @ b / math.sqrt((a @ a) * (b @ b))) if a.any() else 0.0

@@ -1,8 +1,8 @@
 """`embodied whatif`, and the suite as a stage of a run: which instants, which model, what is kept of the answers."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,18 @@ from embodied.checkpoint import write_atomically
 from embodied.config import Config, WhatIfArguments
 from embodied.console import Console
 from embodied.data.play import PlayConfig, play_batch
-from embodied.evaluation.branches import Imagine, imagine, simulate
+from embodied.evaluation.benchmark import measure
+from embodied.evaluation.branches import Imagine
 from embodied.evaluation.contexts import HORIZON, Contexts, choose
 from embodied.evaluation.model import load_model
+from embodied.evaluation.questions import Question
+from embodied.evaluation.result import Result
+from embodied.evaluation.sources import Imagined
 from embodied.evaluation.success import HELD_OUT
-from embodied.evaluation.suite import MODEL, Result, WhatIfs, ask, judge
+from embodied.evaluation.suite import MODEL, NUDGED, WhatIfs, ask, judge, single
 from embodied.run import Run
 from embodied.schema import from_dict
-from embodied.training.collect import play_scene
-from envs.control import CartesianDelta
+from embodied.training.collect import play_control, play_scene
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention
 from envs.scene import build_scene
@@ -51,7 +54,7 @@ def held_out(config: Config, count: int, horizon: int = HORIZON) -> HeldOut:
         raise EmbodiedError(f"trainer.whatif_pairs={count} asks nothing; give 1 or more.")
     worlds = min(WORLDS, max(16, count))
     play = PlayConfig(scene=play_scene(config), worlds=worlds, steps=STEPS, branches=0.0, states=True)
-    simulation = Simulation(build_scene(play.scene), worlds, config.env.threads, CartesianDelta())
+    simulation = Simulation(build_scene(play.scene), worlds, config.env.threads, play_control(config))
     episodes: list[Episode] = []
     batch = 0
     # A few spare episodes, for some have no instant in which anything moves.
@@ -62,21 +65,41 @@ def held_out(config: Config, count: int, horizon: int = HORIZON) -> HeldOut:
     return HeldOut(simulation, episodes, contexts)
 
 
-def suite(config: Config, run: Run, count: int, progress: Callable[[str], None] | None = None) -> Result:
+def suite(
+    config: Config,
+    run: Run,
+    count: int,
+    progress: Callable[[str], None] | None = None,
+    others: Mapping[str, Imagine] | None = None,
+    full: bool = False,
+) -> Result:
     """Ask `count` instants and keep the scores and the cases for the page in the run folder.
 
-    Raises `EmbodiedError` where the run has no world model.
+    Args:
+        config: of the run.
+        run: whose world model is asked.
+        count: of instants.
+        progress: told what is being done.
+        others: more models to score, by name.
+        full: all kinds of what-ifs, ceilings, decisions, doubt and surprise; without, the few a page shows.
+
+    Raises:
+        EmbodiedError: where the run has no world model.
     """
     # Pictures are the report's business; it depends on this room, not this room on it.
     say = progress or (lambda text: None)
-    model = load_model(run, config)
+    model = load_model(run, config, play_control(config))
     say("recording unseen play")
     held = held_out(config, count)
     generator = np.random.default_rng((config.seed, 1))
-    say(f"asking {len(held.contexts)} instants")
-    whatifs = ask(held.simulation, model, held.contexts, generator)
-    say("scoring")
-    result = judge(whatifs, generator)
+    if full:
+        whatifs, result = measure(held.simulation, model, held.contexts, generator, others=others, progress=say)
+    else:
+        say(f"asking {len(held.contexts)} instants")
+        sources = {name: Imagined(other) for name, other in (others or {}).items()}
+        whatifs = ask(held.simulation, model, held.contexts, generator, others=sources)
+        say("scoring")
+        result = judge(whatifs, generator)
     result.write(run.folder / SCORES)
     keep(whatifs, held, model, run.folder / GALLERY)
     return result
@@ -102,7 +125,7 @@ def whatif(arguments: WhatIfArguments, console: Console) -> None:
     held = held_out(config, max(config.trainer.whatif_pairs, arguments.case + 1))
     if arguments.case >= len(held.contexts):
         raise EmbodiedError(f"case={arguments.case} is not there; cases 0 to {len(held.contexts) - 1} are.")
-    case = one_case(held, load_model(run, config), edit, arguments.case)
+    case = one_case(held, load_model(run, config, play_control(config)), edit, arguments.case)
     columns = ["object", "factual, mm", "what if, mm", "model says, mm", "effect, mm", "model says, mm", "unsure, mm"]
     console.table(columns, case.table(), title=f"{edit}, case {arguments.case}, {case.seconds:.1f} s ahead")
     file = Path(arguments.picture) if arguments.picture else run.folder / "whatif.png"
@@ -121,7 +144,7 @@ class OneCase:
 
     def table(self) -> list[list[str]]:
         """Rows: how far each object travels in either branch, what the edit changes, and how sure the model is."""
-        contexts, edit = self.whatifs.contexts, self.whatifs.edits[0]
+        contexts, question = self.whatifs.contexts, self.whatifs.questions[0]
         model, truth = self.whatifs.sources[MODEL], self.whatifs.cases.truth
         uncertainty = self.whatifs.imagined.uncertainty
         rows = []
@@ -129,7 +152,7 @@ class OneCase:
             name = contexts.history.objects.names[k]
             if not contexts.present[0, column]:
                 continue
-            if edit.kind == "remove" and name == edit.entity:
+            if Intervention("remove", name) in question.edits:
                 rows.append([name, _mm(_way(truth.factual_position[0, :, column])), *["gone"] * 4, ""])
                 continue
             ways = (truth.factual_position, truth.counterfactual_position, model.counterfactual_position)
@@ -141,35 +164,18 @@ class OneCase:
 
 def one_case(held: HeldOut, model: Imagine, edit: Intervention, case: int) -> OneCase:
     """Ask one edit of one instant. Raises `EmbodiedError` where MuJoCo refuses the edit."""
-    some = _only(held.contexts, case)
+    some = held.contexts[case : case + 1]
     edit.check(some.history.objects.names, some.history.objects.kind)
     if edit.step:
         raise EmbodiedError(f"{edit} acts at t={edit.step}; a what-if acts at its instant: leave t out.")
     if edit.entity is not None and not some.present[0][_column(some, edit.entity)]:
         raise EmbodiedError(f"{edit.entity} is not on the table in case {case}; try another case.")
-    simulation, here = held.simulation, np.zeros(1, dtype=np.int64)
-    factual = simulate(simulation, some, here, [None])
-    truth = simulate(simulation, some, here, [edit])
-    imagined_factual, imagined = imagine(model, some, here, [None]), imagine(model, some, here, [edit])
-    whatifs = WhatIfs.single(some, edit, factual, truth, imagined_factual, imagined)
-    return OneCase(whatifs, some.horizon / 10)
-
-
-def _only(contexts: Contexts, index: int) -> Contexts:
-    rows = slice(index, index + 1)
-    return replace(
-        contexts,
-        history=contexts.history[rows],
-        state=contexts.state[rows],
-        action=contexts.action[rows],
-        previous=contexts.previous[rows],
-        recorded=contexts.recorded[rows],
-        place=contexts.place[rows],
-    )
+    whatifs = single(held.simulation, model, some, Question(0, (edit,)))
+    return OneCase(whatifs, some.horizon / held.simulation.control.spec.rate)
 
 
 def _column(contexts: Contexts, entity: str) -> int:
-    return [contexts.history.objects.names[k] for k in contexts.movable].index(entity)
+    return contexts.names.index(entity)
 
 
 def _way(path: NDArray[np.float64]) -> float:
@@ -183,7 +189,7 @@ def _mm(metres: float) -> str:
 
 def summary(result: Result) -> dict[str, Any]:
     """The numbers a stage shows, by name."""
-    model, nudged = result.scores[MODEL], result.scores["nudged simulator"]
+    model, nudged = result.scores[MODEL], result.scores[NUDGED]
     return {
         "skill_spillover": model.skill["spillover"].value,
         "skill_action": model.skill["action"].value,

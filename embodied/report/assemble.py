@@ -12,9 +12,10 @@ from embodied.console import Console
 from embodied.evaluation import evaluate, whatif
 from embodied.evaluation.branches import NUDGE
 from embodied.evaluation.model import load_model
+from embodied.evaluation.result import Result
 from embodied.evaluation.statistics import Estimate, wilson
 from embodied.evaluation.success import held_out_seeds
-from embodied.evaluation.suite import ALONE, COPY, MODEL, NUDGED, STILL, Result
+from embodied.evaluation.suite import ALONE, COPY, MODEL, NUDGED, STILL
 from embodied.report import film, page
 from embodied.report.data import (
     ChaosFloor,
@@ -176,8 +177,9 @@ def _smooth(values: list[float], width: int = 9) -> list[float]:
 def _clip(run: Run, config: Config) -> Clip:
     count = 16 if config.quick else EPISODES
     held = whatif.held_out(config, count)
-    model = load_model(run, config)
-    return film.clip(held.simulation.scene, model, held.episodes[:count], 10.0, config.world_model.history)
+    control = held.simulation.control
+    model = load_model(run, config, control)
+    return film.clip(held.simulation.scene, model, held.episodes[:count], control.spec.rate, config.world_model.history)
 
 
 def _hero(run: Run, config: Config) -> bytes:

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.evaluation.branches import Imagine
+from embodied.evaluation.contexts import movable
 from embodied.report import video
 from embodied.report.data import Clip
 from envs.cameras import CameraConfig, Cameras
 from envs.errors import EmbodiedError
 from envs.scene import Scene
-from envs.types import PROPRIOCEPTION, Array, Episode, Kind, Observation
+from envs.types import PROPRIOCEPTION, Array, Episode, Observation
 
 THRESHOLD = 0.02
 """[m] Largest error to be expected that is still trusted: the tolerance of `place`."""
@@ -44,7 +45,7 @@ def clip(
         raise EmbodiedError("The model gives no uncertainty; a film of trust needs an ensemble.")
     imagined = rollout.observation.map(lambda array: np.asarray(array, dtype=np.float64))
     truth = [episode.observation[start : start + steps + 1] for episode in long]
-    boxes = [k for k, kind in enumerate(seen.objects.kind) if int(kind) == Kind.BOX]
+    boxes = movable(seen.objects.kind)
     actual = np.stack([o.objects.position_in_world for o in truth])[:, :, boxes]
     there = np.stack([o.objects.present for o in truth])[:, :, boxes]
     error = _largest(np.linalg.norm(imagined.objects.position_in_world[:, :, boxes] - actual, axis=-1), there)

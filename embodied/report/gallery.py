@@ -3,9 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation.branches import Imagine, imagine, paired, simulate
+from embodied.evaluation.branches import Imagine, context_of, imagine, simulate
+from embodied.evaluation.effects import EDGE, influenced, paired
+from embodied.evaluation.questions import Question
+from embodied.evaluation.strata import TOOLS
 from embodied.evaluation.suite import MODEL, WhatIfs
-from embodied.evaluation.whatif_metrics import EDGE, OBJECT_EDITS, influenced
 from embodied.report.data import Floats, InfluenceGraph, Track, WhatIfCase
 from envs.geometry import yaw_of
 from envs.interventions import Intervention
@@ -27,9 +29,9 @@ def choose(whatifs: WhatIfs) -> list[tuple[str, int]]:
     chosen: list[tuple[str, int]] = []
     for kind, name in (("move", "move"), ("remove", "removal"), ("action", "change of plan")):
         chosen += _median(f"Typical {name}", error, felt & cases.of(kind))
-    spillover = np.where(cases.of(*OBJECT_EDITS), effect, -1.0)
-    chosen.append((f"Largest knock-on effect of {int(cases.of(*OBJECT_EDITS).sum())}", int(np.argmax(spillover))))
-    chosen += _median("Nothing else changes", error, (effect < QUIET) & cases.of(*OBJECT_EDITS))
+    spillover = np.where(cases.of("spillover"), effect, -1.0)
+    chosen.append((f"Largest knock-on effect of {int(cases.of('spillover').sum())}", int(np.argmax(spillover))))
+    chosen += _median("Nothing else changes", error, (effect < QUIET) & cases.of("spillover"))
     unique = {case: title for title, case in reversed(chosen) if case != worst}
     shown = [(title, case) for title, case in chosen if unique.get(case) == title]
     return [*shown, (f"Worst of {total}", worst)]
@@ -38,6 +40,9 @@ def choose(whatifs: WhatIfs) -> list[tuple[str, int]]:
 def _sizes(whatifs: WhatIfs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`[M]` largest true effect and largest error of the imagined one, over unedited objects at the horizon [m]."""
     scored, model, truth = whatifs.cases.scored, whatifs.sources[MODEL], whatifs.cases.truth
+    if model.answered is not None:
+        # A question the model cannot be asked is neither typical nor its worst answer.
+        scored = scored & model.answered[:, None]
     effect = np.where(scored, influenced(truth), 0.0)
     error = np.where(scored, np.linalg.norm((model.effect - truth.effect)[:, -1], axis=-1), 0.0)
     return effect.max(1), error.max(1)
@@ -51,14 +56,14 @@ def _median(title: str, error: NDArray[np.float64], among: NDArray[np.bool_]) ->
 
 def describe(whatifs: WhatIfs, case: int, title: str) -> WhatIfCase:
     """One case as the page shows it."""
-    contexts, edit, context = whatifs.contexts, whatifs.edits[case], int(whatifs.where[case])
+    contexts, question, context = whatifs.contexts, whatifs.questions[case], int(whatifs.where[case])
     objects = contexts.history.objects
     tracks = []
     for column, k in enumerate(contexts.movable):
         if not contexts.present[context, column]:
             continue
-        edited = objects.names[k] == edit.entity
-        gone = edited and edit.kind == "remove"
+        edited = objects.names[k] in question.entities
+        gone = Intervention("remove", objects.names[k]) in question.edits
         paths = [_seen(whatifs.factual.position[context, :, k], whatifs.factual.quaternion[context, :, k])]
         for source in (whatifs.truth, whatifs.imagined):
             path = _seen(source.position[case, :, k], source.quaternion[case, :, k])
@@ -66,10 +71,10 @@ def describe(whatifs: WhatIfs, case: int, title: str) -> WhatIfCase:
         red, green, blue = (float(c) for c in objects.colour[context, -1, k])
         half = (float(objects.half_extents[context, -1, k, 0]), float(objects.half_extents[context, -1, k, 1]))
         tracks.append(Track(objects.names[k], (red, green, blue), half, edited, *paths))
-    tool = objects.names.index("gripper")
+    tool = next(k for k, kind in enumerate(objects.kind) if int(kind) in TOOLS)
     return WhatIfCase(
         title,
-        str(edit),
+        str(question),
         _sentence(whatifs, case),
         tuple(tracks),
         whatifs.factual.position[context, :, tool, :2],
@@ -85,7 +90,7 @@ def _sentence(whatifs: WhatIfs, case: int) -> str:
     scored = whatifs.cases.scored[case]
     truth, model = whatifs.cases.truth[case : case + 1], whatifs.sources[MODEL][case : case + 1]
     felt, imagined = influenced(truth)[0] * scored, influenced(model)[0] * scored
-    names = [whatifs.contexts.history.objects.names[k].replace("_", " ") for k in whatifs.contexts.movable]
+    names = [name.replace("_", " ") for name in whatifs.contexts.names]
     j = int(np.argmax(np.maximum(felt, imagined)))
     off = 1000 * float(np.linalg.norm((model.effect - truth.effect)[0, -1, j]))
     missed = np.linalg.norm((model.counterfactual_position - truth.counterfactual_position)[0, -1], axis=-1) * scored
@@ -113,15 +118,16 @@ def graph(simulation: Simulation, model: Imagine, whatifs: WhatIfs) -> Influence
     strength, chance = np.zeros(len(contexts)), np.zeros(len(contexts))
     scored, felt = whatifs.cases.scored, influenced(whatifs.cases.truth) > EDGE
     np.add.at(strength, whatifs.where, (scored & felt).sum(1))
-    np.add.at(chance, whatifs.where, (scored & ~whatifs.calm).sum(1))
+    if whatifs.calm is not None:
+        np.add.at(chance, whatifs.where, (scored & ~whatifs.calm).sum(1))
     # Instants without chance first, then those in which most is felt.
     candidates = np.lexsort((-strength, chance > 0))[:_GRAPH_CANDIDATES]
     candidates = candidates[(chance[candidates] > 0) == (chance[candidates[0]] > 0)]
-    names = [contexts.history.objects.names[k] for k in contexts.movable]
+    names = contexts.names
     edits = [Intervention("action", mode="hold"), *(Intervention("remove", name) for name in names)]
-    where = np.repeat(candidates, len(edits))
-    repeated = edits * len(candidates)
-    truth = paired(whatifs.factual, simulate(simulation, contexts, where, repeated), where, contexts.movable)
+    asked = [Question(int(context), (edit,)) for context in candidates for edit in edits]
+    changed = simulate(simulation, contexts, asked)
+    truth = paired(whatifs.factual, changed, context_of(asked), contexts.movable)
     shape = (len(candidates), len(edits), len(names))
     sizes = influenced(truth).reshape(shape)
     there = contexts.present[candidates]
@@ -129,10 +135,10 @@ def graph(simulation: Simulation, model: Imagine, whatifs: WhatIfs) -> Influence
     valid = np.concatenate([np.ones((shape[0], 1), bool), there], axis=1)[:, :, None] & there[:, None, :]
     valid[:, 1 + np.arange(len(names)), np.arange(len(names))] = False
     best = int(np.argmax(((sizes > EDGE) & valid).sum((1, 2))))
-    of_best = np.full(len(edits), candidates[best])
-    said = imagine(model, contexts, of_best, edits)
-    imagined = influenced(paired(whatifs.imagined_factual, said, of_best, contexts.movable))
     context = int(candidates[best])
+    of_best = [Question(context, (edit,)) for edit in edits]
+    said = imagine(model, contexts, of_best)
+    imagined = influenced(paired(whatifs.imagined_factual, said, context_of(of_best), contexts.movable))
     colour = {"arm": _ARM_COLOUR}
     for k, name in zip(contexts.movable, names, strict=True):
         red, green, blue = (float(c) for c in contexts.history.objects.colour[context, -1, k])

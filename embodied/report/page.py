@@ -4,8 +4,8 @@ import math
 from html import escape
 from pathlib import Path
 
+from embodied.evaluation.effects import EDGE
 from embodied.evaluation.statistics import Estimate
-from embodied.evaluation.whatif_metrics import EDGE
 from embodied.report.charts import floor_chart, interval_bar, line_chart, trust_chart
 from embodied.report.data import Clip, ReportData, SkillRow
 from embodied.report.overlay import influence_graph, top_view
@@ -177,6 +177,7 @@ def _gain(data: ReportData) -> str:
     parts = [
         f"{_plain(one.value)} ({_plain(one.low)} to {_plain(one.high)}) for &ldquo;{KINDS[kind].lower()}&rdquo;"
         for kind, one in data.gain.items()
+        if kind in KINDS
     ]
     return f" On the same cases, interactions between objects are worth {', '.join(parts)}."
 

@@ -13,7 +13,7 @@ from embodied.report import video
 from embodied.report.data import Floats
 from envs.cameras import CameraConfig, Cameras
 from envs.geometry import quat_to_matrix
-from envs.interventions import apply_to_state
+from envs.interventions import Intervention, apply_to_state
 from envs.scene import Scene
 from envs.types import PROPRIOCEPTION, ObjectState
 
@@ -32,11 +32,11 @@ def draw(scene: Scene, whatifs: WhatIfs, file: Path) -> None:
     image = above.draw(joints[None], start.map(lambda array: array[None]))["top"].rgb[0]
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
-    edit = whatifs.edits[0]
+    question = whatifs.questions[0]
     for column, k in enumerate(context.movable):
         if not context.present[0, column]:
             continue
-        gone = edit.kind == "remove" and context.history.objects.names[k] == edit.entity
+        gone = Intervention("remove", context.history.objects.names[k]) in question.edits
         # The truth is drawn widest and the imagination last, so that where they agree both are seen.
         lines = [(whatifs.factual, FACTUAL, 5)]
         lines += [] if gone else [(whatifs.truth, TRUTH, 9), (whatifs.imagined, IMAGINED, 4)]
@@ -48,7 +48,9 @@ def draw(scene: Scene, whatifs: WhatIfs, file: Path) -> None:
     top = np.asarray(canvas.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
     front = Cameras(scene, (CameraConfig("front", WIDTH, HEIGHT, "video"),))
     last = context.recorded[0, -1]
-    changed = last if edit.kind == "action" else apply_to_state(edit, last)
+    changed = last
+    for edit in question.state_edits:
+        changed = apply_to_state(edit, changed)
     truth, ghosts = (_end(changed, paths) for paths in (whatifs.truth, whatifs.imagined))
     assert whatifs.truth.proprioception is not None
     final = whatifs.truth.proprioception[:1, -1, PROPRIOCEPTION["joint_position"]]

@@ -11,7 +11,7 @@ from embodied.config import Config
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
-from envs.control import Controller, controller
+from envs.control import CartesianDelta, Controller, controller
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.scene import SceneConfig
@@ -51,6 +51,11 @@ def play_scene(config: Config) -> SceneConfig:
     """The scene that the world model learns in: all objects of its world, no goal entity."""
     scene = PlayConfig(world=config.env.play).scene
     return replace(scene, servo=SERVOS[config.robot.servo]) if scene.robot == "so101" else scene
+
+
+def play_control(config: Config) -> Controller:
+    """What the actions of play mean, whatever the run's policy acts in."""
+    return CartesianDelta()
 
 
 def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int:

@@ -30,8 +30,10 @@ def planner(run: Run, config: Config) -> Planner:
         iterations=config.agent.iterations,
     )
     rng = np.random.default_rng((config.seed, 3))
-    spec = chosen_control(config).spec
-    return Planner(load_model(run, config), progress, spec, rng, search, history=config.world_model.history)
+    control = chosen_control(config)
+    return Planner(
+        load_model(run, config, control), progress, control.spec, rng, search, history=config.world_model.history
+    )
 
 
 def progress(objects: ObjectState, goal: Goal) -> Array:
