@@ -53,7 +53,10 @@ def play_scene(config: Config) -> SceneConfig:
 
 
 def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int:
-    """Episodes in which the expert, disturbed, succeeded; returns how many resets it took."""
+    """Episodes in which the expert, disturbed, succeeded; returns how many resets it took.
+
+    Raises `EmbodiedError` where the expert does not act in the chosen actions or seldom satisfies the chosen goal.
+    """
     store = _empty(run / DEMONSTRATIONS)
     worlds = task_worlds(config, config.env.worlds, config.seed)
     demonstrator = expert(config.env.task)
@@ -68,9 +71,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     tried = 0
     while len(kept) < config.trainer.demonstrations:
         if tried >= 20 * config.env.worlds + 20 * config.trainer.demonstrations:
-            raise EmbodiedError(
-                f"The expert of {config.env.task!r} succeeded in {len(kept)} of {tried} resets; too few."
-            )
+            raise _too_few(config, worlds.task, len(kept), tried)
         observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.observation.objects)]
         for _ in range(worlds.task.horizon):
             action = demonstrator.act(observations[-1], worlds.task.goal)
@@ -97,6 +98,21 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
         progress(min(len(kept), config.trainer.demonstrations), config.trainer.demonstrations)
     store.append(kept[: config.trainer.demonstrations])
     return tried
+
+
+def _too_few(config: Config, chosen: Task, kept: int, tried: int) -> EmbodiedError:
+    """What to say where the expert, which knows its task's own goal alone, hardly ever satisfies the chosen one."""
+    own = task(config.env.task).goal
+    fitting = (
+        f"Raise env.horizon (now {chosen.horizon})"
+        if chosen.goal == own
+        else f"Choose a goal that follows from what it works towards, {own} (a part of it, say, or a wider tolerance)"
+    )
+    return EmbodiedError(
+        f"The expert of {config.env.task!r} satisfies {str(chosen.goal)!r} at the end of {kept} of {tried} episodes "
+        f"({kept / tried:.1%}), too few to learn from. {fitting}, or learn without demonstrations: "
+        "trainer.demonstrations=0."
+    )
 
 
 def collect_play(config: Config, run: Path, progress: Progress) -> int:
