@@ -1,5 +1,6 @@
 """What-ifs and the page of a run folder, with a world model that has learned nothing: the plumbing, not the skill."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from embodied.bench import whatif as bench
 from embodied.config import Config, TrainerConfig, WhatIfArguments, WorldModelConfig
-from embodied.console import silent
+from embodied.console import Console
 from embodied.evaluation import whatif
 from embodied.evaluation.model import load_model
 from embodied.evaluation.whatif_metrics import OBJECT_EDITS
@@ -138,8 +139,8 @@ def test_bad_questions_are_refused_in_one_sentence(
 ) -> None:
     monkeypatch.setattr(whatif, "held_out", lambda config, count: whatif_held(config))
     arguments = WhatIfArguments(run=str(run.folder), do=do, case=case)
-    with silent() as console, pytest.raises(EmbodiedError, match=message):
-        whatif.whatif(arguments, console)
+    with pytest.raises(EmbodiedError, match=message):
+        whatif.whatif(arguments, Console(io.StringIO()))
 
 
 _HELD: list[whatif.HeldOut] = []
