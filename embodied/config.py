@@ -59,18 +59,20 @@ class WorldModelConfig:
     """Attention heads."""
     hidden: int = 64
     """Units in the contact model's hidden layers."""
-    rounds: int = 2
-    """Rounds of contact messages per step: the longest chain of contacts within one."""
+    rounds: int = 1
+    """Rounds of contact messages per small step: the longest chain of contacts within one."""
+    parts: int = 5
+    """Small steps in a control step, as play is recorded: 5, or 1 for none."""
     mask: Literal["object", "token", "tube", "none"] = "object"
     """What training hides from the encoder: whole objects (C-JEPA), single tokens, tubes in time, nothing."""
     members: int = 2
     """Ensemble members; their disagreement is the uncertainty. Each trains on a core of its own."""
-    steps: int = 1600
+    steps: int = 3000
     """Gradient steps."""
     batch: int = 128
     """Windows per gradient step."""
-    horizon: int = 5
-    """Steps of the open-loop rollout in the loss from half time on; 3 before."""
+    horizon: int = 2
+    """Control steps of the open-loop rollout in the loss from half time on; half as many before."""
     learning_rate: float = 2e-3
     """Of AdamW, after warm-up."""
     weight_decay: float = 1e-4
@@ -87,6 +89,8 @@ class WorldModelConfig:
         _at_least(self, "world_model", 1, "width", "heads", "hidden", "rounds", "horizon", "members", "batch")
         _at_least(self, "world_model", 2, "history")
         _at_least(self, "world_model", 0, "layers", "steps", "learning_rate", "weight_decay", "warmup", "clip")
+        if self.parts not in (1, 5):
+            raise EmbodiedError(f"world_model.parts={self.parts} is not how play is recorded: 1 and 5 are.")
         if self.width % self.heads:
             raise EmbodiedError(f"world_model.width={self.width} is not a multiple of world_model.heads={self.heads}.")
 

@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -107,10 +106,3 @@ class Console:
 def _clock(seconds: float) -> str:
     """12.3 s below two minutes, 3 min 04 s above."""
     return f"{seconds:.1f} s" if seconds < 120 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-
-
-@contextmanager
-def silent() -> Iterator[Console]:
-    """A console that writes nowhere."""
-    with open("/dev/null", "w") as nowhere:
-        yield Console(nowhere)

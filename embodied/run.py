@@ -55,7 +55,7 @@ class Run:
             starts = _read_json(folder / "versions.json")["starts"] if (folder / "versions.json").exists() else []
             _write_json(folder / "versions.json", {"starts": [*starts, start_record(command_line())]})
             run = cls(folder, config, lock)
-            run._keep_lines(len(list(run.metrics())))
+            run._keep_lines(list(run.metrics()))
         except BaseException:
             lock.close()
             raise
@@ -92,27 +92,26 @@ class Run:
                 if stage is None or line["stage"] == stage:
                     yield line
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Drop what was logged after `step` of `stage`: a stage that continues from a checkpoint logs it again."""
-        count = 0
-        for line in self.metrics():
-            if line["stage"] == stage and line["step"] > step:
-                break
-            count += 1
-        self._keep_lines(count)
+    def rewind(self, stage: str, step: int, **same: float) -> None:
+        """Drop what was logged after `step` of `stage`: a stage that continues from a checkpoint logs it again.
 
-    def _keep_lines(self, count: int) -> None:
-        """Truncate the metrics to their first `count` lines."""
+        With `same` values, e.g. `member=0`, only lines that carry them go.
+        """
+
+        def again(line: Mapping[str, Any]) -> bool:
+            return line["stage"] == stage and line["step"] > step and same.items() <= line.items()
+
+        self._keep_lines([line for line in self.metrics() if not again(line)])
+
+    def _keep_lines(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the metrics by these lines."""
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        with path.open("rb+") as file:
-            for _ in range(count):
-                file.readline()
-            file.truncate(file.tell())
+        checkpoint.write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def save(self, name: str, state: Any, **meta: Any) -> None:
         """Save a checkpoint over the last one of this name, atomically; see `embodied.checkpoint.save`."""

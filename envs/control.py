@@ -173,6 +173,11 @@ def controller(name: str, rate: float = 10.0) -> Controller:
     return CONTROLLERS[name](rate=rate)
 
 
+def default_control(robot: str) -> Controller:
+    """What actions mean unless said otherwise: deltas of the tool, or of the pusher in the plane."""
+    return CartesianDelta() if robot == "so101" else PlanarDelta()
+
+
 def targets(control: Controller, start: Array, actions: Array) -> Array:
     """The joint targets `[*B T J]` of a whole plan `[*B T A]`, from the command `start` `[*B J]`."""
     xp = array_namespace(start, actions)

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 
-from envs.control import CartesianDelta, Controller, PlanarDelta, check_action
+from envs.control import Controller, check_action, default_control
 from envs.doing import do
 from envs.errors import EmbodiedError
 from envs.geometry import half_height
@@ -54,12 +54,12 @@ class Simulation:
             raise EmbodiedError(f"{worlds} worlds were asked for; a simulation needs at least one.")
         self.scene = scene
         self.worlds = worlds
-        own = CartesianDelta if scene.config.robot == "so101" else PlanarDelta
-        self.control: Controller = control if control is not None else own()
+        own = default_control(scene.config.robot)
+        self.control: Controller = control if control is not None else own
         if self.control.joints != scene.joints:
             raise EmbodiedError(
                 f"{type(self.control).__name__} commands {', '.join(self.control.joints)}, but the robot of this scene "
-                f"has {', '.join(scene.joints)}; give {own.__name__}() or none."
+                f"has {', '.join(scene.joints)}; give {type(own).__name__}() or none."
             )
         self._spec = self.control.spec
         period = 1.0 / (self._spec.rate * scene.model.opt.timestep)

@@ -1,6 +1,7 @@
 """The bench language: samples kept and merged, one JSON, and tables in Markdown made from it."""
 
 import importlib.util
+import io
 import json
 import sys
 import types
@@ -12,7 +13,7 @@ from embodied.bench import tables
 from embodied.bench.harness import BENCHES, cells, figure, number, over_seeds, run_bench
 from embodied.cli import main
 from embodied.config import BenchArguments
-from embodied.console import silent
+from embodied.console import Console
 from envs.errors import EmbodiedError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,8 +41,7 @@ class Counting(types.ModuleType):
 
 
 def run(bench, folder, **arguments):
-    with silent() as console:
-        return run_bench("counting", bench, BenchArguments(**arguments), console, folder)
+    return run_bench("counting", bench, BenchArguments(**arguments), Console(io.StringIO()), folder)
 
 
 def test_the_record_has_the_agreed_shape(tmp_path):

@@ -1,6 +1,7 @@
 """The exported set: read back by its own reader, checked, and scored like here."""
 
 import importlib.util
+import io
 import json
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ from whatif_scenes import row_contexts, row_simulation
 from embodied.bench import sim, whatif
 from embodied.bench.harness import bench
 from embodied.config import BenchArguments
-from embodied.console import silent
+from embodied.console import Console
 from embodied.evaluation.export import export
 from embodied.evaluation.questions import KINDS, Question
 from embodied.evaluation.scoring import score
@@ -115,5 +116,5 @@ def test_the_same_set_twice_is_the_same_to_the_byte(known: Established, folder: 
 def test_only_benches_with_a_set_export_one(tmp_path: Path) -> None:
     assert hasattr(whatif, "export")
     assert not hasattr(sim, "export")
-    with silent() as console, pytest.raises(EmbodiedError, match="no fixed test set"):
-        bench("sim", BenchArguments(export=str(tmp_path)), console)
+    with pytest.raises(EmbodiedError, match="no fixed test set"):
+        bench("sim", BenchArguments(export=str(tmp_path)), Console(io.StringIO()))

@@ -17,7 +17,7 @@ from world_models.cjepa.model import ModelConfig, WorldModel
 from world_models.imagination import imagine
 from world_models.slots.bodies import bodies_of
 
-CONFIG = ModelConfig(width=16, layers=1, heads=2, embedding=16, hidden=24, future=4)
+CONFIG = ModelConfig(width=16, layers=1, heads=2, embedding=16, hidden=24, future=4, parts=1)
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +42,17 @@ def equal(a: Rollout, b: Rollout, tolerance: float = 0.0) -> None:
         )
 
 
-def test_untrained_ensemble_keeps_everything_where_it_is() -> None:
+def test_untrained_ensemble_lets_everything_go_on_evenly() -> None:
     still = Ensemble([WorldModel(CONFIG), WorldModel(CONFIG)])
     seen = observations(0, 4)
     rollout = imagine(still, seen, actions(4))
     assert rollout.source == "model"
     assert rollout.observation.objects.position_in_world.shape == (4, 7, len(NAMES), 3)
-    start = seen.objects.position_in_world[:, -1:]
-    np.testing.assert_allclose(rollout.observation.objects.position_in_world, np.repeat(start, 7, 1), atol=1e-6)
+    start, time = seen.objects[:, -1], 0.1 * np.arange(7)
+    moved = start.position_in_world[:, None] + time[:, None, None] * start.linear_velocity_in_world[:, None]
+    np.testing.assert_allclose(rollout.observation.objects.position_in_world[..., 4:, :], moved[..., 4:, :], atol=1e-5)
     assert not rollout.uncertainty.any()
-    np.testing.assert_allclose(rollout.observation.time, seen.time[:, -1:] + 0.1 * np.arange(7))
+    np.testing.assert_allclose(rollout.observation.time, seen.time[:, -1:] + time)
 
 
 def test_commands_are_the_controllers_and_the_hand_follows_the_joints(ensemble: Ensemble) -> None:
@@ -166,7 +167,7 @@ def test_policy_acts_on_what_is_imagined(ensemble: Ensemble) -> None:
     # A plan is encoded several steps at once, a policy's actions one by one: equal at first, close later.
     positions = (r.observation.objects.position_in_world for r in (rollout, planned))
     np.testing.assert_allclose(*(p[:, :2] for p in positions), atol=1e-6)
-    equal(rollout, planned, 1e-2)
+    np.testing.assert_allclose(*(r.observation.objects.position_in_world for r in (rollout, planned)), atol=2e-2)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from tabletop import NAMES, held, random_tabletop, tabletop
 
 from envs.errors import EmbodiedError
 from envs.goals import Goal
-from envs.types import ObjectState, Observation, Transition
-from world_models.reward.analytic import AnalyticReward, confirmed, count_success
+from envs.types import ObjectState, Observation
+from world_models.reward.analytic import AnalyticReward, confirmed
 from world_models.reward.ladder import ladders
-from world_models.reward.shaping import ShapedReward, discounted, potential, shaping
+from world_models.reward.shaping import potential, shaping
 
 PLACE = Goal.parse("near(red_cube, target, 0.02) & released(red_cube)")
 INTO_BIN = Goal.parse("in(red_cube, bin) & released(red_cube) & static(red_cube)")
@@ -166,11 +166,6 @@ def test_confirmation_needs_the_whole_window(success, window):
     slow = [t + 1 >= window and all(success[t + 1 - window : t + 1]) for t in range(len(success))]
     np.testing.assert_array_equal(confirmed(np.array(success), window), slow)
     np.testing.assert_array_equal(confirmed(torch.tensor(success), window).numpy(), slow)
-    count, counted = np.zeros((), int), []
-    for now in success:
-        count = count_success(count, np.array(now))
-        counted.append(bool(count >= window))
-    assert counted == slow
 
 
 def test_confirmation_of_batches_is_along_time():
@@ -191,6 +186,11 @@ def test_reaching_the_goal_makes_no_jump():
     near, there, ended = np.array([0.999]), np.array([1.0]), np.array([True])
     assert abs(shaping(potential(near), potential(there), ended, 0.97)[0]) < 0.002
     assert shaping(near, there, ended, 0.97)[0] < -0.99
+
+
+def discounted(rewards, discount):
+    """What rewards `[h]` are worth at the first of their steps."""
+    return float(rewards @ discount ** np.arange(len(rewards)))
 
 
 @given(seeds, st.integers(1, 6), st.booleans())
@@ -276,31 +276,3 @@ def test_hovering_near_success_does_not_pay():
     assert earned(hover, False) == pytest.approx(1.0 - 0.1 * discount ** (len(hover) - 1))
     naive = [discounted(finish[1:], discount) + discount**9, discounted(hover[1:], discount)]
     assert naive[1] > naive[0], "paying progress per step rewards hovering: the test can tell"
-
-
-def transition(ended=False):
-    states = way_into_the_bin()
-    before, after = observed(states[:-1]), observed(states[1:])
-    success = INTO_BIN.satisfied(after.objects)
-    flags = success if ended else np.zeros_like(success)
-    return Transition(before, np.zeros((9, 5)), after, success, flags, np.zeros_like(success))
-
-
-def test_shaped_reward_of_transitions():
-    sample = transition(ended=True)
-    paid = ShapedReward(reward, discount=0.9, weight=0.5, success_reward=2.0)(sample, INTO_BIN)
-    now = potential(reward.score(sample.observation, INTO_BIN).progress)
-    following = np.append(potential(reward.score(sample.next_observation, INTO_BIN).progress)[:-1], 0.0)
-    np.testing.assert_allclose(paid, 2.0 * sample.success + 0.5 * (0.9 * following - now))
-    sparse = ShapedReward(reward, weight=0.0, success_reward=0.0, step_reward=-1.0)(sample, INTO_BIN)
-    np.testing.assert_array_equal(sparse, sample.success - 1.0)
-    with pytest.raises(EmbodiedError, match="discount lies in"):
-        ShapedReward(reward, discount=1.5)
-
-
-def test_shaped_rewards_follow_the_goal_and_the_model_of_the_moment():
-    # Nothing is stored with the transition: another goal or a model that has moved on gives both potentials anew.
-    sample = transition()
-    paid = ShapedReward(reward)(sample, INTO_BIN)
-    assert not np.allclose(paid, ShapedReward(reward)(sample, PLACE))
-    assert not np.allclose(paid, ShapedReward(AnalyticReward(distance_scale=0.3))(sample, INTO_BIN))

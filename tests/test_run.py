@@ -108,6 +108,17 @@ def test_metrics_survive_a_torn_line_and_rewind_to_a_checkpoint(tmp_path):
     assert [line["stage"] for line in Run.load(tmp_path).metrics()] == ["model", "model", "model", "policy"]
 
 
+def test_rewinding_one_member_leaves_the_lines_of_others(tmp_path):
+    with Run.open(tmp_path, CONFIG) as run:
+        for member, step in ((0, 10), (0, 20), (1, 10), (0, 30), (1, 20)):
+            run.log("model", step, member=member)
+        run.log("policy", 40, success=0.0)
+        run.rewind("model", 10, member=0)
+        assert [(line["step"], line.get("member")) for line in run.metrics()] == [(10, 0), (10, 1), (20, 1), (40, None)]
+        run.rewind("model", -1)
+        assert [line["stage"] for line in run.metrics()] == ["policy"]
+
+
 def test_a_killed_process_leaves_a_run_that_continues(tmp_path):
     program = (
         "import os, sys; from embodied.run import Run; from embodied.schema import to_dict;"

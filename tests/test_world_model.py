@@ -234,10 +234,12 @@ def test_twenty_steps_equal_ten_and_ten_resumed() -> None:
         assert torch.equal(value, second.state_dict()[name]), name
 
 
-def test_a_tiny_run_learns_that_cubes_slide() -> None:
-    """Golden: an even slide is learned from 60 steps."""
+def test_a_tiny_run_learns_how_far_cubes_slide() -> None:
+    """Golden: that they go half as far as their speed says is learned from 60 steps."""
     config = TrainConfig(steps=60, batch=8, warmup=10, horizon=(2, 2), learning_rate=1e-2, busy=0.0, moving=0.0)
-    run = MemberTrainer(SMALL, config, Windows(episodes(), SMALL.history), 0)
+    windows = Windows(episodes(), SMALL.history)
+    windows.bodies = replace(windows.bodies, linear_velocity=2 * windows.bodies.linear_velocity)
+    run = MemberTrainer(SMALL, config, windows, 0)
     losses = torch.stack([run.train_step() for _ in range(60)])
     assert losses.isfinite().all()
     assert losses[:10, 0].mean() > 0.5

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.control import CartesianDelta, Controller, PlanarDelta, targets
+from envs.control import Controller, default_control, targets
 from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
@@ -21,7 +21,7 @@ from envs.types import Array, Observation, Policy, Rollout
 from world_models.cjepa.contact_geometry import rotation_vector
 from world_models.cjepa.ensemble import Belief, mean_of
 from world_models.cjepa.model import History, Prediction
-from world_models.embodiment import Pusher, robot_among
+from world_models.embodiment import robot_among
 from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, bodies_of, body_indices, with_bodies
 
@@ -87,11 +87,13 @@ def imagine(
         raise EmbodiedError("imagine needs either actions, or a policy with a goal and a horizon.")
     if horizon is not None and horizon < 1:
         raise EmbodiedError(f"A horizon of {horizon} was given; at least one step is imagined.")
-    control = control or (PlanarDelta() if robot_among(history.objects.names) is Pusher else CartesianDelta())
+    control = control or default_control(robot_among(history.objects.names).name)
     for intervention in interventions:
         intervention.check(history.objects.names, history.objects.kind)
-        if intervention.kind == "gravity":
-            raise EmbodiedError(f"{intervention}: the world model has only ever seen one gravity; ask the simulator.")
+        if intervention.kind in ("gravity", "gain"):
+            raise EmbodiedError(
+                f"{intervention}: the world model has only ever seen one {intervention.kind}; ask the simulator."
+            )
         if intervention.kind == "action" and actions is None:
             raise EmbodiedError(f"{intervention} edits a plan; a policy makes its actions anew. Give actions.")
     numpy = not isinstance(history.proprioception, Tensor)

@@ -8,7 +8,9 @@ import numpy as np
 
 from embodied.bench.demo import configured
 from embodied.bench.harness import Figure, figure
+from embodied.config import Config
 from embodied.console import Console
+from embodied.evaluation.monolithic import Monolithic
 from embodied.evaluation.questions import FULL
 from embodied.evaluation.result import Result
 from embodied.evaluation.statistics import Estimate
@@ -27,10 +29,21 @@ from embodied.evaluation.whatif import held_out, suite
 from embodied.run import Run
 from embodied.schema import to_dict
 
-PARTS = ("all",)
-SEEDS = 3
-CONTEXTS = 600
-"""Instants per training seed: 1200 moves and 1200 removals of objects, 600 of each other kind."""
+WORLDS: Mapping[str, str] = {"boxes": "", "more_objects": "more_objects_", "tabletop": "so101_", "chains": "chains_",
+                             "hidden": "hidden_"}  # fmt: skip
+"""Parts that are worlds, and how their figures begin; `more_objects` asks the model of `boxes` about 6 to 8."""
+ABLATIONS: Mapping[str, tuple[str, ...]] = {
+    "mask_none": ("world_model.mask=none",),
+    "mask_token": ("world_model.mask=token",),
+    "mask_tube": ("world_model.mask=tube",),
+    "no_encoder": ("world_model.layers=0",),
+    "whole_steps": ("world_model.parts=1", "world_model.rounds=2", "world_model.horizon=5"),
+}
+"""Parts that train on `boxes` with one thing changed, and the same number of gradient steps."""
+PARTS = (*WORLDS, *ABLATIONS)
+SEEDS = 5
+CONTEXTS = 320
+"""Instants per training seed: 640 moves and 640 removals of objects, 320 of each other kind."""
 EXPORTED = 300
 """Instants of the fixed set."""
 PREFIXES: Mapping[str, str] = {
@@ -48,29 +61,44 @@ HEADLINES = ("move", "remove", "physics", "action")
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
     """Train, or continue, the world model of one seed and its monolithic rival, and ask both what-ifs."""
-    from embodied.data.episodes import EpisodeStore
-    from embodied.evaluation import monolithic
-    from embodied.training.collect import PLAY
     from embodied.training.train import train
 
-    # A planner needs no policy, so the world model is all that is trained.
-    config = configured("whatif_runs", seed, quick, "agent=planner")
+    config = _configured(part, seed, quick)
+    count = config.trainer.whatif_pairs if quick else CONTEXTS
     with Run.open(config.run, to_dict(config)) as run:
         train(config, run, console)
-        store = EpisodeStore(run.folder / PLAY)
+        if part == "more_objects":
+            return suite(config, run, count, console.say, objects=(6, 8)).as_dict()
+        if part in ABLATIONS:
+            return suite(config, run, count, console.say).as_dict()
         console.say("training the monolithic baseline")
-        chosen = config.world_model
-        recipe = monolithic.Recipe(chosen.steps, chosen.batch, chosen.history, seed=config.seed)
-        rival = monolithic.train(list(store), recipe)
-        count = config.trainer.whatif_pairs if quick else CONTEXTS
-        return suite(config, run, count, console.say, {MONOLITHIC: rival.imagine}, full=True).as_dict()
+        return suite(config, run, count, console.say, {MONOLITHIC: _rival(config, run).imagine}, full=True).as_dict()
+
+
+def _configured(part: str, seed: int, quick: bool) -> Config:
+    """A part's own configuration; a planner needs no policy, so the world model is all that is trained."""
+    world = "boxes" if part == "more_objects" or part in ABLATIONS else part
+    words = ["agent=planner", "trainer.demonstrations=0", f"env.play={world}", *ABLATIONS.get(part, ())]
+    folder = "boxes" if part == "more_objects" else part
+    return configured(f"whatif_runs/{folder}", seed, quick, *words)
+
+
+def _rival(config: Config, run: Run) -> Monolithic:
+    from embodied.data.episodes import EpisodeStore
+    from embodied.data.play import at_control_steps
+    from embodied.evaluation import monolithic
+    from embodied.training.collect import PLAY
+
+    chosen = config.world_model
+    recipe = monolithic.Recipe(chosen.steps, chosen.batch, chosen.history, seed=config.seed)
+    return monolithic.train([at_control_steps(e, chosen.parts) for e in EpisodeStore(run.folder / PLAY)], recipe)
 
 
 def export(folder: Path, quick: bool, console: Console) -> None:
     """Write the fixed set of what-ifs that other people's models can be scored on; it needs no model of ours."""
     from embodied.evaluation.export import export as write
 
-    config = configured("whatif_runs", 0, quick, "agent=planner")
+    config = _configured("boxes", 0, quick)
     console.say("recording play")
     held = held_out(config, config.trainer.whatif_pairs if quick else EXPORTED)
     console.say(f"asking MuJoCo about {len(held.contexts)} instants")
@@ -80,10 +108,33 @@ def export(folder: Path, quick: bool, console: Console) -> None:
 
 
 def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
+    """Figures of every world and ablation measured."""
+    figures: dict[str, Figure] = {}
+    for part, raws in samples.items():
+        results = [Result.from_dict(raw) for raw in raws]
+        if part in WORLDS:
+            each = _figures(results)
+            if part != "boxes":
+                each = {key: value for key, value in each.items() if _is_headline(key)}
+            figures |= {f"{WORLDS[part]}{key}": value for key, value in each.items()}
+        else:
+            scores = [result.scores[MODEL] for result in results]
+            for kind in ("move", "remove", "action", "spillover"):
+                _add(figures, f"{part}_skill_{kind}", [score.skill.get(kind) for score in scores])
+            _add(figures, f"{part}_influence_auroc", [score.influence_auroc for score in scores])
+    return figures
+
+
+def _is_headline(key: str) -> bool:
+    """Whether a figure is shown of worlds other than the first."""
+    skills = [f"{prefix}skill" for prefix in ("", "nudged_", "alone_", "monolithic_")]
+    return key.startswith(
+        (*skills, "influence_auroc", "chaos", "coverage90", "surprise_auroc", "counterfactual_ade_mm")
+    )
+
+
+def _figures(results: Sequence[Result]) -> dict[str, Figure]:
     """Means over training seeds; intervals span those of the single seeds, each a bootstrap over instants."""
-    results = [Result.from_dict(raw) for raw in samples.get("all", [])]
-    if not results:
-        return {}
     figures: dict[str, Figure] = {}
     for source, prefix in PREFIXES.items():
         scores = [result.scores[source] for result in results if source in result.scores]

@@ -194,3 +194,17 @@ def _episode(
         robot="sim",
         simulator_state=states,
     )
+
+
+def at_control_steps(episode: Episode, parts: int) -> Episode:
+    """An episode recorded `parts` times in a control step as seen at control steps alone, the last one kept whole."""
+    if parts == 1:
+        return episode
+    first = episode.length % parts
+    return replace(
+        episode,
+        observation=episode.observation[first::parts],
+        action=episode.action[first::parts],
+        success=episode.success[first::parts],
+        interventions=tuple(replace(edit, step=(edit.step - first) // parts) for edit in episode.interventions),
+    )

@@ -11,6 +11,7 @@ from torch import Tensor
 from envs.errors import EmbodiedError
 from envs.types import Episode
 from world_models.cjepa.model import History
+from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, bodies_of, nearest_labels
 
 MOVING = 0.02
@@ -35,7 +36,7 @@ class Window:
     @property
     def commands(self) -> Float[Tensor, "B K J"]:
         """The command followed in each small step [rad] or [m]."""
-        return self.proprioception.unflatten(-1, (3, -1))[:, :, 2]
+        return Joints.of(self.proprioception).target
 
     @property
     def targets(self) -> Float[Tensor, "B F J"]:
@@ -67,7 +68,9 @@ class Windows:
         before = (history - 1) * parts
         kept = [episode for episode in episodes if episode.length > before]
         if not kept:
-            raise EmbodiedError(f"The world model needs episodes of at least {before + 1} steps to learn from; got none.")
+            raise EmbodiedError(
+                f"The world model needs episodes of at least {before + 1} steps to learn from; got none."
+            )
         self.history, self.parts = history, parts
         self.device = torch.device(device)
         bodies = [bodies_of(episode.observation.objects) for episode in kept]
@@ -113,7 +116,8 @@ class Windows:
             frames = np.minimum(present[:, None] + ahead, len(self._moving) - 1)
             count = self._moving[frames].sum(-1).max(1)
             self._starts[future] = tuple(  # type: ignore[assignment]
-                torch.as_tensor(rows, device=self.device) for rows in (present, present[count >= 1], present[count >= 2])
+                torch.as_tensor(rows, device=self.device)
+                for rows in (present, present[count >= 1], present[count >= 2])
             )
         return self._starts[future]
 

@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import EmbodiedError
-from envs.types import Array, Episode, Kind, ObjectState, Observation
+from envs.types import MOVABLE, Array, Episode, ObjectState, Observation
 
 HORIZON = 12
 """Control steps from the instant on; at 10 Hz, 1.2 s: longer, and chaos rather than the model is measured."""
 MOVING = 0.005
 """[m] An object that travels less over the horizon is not in play."""
-MOVABLE = tuple(Kind[name] for name in ("BOX", "CYLINDER") if name in Kind.__members__)
-"""Kinds of entities that move by themselves: they are edited, watched and scored."""
 
 
 def movable(kinds: Iterable[int]) -> list[int]:

@@ -22,7 +22,7 @@ def load_model(run: Run, config: Config, control: Controller) -> Imagine:
     Raises `EmbodiedError` where a member is missing, damaged or foreign.
     """
     paths = [run.path(member_name(member)) for member in range(config.world_model.members)]
-    return imagining(Ensemble(load_members(paths, model_config(config.world_model))), control)
+    return imagining(Ensemble(load_members(paths, model_config(config))), control)
 
 
 def imagining(dynamics: Dynamics, control: Controller) -> Imagine:

@@ -45,15 +45,19 @@ class HeldOut:
     contexts: Contexts
 
 
-def held_out(config: Config, count: int, horizon: int = HORIZON) -> HeldOut:
+def held_out(config: Config, count: int, horizon: int = HORIZON, objects: tuple[int, int] | None = None) -> HeldOut:
     """The same play and instants for the same configuration, every time.
 
-    Raises `EmbodiedError` where `count` is not positive, or the play has no instant to ask about.
+    `objects` are the least and most present in worlds with a pusher, where they are not what training shows. Raises
+    `EmbodiedError` where `count` is not positive, or the play has no instant to ask about.
     """
     if count < 1:
         raise EmbodiedError(f"trainer.whatif_pairs={count} asks nothing; give 1 or more.")
     worlds = min(WORLDS, max(16, count))
-    play = PlayConfig(scene=play_scene(config), worlds=worlds, steps=STEPS, branches=0.0, states=True)
+    play = PlayConfig(
+        scene=play_scene(config), world=config.env.play, worlds=worlds, steps=STEPS, branches=0.0, states=True,
+        objects=objects or PlayConfig.objects,
+    )  # fmt: skip
     simulation = Simulation(build_scene(play.scene), worlds, config.env.threads, play_control(config))
     episodes: list[Episode] = []
     batch = 0
@@ -72,6 +76,7 @@ def suite(
     progress: Callable[[str], None] | None = None,
     others: Mapping[str, Imagine] | None = None,
     full: bool = False,
+    objects: tuple[int, int] | None = None,
 ) -> Result:
     """Ask `count` instants and keep the scores and the cases for the page in the run folder.
 
@@ -82,6 +87,7 @@ def suite(
         progress: told what is being done.
         others: more models to score, by name.
         full: all kinds of what-ifs, ceilings, decisions, doubt and surprise; without, the few a page shows.
+        objects: see `held_out`.
 
     Raises:
         EmbodiedError: where the run has no world model.
@@ -90,7 +96,7 @@ def suite(
     say = progress or (lambda text: None)
     model = load_model(run, config, play_control(config))
     say("recording unseen play")
-    held = held_out(config, count)
+    held = held_out(config, count, objects=objects)
     generator = np.random.default_rng((config.seed, 1))
     if full:
         whatifs, result = measure(held.simulation, model, held.contexts, generator, others=others, progress=say)

@@ -24,10 +24,6 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.1f}".removesuffix(".0") + "\N{NO-BREAK SPACE}%"
 
 
-def _rate(estimate: Estimate) -> str:
-    return f"{percent(estimate.value)} ({percent(estimate.low)} to {percent(estimate.high)})"
-
-
 def _plain(value: float, digits: int = 2) -> str:
     return "n/a" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 

@@ -11,7 +11,7 @@ from embodied.config import Config
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
-from envs.control import CartesianDelta, Controller, controller
+from envs.control import Controller, controller, default_control
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.scene import SceneConfig
@@ -55,13 +55,14 @@ def play_scene(config: Config) -> SceneConfig:
 
 def play_control(config: Config) -> Controller:
     """What the actions of play mean, whatever the run's policy acts in."""
-    return CartesianDelta()
+    return default_control(play_scene(config).robot)
 
 
 def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int:
     """Episodes in which the expert, disturbed, succeeded; returns how many resets it took.
 
-    Raises `EmbodiedError` in a world with a pusher, which has no expert.
+    Raises `EmbodiedError` in a world with a pusher, which has no expert, and where the expert does not act in the
+    chosen actions or seldom satisfies the chosen goal.
     """
     if config.env.play != "tabletop":
         raise EmbodiedError(
@@ -81,9 +82,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     tried = 0
     while len(kept) < config.trainer.demonstrations:
         if tried >= 20 * config.env.worlds + 20 * config.trainer.demonstrations:
-            raise EmbodiedError(
-                f"The expert of {config.env.task!r} succeeded in {len(kept)} of {tried} resets; too few."
-            )
+            raise _too_few(config, worlds.task, len(kept), tried)
         observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.observation.objects)]
         for _ in range(worlds.task.horizon):
             action = demonstrator.act(observations[-1], worlds.task.goal)
@@ -112,12 +111,35 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     return tried
 
 
+def _too_few(config: Config, chosen: Task, kept: int, tried: int) -> EmbodiedError:
+    """What to say where the expert, which knows its task's own goal alone, hardly ever satisfies the chosen one."""
+    own = task(config.env.task).goal
+    fitting = (
+        f"Raise env.horizon (now {chosen.horizon})"
+        if chosen.goal == own
+        else f"Choose a goal that follows from what it works towards, {own} (a part of it, say, or a wider tolerance)"
+    )
+    return EmbodiedError(
+        f"The expert of {config.env.task!r} satisfies {str(chosen.goal)!r} at the end of {kept} of {tried} episodes "
+        f"({kept / tried:.1%}), too few to learn from. {fitting}, or learn without demonstrations: "
+        "trainer.demonstrations=0."
+    )
+
+
 def collect_play(config: Config, run: Path, progress: Progress) -> int:
     """Play for the world model; returns the number of frames."""
     store = _empty(run / PLAY)
     wanted = config.trainer.model_episodes
     worlds = min(128, max(8, wanted // 2))
-    chosen = PlayConfig(scene=play_scene(config), worlds=worlds, threads=config.env.threads, world=config.env.play)
+    chosen = PlayConfig(
+        scene=play_scene(config),
+        worlds=worlds,
+        threads=config.env.threads,
+        world=config.env.play,
+        parts=config.world_model.parts > 1,
+        # A branch shows what the model looks back on: frames are recorded in every part of a control step.
+        history=(config.world_model.history - 1) * config.world_model.parts + 1,
+    )
     batches = play(chosen, config.seed)
     while len(store) < wanted:
         store.append(next(batches)[: wanted - len(store)])

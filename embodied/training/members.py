@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from embodied import checkpoint
-from embodied.config import WorldModelConfig
+from embodied.config import Config, WorldModelConfig
 from embodied.data.episodes import EpisodeStore
+from embodied.data.play import PlayConfig
 from embodied.data.windows import Windows
 from embodied.training.world_model import LOSSES, MemberTrainer, TrainConfig
 from envs.errors import EmbodiedError
@@ -38,11 +39,14 @@ class Assignment:
     device: str
 
 
-def model_config(config: WorldModelConfig) -> ModelConfig:
+def model_config(chosen: Config) -> ModelConfig:
     """The shape of the model that a configuration asks for."""
+    config = chosen.world_model
     return ModelConfig(
+        robot=PlayConfig(world=chosen.env.play).scene.robot,
+        parts=config.parts,
         history=config.history,
-        future=max(5, config.horizon),
+        future=config.horizon,
         width=config.width,
         layers=config.layers,
         heads=config.heads,
@@ -57,7 +61,7 @@ def train_config(config: WorldModelConfig, device: str) -> TrainConfig:
     return TrainConfig(
         steps=config.steps,
         batch=config.batch,
-        horizon=(min(3, config.horizon), config.horizon),
+        horizon=(max(1, config.horizon // 2), config.horizon),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup=config.warmup,
@@ -142,7 +146,9 @@ def _process(assignment: Assignment, pipe: Connection) -> None:
 
 
 def _train(assignment: Assignment, report: Callable[[int, dict[str, float]], None]) -> None:
-    windows = Windows(EpisodeStore(assignment.episodes), assignment.model.history, assignment.device)
+    windows = Windows(
+        EpisodeStore(assignment.episodes), assignment.model.history, assignment.model.parts, assignment.device
+    )
     trainer = MemberTrainer(assignment.model, assignment.training, windows, assignment.seed)
     if assignment.checkpoint.is_file():
         state, _ = checkpoint.load(assignment.checkpoint)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from embodied import checkpoint
 from embodied.config import Config
 from embodied.console import Console, Stage
 from embodied.data.episodes import EpisodeStore
@@ -77,7 +78,7 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         Assignment(
             member=member,
             seed=int(seeds[member].generate_state(1)[0]),
-            model=model_config(config.world_model),
+            model=model_config(config),
             training=train_config(config.world_model, device),
             episodes=run.folder / PLAY,
             checkpoint=run.path(member_name(member)),
@@ -86,16 +87,21 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         )
         for member in range(config.world_model.members)
     ]
-    steps = dict.fromkeys(range(len(assignments)), 0)
-    last: dict[int, dict[str, float]] = {}
+    steps = {
+        one.member: checkpoint.meta(one.checkpoint)["step"] if run.has(member_name(one.member)) else 0
+        for one in assignments
+    }
+    for member, step in steps.items():
+        run.rewind("world model", step, member=member)
 
     def report(member: int, step: int, losses: dict[str, float]) -> None:
-        steps[member], last[member] = step, losses
+        steps[member] = step
         run.log("world model", step, member=member, **losses)
         stage.update(sum(steps.values()), len(steps) * config.world_model.steps, f"position {losses['position']:.4f}")
 
     train_members(assignments, report)
-    loss = float(np.mean([one["position"] for one in last.values()])) if last else None
+    last = {line["member"]: line["position"] for line in run.metrics("world model")}
+    loss = float(np.mean(list(last.values()))) if last else None
     if loss is not None:
         stage.result("position loss", f"{loss:.4f}")
     return {"members": len(assignments), "position_loss": loss}
@@ -122,7 +128,8 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         state, meta = run.restore("trainer")
         trainer.load_state_dict(state)
         best = float(meta["best"])
-        run.rewind("policy", trainer.steps)
+    # Success at the step of the checkpoint itself is measured, and logged, once more.
+    run.rewind("policy", trainer.steps - 1)
     vector_steps = -(-config.trainer.env_steps // config.env.worlds)
     block = max(1, -(-vector_steps // EVALUATIONS))
     while trainer.cloned < config.agent.cloning_steps and trainer.steps == 0:
@@ -150,4 +157,4 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 def _dreams(config: Config, run: Run) -> Imagine:
     """The run's own world model, for the policy to learn in."""
     paths = [run.path(member_name(member)) for member in range(config.world_model.members)]
-    return dreamer(Ensemble(load_members(paths, model_config(config.world_model))), chosen_control(config))
+    return dreamer(Ensemble(load_members(paths, model_config(config))), chosen_control(config))

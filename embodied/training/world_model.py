@@ -57,7 +57,7 @@ class MemberTrainer:
         """Weights, order of data and masks come from `seed` alone. Trains on the device of `windows`."""
         if windows.parts != model.parts:
             raise EmbodiedError(
-                f"A model of {model.parts} parts per control step cannot learn from frames recorded {windows.parts} times."
+                f"A model of {model.parts} parts per control step cannot learn from {windows.parts} recorded frames."
             )
         if max(config.horizon) > model.future:
             raise EmbodiedError(
@@ -123,10 +123,9 @@ class MemberTrainer:
         single = model.roll_robot(before[:, None], Joints.of(after[:, None]).target, bodies[:, None])
         robot_loss = self._robot_loss(robot, window.proprioception) + self._robot_loss(single, after[:, None])
         context = model.context(history, window.targets, hidden)
-        predicted = model.follow(history.bodies[:, -1], torch.cat([now, robot.detach()], 1), context)
-        return torch.stack(
-            [*body_losses(predicted, window.bodies), robot_loss, _recall_loss(context, window, hidden)]
-        )
+        said = None if context is None else context.embedding
+        predicted = model.follow(history.bodies[:, -1], torch.cat([now, robot.detach()], 1), said)
+        return torch.stack([*body_losses(predicted, window.bodies), robot_loss, _recall_loss(context, window, hidden)])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, optimiser moments, generator and step as a flat mapping of tensors."""

@@ -26,7 +26,7 @@ NODE = 21
 
 
 class Message(nn.Module):
-    """What a pair sends to its receiver: an MLP whose first layer is taken apart, so that objects are multiplied once."""
+    """What a pair sends to its receiver: an MLP, its first layer taken apart to multiply objects once."""
 
     def __init__(self, solids: int, width: int, hidden: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class ContactModel(nn.Module):
     def __init__(
         self, period: float, solids: int, context: int, width: int = 48, hidden: int = 64, rounds: int = 2
     ) -> None:
-        """A step lasts `period` [s]; `context` is the width of the embedding that comes with each object, 0 for none."""
+        """A step lasts `period` [s]; an embedding of width `context` comes with each object, 0 is none."""
         super().__init__()
         self.width = width
         self.scale = Scale(period)
@@ -165,7 +165,8 @@ def _put_back(bodies: Bodies, moved: Bodies, awake: Tensor) -> Bodies:
 
     def put(name: str) -> Tensor:
         old = getattr(bodies, name)
-        return old.flatten(0, 1).index_copy(0, awake, getattr(moved, name)).view(old.shape)
+        new: Tensor = old.flatten(0, 1).index_copy(0, awake, getattr(moved, name)).view(old.shape)
+        return new
 
     names = ("position", "rotation", "linear_velocity", "angular_velocity")
     return replace(bodies, **{name: put(name) for name in names})

@@ -1,8 +1,8 @@
 """The contact model's compiled twin: the same steps and gradients on a CPU at a small part of the time.
 
-Automatic differentiation of a step is several hundred small tensor operations, nearly all of the time overhead. Here the
-matrix products are torch's, everything between them one pass over rows of numbers, and the way back is written out.
-The slow twin, `ContactModel.forward`, is what runs on a GPU.
+Automatic differentiation of a step is several hundred small tensor operations, nearly all of the time overhead. Here
+the matrix products are torch's, everything between them one pass over rows of numbers, and the way back is written
+out. The slow twin, `ContactModel.forward`, is what runs on a GPU.
 """
 
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ class _Follow(torch.autograd.Function):
         return _run(model, scene, state, context, ctx.tape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         model, scene = ctx.model, ctx.scene
         grads = {id(p): torch.zeros_like(p) for p in model.parameters()}
         batch, entities = scene.shape
@@ -146,9 +146,7 @@ class _Follow(torch.autograd.Function):
 
 
 @torch.no_grad()
-def _run(
-    model: ContactModel, scene: _Scene, state: Tensor, context: Tensor | None, tape: list[_Step] | None
-) -> Tensor:
+def _run(model: ContactModel, scene: _Scene, state: Tensor, context: Tensor | None, tape: list[_Step] | None) -> Tensor:
     batch, entities = scene.shape
     path = torch.empty(scene.steps + 1, batch * entities, STATE)
     path[0] = state.reshape(batch * entities, STATE)
@@ -232,7 +230,6 @@ def _step_back(model: ContactModel, step: _Step, carry: Tensor, grads: dict[int,
         reversed(step.rounds), reversed(list(model.messages)), reversed(list(model.updates)), strict=True
     ):
         assert isinstance(message, Message)
-        assert isinstance(update, nn.Sequential)
         back = _backward(update, kept.update, torch.cat([grad_hidden, grad_delta], 1), grads)
         grad_hidden = grad_hidden + back[:, :width]
         grad_delta = grad_delta + back[:, 2 * width : 2 * width + 12]
@@ -261,24 +258,35 @@ def _step_back(model: ContactModel, step: _Step, carry: Tensor, grads: dict[int,
     return grad_hidden
 
 
-def _forward(mlp: nn.Module, inputs: Tensor) -> tuple[Tensor, _Layers]:
+def _layers(mlp: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    """Of an MLP with two nonlinearities."""
     assert isinstance(mlp, nn.Sequential)
-    first = functional.linear(inputs, mlp[0].weight, mlp[0].bias)
+    first, _, second, _, third = mlp
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    assert isinstance(third, nn.Linear)
+    return first, second, third
+
+
+def _forward(mlp: nn.Module, inputs: Tensor) -> tuple[Tensor, _Layers]:
+    one, two, three = _layers(mlp)
+    first = functional.linear(inputs, one.weight, one.bias)
     middle = functional.silu(first)
-    second = functional.linear(middle, mlp[2].weight, mlp[2].bias)
+    second = functional.linear(middle, two.weight, two.bias)
     last = functional.silu(second)
-    return functional.linear(last, mlp[4].weight, mlp[4].bias), _Layers(inputs, first, middle, second, last)
+    return functional.linear(last, three.weight, three.bias), _Layers(inputs, first, middle, second, last)
 
 
-def _backward(mlp: nn.Sequential, kept: _Layers, grad: Tensor, grads: dict[int, Tensor], *, inputs: bool = True) -> Tensor:
-    _linear_back(mlp[4], kept.last, grad, grads)
-    grad = torch.ops.aten.silu_backward(grad @ mlp[4].weight, kept.second)
-    _linear_back(mlp[2], kept.middle, grad, grads)
-    grad = torch.ops.aten.silu_backward(grad @ mlp[2].weight, kept.first)
-    _linear_back(mlp[0], kept.inputs, grad, grads)
-    return grad @ mlp[0].weight if inputs else grad
+def _backward(mlp: nn.Module, kept: _Layers, grad: Tensor, grads: dict[int, Tensor], *, inputs: bool = True) -> Tensor:
+    one, two, three = _layers(mlp)
+    _linear_back(three, kept.last, grad, grads)
+    grad = torch.ops.aten.silu_backward(grad @ three.weight, kept.second)
+    _linear_back(two, kept.middle, grad, grads)
+    grad = torch.ops.aten.silu_backward(grad @ two.weight, kept.first)
+    _linear_back(one, kept.inputs, grad, grads)
+    return grad @ one.weight if inputs else grad
 
 
-def _linear_back(linear: nn.Module, inputs: Tensor, grad: Tensor, grads: dict[int, Tensor]) -> None:
+def _linear_back(linear: nn.Linear, inputs: Tensor, grad: Tensor, grads: dict[int, Tensor]) -> None:
     grads[id(linear.weight)].addmm_(grad.t(), inputs)
     grads[id(linear.bias)] += grad.sum(0)

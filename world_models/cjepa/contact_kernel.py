@@ -1,8 +1,8 @@
 """Compiled CPU twin of `contact_geometry` and `edges.see`: all pairs of a batch in one pass over rows of numbers.
 
 Rows: a pose is position and rotation row by row (12), a velocity is linear, angular and linear at the end of the step
-(9). Row `b (N + S) + j` is object j of scene b for j < N, then the effector's S solids. `no_type_check` keeps the tests'
-shape checks out of compiled code.
+(9). Row `b (N + S) + j` is object j of scene b for j < N, then the effector's S solids. `no_type_check` keeps the
+tests' shape checks out of compiled code.
 """
 
 from typing import no_type_check
@@ -341,11 +341,13 @@ def see(
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
 def lay_out(
-    state: Array, solid: Array, solid_after: Array, velocity: Array, velocity_after: Array, period: float, entities: int,
-    now: Array, after: Array, motion: Array,
+    state: Array, solid: Array, solid_after: Array, velocity: Array, velocity_after: Array, period: float,
+    entities: int, now: Array, after: Array, motion: Array,
 ) -> None:  # fmt: skip
-    """Fill the rows `now`, `after` `[M 12]` and `motion` `[M 9]` from objects `state` `[B N 18]` (pose, velocities) and
-    the effector's solids `[B S 12]` with their velocities `[B S 3]`, at both ends of the step.
+    """Fill the rows `now`, `after` `[M 12]` and `motion` `[M 9]`.
+
+    From objects `state` `[B N 18]` (pose, velocities) and the effector's solids `[B S 12]` with their velocities
+    `[B S 3]`, at both ends of the step.
     """
     batch, solids = solid.shape[:2]
     senders = entities + solids
@@ -387,8 +389,9 @@ def _height(height: Array, out: Array) -> None:
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
 def describe(state: Array, fixed: Array, awake: Array, nodes: Array, drift: Array) -> None:
-    """Fill `nodes` `[A F]` and `drift` `[A 12]` of the awake objects; `fixed` `[M 10]`: half extents, core, radius,
-    logarithms of mass and friction over nominal, present.
+    """Fill `nodes` `[A F]` and `drift` `[A 12]` of the awake objects.
+
+    `fixed` `[M 10]` holds half extents, core, radius, logarithms of mass and friction over nominal, present.
     """
     for a in range(len(awake)):
         own, rest, out = state[awake[a]], fixed[awake[a]], nodes[a]
@@ -587,9 +590,7 @@ def scatter(receiver: Array, who: Array, grad: Array, to_receiver: Array, to_sen
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def collect(
-    said: Array, seen: Array, weight: Array, facing: Array, receiver: Array, width: int, total: Array
-) -> None:
+def collect(said: Array, seen: Array, weight: Array, facing: Array, receiver: Array, width: int, total: Array) -> None:
     """Sum what is said to each receiver into `total` `[A W+12]`, its vectors turned into the receiver's axes."""
     carried = GLANCE + FEATURES
     for e in range(len(receiver)):

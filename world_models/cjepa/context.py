@@ -32,14 +32,16 @@ class Context:
 
 
 class ContextEncoder(nn.Module):
-    """Encodes T history frames and F coming commands at once."""
+    """Encodes T history frames and F coming commands at once.
+
+    A robot token holds the joints' positions, velocities and leads and the tool's pose; a command's, the pose and step
+    of the command.
+    """
 
     def __init__(
         self, width: int, layers: int, heads: int, history: int, future: int, reach: float, joints: int
     ) -> None:
-        """A robot token holds the joints' positions, velocities and leads and the tool's pose; a command's, the pose
-        and step of the command.
-        """
+        """See the class; `joints` is J."""
         super().__init__()
         self.history, self.future, self.reach = history, future, reach
         self.entity = nn.Linear(FEATURES, width)

@@ -1,7 +1,7 @@
 """What an object sees of each solid near it: the inputs of contact messages, in its own axes.
 
-Its axes are turned about its upright one, pair by pair, until x points at the side that faces the sender: a push is then
-the same push from whichever side it comes, and is learned once instead of four times.
+Its axes are turned about its upright one, pair by pair, until x points at the side that faces the sender: a push is
+then the same push from whichever side it comes, and is learned once instead of four times.
 
 Looked at, never differentiated through: gradients reach earlier steps through the poses that add up, not through
 corners and distances. That trains as well (it is the pushforward trick of Brandstetter et al. 2022) at half the cost,
@@ -167,7 +167,8 @@ class Neighbourhood:
                 self.now.numpy(), self.after.numpy(), self.half.numpy(), self.radius.numpy(), self.velocity.numpy(),
                 bodies.present.contiguous().numpy(), between_bodies, scale.reach, scale.margin, scale.known_margin,
             )  # fmt: skip
-            edges = Edges(*(torch.from_numpy(array) for array in (receiver, sender, who)), self.now.new_ones(len(who)))
+            first, second, third = (torch.from_numpy(array) for array in (receiver, sender, who))
+            edges = Edges(first, second, third, self.now.new_ones(len(who)))
             return torch.from_numpy(awake), self.now.new_ones(len(awake)), edges
         senders = self.senders
         index = torch.arange(batch * entities * senders, device=bodies.present.device)

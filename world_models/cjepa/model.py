@@ -2,9 +2,9 @@
 
 The encoder runs once per chunk of `future` control steps; what it says about every entity at every coming step enters
 the contact model as an embedding. A control step is gone through in `parts`, as the robot's driver ramps its command:
-within one, a jaw strikes, a cube turns and comes free, and small steps of that are nearly linear. The commands of a plan
-are known exactly beforehand (controllers are open loop), so the joints are predicted from their targets and the solids
-that they carry follow by forward kinematics.
+within one, a jaw strikes, a cube turns and comes free, and small steps of that are nearly linear. The commands of a
+plan are known exactly beforehand (controllers are open loop), so the joints are predicted from their targets and the
+solids that they carry follow by forward kinematics.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -18,7 +18,7 @@ from world_models.cjepa.contact import ContactModel
 from world_models.cjepa.context import Context, ContextEncoder
 from world_models.cjepa.masking import Mask
 from world_models.embodiment import embodiment
-from world_models.embodiment.joints import Effector, Joints
+from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, nearest_labels
 from world_models.slots.slots import encode
 
@@ -96,9 +96,7 @@ class WorldModel(nn.Module):
             else None
         )  # fmt: skip
         context = config.width if config.layers else 0
-        self.contact = ContactModel(
-            period, self.robot.solids, context, config.embedding, config.hidden, config.rounds
-        )
+        self.contact = ContactModel(period, self.robot.solids, context, config.embedding, config.hidden, config.rounds)
 
     def forward(self, history: History, targets: Float[Tensor, "B F J"]) -> Prediction:
         """Up to `config.future` control steps under `targets`, seen at their ends.
@@ -111,40 +109,46 @@ class WorldModel(nn.Module):
         """
         bodies, joints = history.bodies[:, -1], Joints.of(history.proprioception[:, -1])
         context = self.context(history, targets)
-        effector = self.robot.effector(joints)
-        moved, arms = [], []
-        for step, commands in enumerate(ramped(joints.target, targets, self.config.parts).unbind(1)):
-            embedding = context.embedding[:, step] if context is not None else None
-            for command in commands.unbind(1):
-                joints = self.robot(joints, command, self.robot.feel(joints, command, bodies))
-                effector_after = self.robot.effector(joints)
-                bodies = self._step(bodies, effector, effector_after, embedding)
-                effector = effector_after
-            moved.append(bodies)
+        said = None if context is None else context.embedding
+        parts = self.config.parts
+        commands = ramped(joints.target, targets, parts).flatten(1, 2).unbind(1)
+        arms, moved = [joints.proprioception], []
+        for step, command in enumerate(commands):
+            joints = self.robot(joints, command, self.robot.feel(joints, command, bodies))
             arms.append(joints.proprioception)
-        return Prediction(stacked(moved), torch.stack(arms, 1), context)
+            if self.robot.feels:
+                # What the servos feel depends on where the objects have come to: step by step.
+                now = None if said is None else said[:, step // parts, None]
+                bodies = self.follow(bodies, torch.stack(arms[-2:], 1), now)[:, 0]
+                moved.append(bodies)
+        arm = torch.stack(arms, 1)
+        path = stacked(moved) if moved else self.follow(bodies, arm, said)
+        return Prediction(path[:, parts - 1 :: parts], arm[:, parts::parts], context)
 
     def follow(
-        self, bodies: Bodies, proprioception: Float[Tensor, "B K1 P"], context: Context | None
+        self, bodies: Bodies, proprioception: Float[Tensor, "B K1 P"], said: Float[Tensor, "B F N W"] | None
     ) -> Bodies:
-        """The objects `[B K N ...]` in K small steps of a robot that moves as told; for training.
+        """The objects `[B K N ...]` in K small steps of a robot that moves as told.
 
         Args:
             bodies: `[B N ...]` at first.
             proprioception: K + 1 states of the robot, the first as the objects are at first. No gradient reaches it.
-            context: of the control steps that the K steps make up.
+            said: by the encoder about the F control steps that the K steps are parts of.
         """
+        config = self.config
         with torch.no_grad():
             effectors = self.robot.effector(Joints.of(proprioception))
-        embedding = None if context is None else context.embedding
         if bodies.position.device.type == "cpu":
             return contact_fast.follow(
-                self.contact, bodies, effectors, embedding, self.config.parts, between_bodies=self.config.between_bodies
+                self.contact, bodies, effectors, said, config.parts, between_bodies=config.between_bodies
             )
         moved = []
         for step in range(proprioception.shape[1] - 1):
-            said = None if embedding is None else embedding[:, step // self.config.parts]
-            bodies = self._step(bodies, effectors[:, step], effectors[:, step + 1], said)
+            now = None if said is None else said[:, step // config.parts]
+            bodies = self.contact(
+                bodies, effectors[:, step], effectors[:, step + 1], now,
+                between_bodies=config.between_bodies, sparse=False,
+            )  # fmt: skip
             moved.append(bodies)
         return stacked(moved)
 
@@ -179,15 +183,6 @@ class WorldModel(nn.Module):
             encode(bodies), bodies.position[:, -1], bodies.present[:, -1], robot, command, hidden
         )
         return context
-
-    def _step(
-        self, bodies: Bodies, effector: Effector, effector_after: Effector, embedding: Tensor | None
-    ) -> Bodies:
-        after: Bodies = self.contact(
-            bodies, effector, effector_after, embedding,
-            between_bodies=self.config.between_bodies, sparse=bodies.position.device.type == "cpu",
-        )  # fmt: skip
-        return after
 
     def _robot_tokens(self, proprioception: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """What the robot and command tokens hold; commands stand at the step whose motion they cause."""

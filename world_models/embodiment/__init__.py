@@ -7,7 +7,7 @@ from world_models.embodiment.arm import Arm
 from world_models.embodiment.joints import Embodiment
 from world_models.embodiment.pusher import Pusher
 
-EMBODIMENTS: Mapping[str, type[Arm] | type[Pusher]] = {"so101": Arm, "pusher": Pusher}
+EMBODIMENTS: Mapping[str, type[Arm] | type[Pusher]] = {kind.name: kind for kind in (Arm, Pusher)}
 """By the name of `SceneConfig.robot`; each is built for a period [s]."""
 
 

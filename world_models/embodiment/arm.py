@@ -31,8 +31,9 @@ class Arm(Embodiment):
     gripper a message.
     """
 
-    joints, solids = 6, 4
+    name, joints, solids = "so101", 6, 4
     rates, gain, tolerance = 3.0, 10.0, 0.01
+    feels = True
     entities = ("gripper", "fixed_jaw", "moving_jaw")
 
     def __init__(self, period: float, width: int = 128, message: int = 16) -> None:
@@ -64,7 +65,7 @@ class Arm(Embodiment):
         return body_poses(position)
 
     def feel(self, joints: Joints, target: Float[Tensor, "*B 6"], bodies: Bodies) -> Float[Tensor, "*B M"]:
-        """The sum of what every box tells the gripper, exactly zero from absent ones and from those 4 cm from the tool."""
+        """The sum of what every box tells the gripper; exactly zero from absent ones and those 4 cm from the tool."""
         gripper = torch.stack([joints.position[..., GRIPPER], target[..., GRIPPER]], -1)
         with torch.no_grad(), torch.autocast(gripper.device.type, enabled=False):
             _, _, tool = _boxes(joints.position)

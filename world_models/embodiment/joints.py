@@ -58,6 +58,8 @@ class Embodiment(nn.Module):
     joints stay where they are.
     """
 
+    name: ClassVar[str]
+    """As in `SceneConfig.robot`."""
     joints: ClassVar[int]
     """J."""
     solids: ClassVar[int]
@@ -70,6 +72,8 @@ class Embodiment(nn.Module):
     """[rad] or [m] one unit of error in the loss."""
     mirror: ClassVar[tuple[float, ...] | None] = None
     """Signs `[J]` of the joints in a world reflected in y; None for a robot that is not its own mirror image."""
+    feels: ClassVar[bool] = False
+    """Whether objects matter to its servos, see `feel`."""
     entities: ClassVar[tuple[str, ...]]
     """The E entities that follow the joints."""
 

@@ -11,7 +11,7 @@ from world_models.embodiment.joints import Effector, Embodiment, Joints
 class Pusher(Embodiment):
     """Two slides, x and y, and one capsule, which does not feel what it pushes."""
 
-    joints, solids = 2, 1
+    name, joints, solids = "pusher", 2, 1
     rates, gain, tolerance = 0.3, 30.0, 0.001
     mirror = (1.0, -1.0)
     entities = ("pusher",)

@@ -154,9 +154,3 @@ def confirmed(success: Array, window: int) -> Array:
         before = xp.concat([xp.zeros_like(success[..., :lag]), success[..., :-lag]], axis=-1)
         held = held & before
     return held if window <= success.shape[-1] else xp.zeros_like(success)
-
-
-def count_success(count: Array, success: Array) -> Array:
-    """Steps in a row `[*B]` for which the goal has held, after one more; confirmed where at least the window."""
-    xp = array_namespace(count)
-    return xp.where(success, count + 1, 0)
