@@ -71,7 +71,7 @@ class PlayConfig:
 
 AHEAD = 6
 """Control steps that a branch has after its edit, at least."""
-DECLARED = 0.3
+DECLARED = 0.45
 """Share of edits that set what is declared, with a pusher."""
 _GOAL = "on(red_cube, table)"
 

@@ -24,7 +24,7 @@ SIDES, ASPECT, HEIGHTS = (0.018, 0.032), 1.6, (0.018, 0.030)
 """[m] half extents along x and y, their largest ratio, and half heights."""
 DENSITY = 830.0
 """[kg/m^3] A middling box weighs 0.1 kg."""
-MASS, FRICTION = (0.5, 2.0), (0.6, 1.7)
+MASS, FRICTION = (0.4, 2.5), (0.4, 2.5)
 """Ranges of declared factors, log-uniform."""
 HIDDEN = Variation(mass=(0.3, 3.0), friction=(0.5, 2.0), centre_of_mass=0.5)
 """What the true physics of `hidden` worlds is drawn from; half of the objects keep their centre of mass."""

@@ -15,7 +15,7 @@ from envs.cameras import CameraConfig, Cameras
 from envs.geometry import quat_to_matrix
 from envs.interventions import Intervention, apply_to_state
 from envs.scene import Scene
-from envs.types import PROPRIOCEPTION, ObjectState
+from envs.types import ObjectState, proprioception
 
 WIDTH, HEIGHT = 640, 480
 FACTUAL, TRUTH, IMAGINED = (150, 160, 172), (20, 24, 30), (242, 122, 36)
@@ -28,7 +28,8 @@ def draw(scene: Scene, whatifs: WhatIfs, file: Path) -> None:
     context = whatifs.contexts
     start = context.recorded[0, 0]
     above = Cameras(scene, (CameraConfig("top", _OVER * WIDTH, _OVER * HEIGHT, "shadow"),))
-    joints = np.asarray(context.history.proprioception)[0, -1, PROPRIOCEPTION["joint_position"]]
+    joint_position = proprioception(context.history.proprioception.shape[-1])["joint_position"]
+    joints = np.asarray(context.history.proprioception)[0, -1, joint_position]
     image = above.draw(joints[None], start.map(lambda array: array[None]))["top"].rgb[0]
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
@@ -53,7 +54,7 @@ def draw(scene: Scene, whatifs: WhatIfs, file: Path) -> None:
         changed = apply_to_state(edit, changed)
     truth, ghosts = (_end(changed, paths) for paths in (whatifs.truth, whatifs.imagined))
     assert whatifs.truth.proprioception is not None
-    final = whatifs.truth.proprioception[:1, -1, PROPRIOCEPTION["joint_position"]]
+    final = whatifs.truth.proprioception[:1, -1, joint_position]
     end = front.draw(final, truth, ghosts)["front"].rgb[0]
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, video.png(np.concatenate([top, end], axis=1)))
