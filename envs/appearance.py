@@ -130,7 +130,9 @@ def photograph(generator: np.random.Generator, rgb: Array) -> Array:
 
 def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
     """`[n 3]` of hues, saturations and values in 0..1."""
-    return np.array([colorsys.hsv_to_rgb(*hsv) for hsv in zip(hue % 1.0, saturation, value, strict=True)]).reshape(-1, 3)
+    return np.array([colorsys.hsv_to_rgb(*hsv) for hsv in zip(hue % 1.0, saturation, value, strict=True)]).reshape(
+        -1, 3
+    )
 
 
 def _other_colours(generator: np.random.Generator, count: int) -> Array:
