@@ -45,7 +45,7 @@ SEEDS = 3
 UNSEEN = 2**31
 """Scenes are drawn from seeds from here on; training draws below."""
 EPISODES, STATES, VIDEOS = 32, 512, 256
-DISCOVERY_STEPS = 900
+DISCOVERY_STEPS = 500
 """Gradient steps of the comparison."""
 
 Floats = NDArray[np.float64]

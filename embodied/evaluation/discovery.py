@@ -19,7 +19,7 @@ from world_models.slots.discovery import DiscoveryConfig, SlotDiscovery
 
 Floats = NDArray[np.float64]
 
-BATCH, LENGTH, EVERY = 12, 4, 3
+BATCH, LENGTH, EVERY = 8, 3, 3
 """Videos per gradient step, frames of a video, control steps between two frames."""
 RIDGE = 1.0
 """Of the probe."""
@@ -74,7 +74,7 @@ def _trained(config: DiscoveryConfig, video: Tensor, steps: int, seed: int) -> S
         clip = torch.stack([video[row, at : at + LENGTH] for row, at in zip(rows, first, strict=True)])
         loss = model.loss(clip)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
     return model

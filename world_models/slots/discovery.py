@@ -66,13 +66,12 @@ class SlotDiscovery(nn.Module):
         self.mix = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 2 * D), nn.ReLU(), nn.Linear(2 * D, D))
         self.carry = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, D), nn.ReLU(), nn.Linear(D, D))
         self.spread = nn.Conv2d(4, D, 1)
+        # Narrow: it is run for every slot of every frame, and takes most of the time.
         self.decode = nn.Sequential(
-            nn.ConvTranspose2d(D, c, 4, 2, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(c, c, 4, 2, 1),
-            nn.ReLU(),
-            nn.Conv2d(c, 4, 3, 1, 1),
-        )
+            nn.ConvTranspose2d(D, c * 3 // 4, 4, 2, 1), nn.ReLU(),
+            nn.ConvTranspose2d(c * 3 // 4, c * 3 // 8, 4, 2, 1), nn.ReLU(),
+            nn.Conv2d(c * 3 // 8, 4, 3, 1, 1),
+        )  # fmt: skip
         steps = (2.0 * torch.arange(grid) + 1.0) / grid - 1.0
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         self.register_buffer("grid", torch.stack([x, y, -x, -y])[None], persistent=False)
@@ -95,7 +94,7 @@ class SlotDiscovery(nn.Module):
             slots = slots + self.carry(slots)
         every = torch.stack(found, 1)
         canvas = every.flatten(0, 2)[..., None, None] + self.spread(self.grid)
-        drawn = self.decode(canvas).unflatten(0, (B, T, -1))
+        drawn = self.decode(canvas.contiguous(memory_format=torch.channels_last)).unflatten(0, (B, T, -1))
         masks = drawn[:, :, :, 3].softmax(2)
         whole = (masks[:, :, :, None] * drawn[:, :, :, :3]).sum(2)
         return Discovered(every, masks, whole)

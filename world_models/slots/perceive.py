@@ -30,7 +30,8 @@ PATIENCE = 3
 EMPTY = -1.0
 """Log-odds of being here below which a place counts as empty."""
 STILL_POSITION, STILL_TURN = 0.003, 0.05
-"""[m], [rad] per frame: changes below these are noise of the encoder, and are averaged away."""
+"""[m], [rad] per frame: changes below these are noise of the encoder, and are averaged away; from twice these on they
+are motion."""
 SETTLING = 0.3
 """Weight of one frame in that average."""
 REACH = 0.01
@@ -198,17 +199,18 @@ def _update(tracks: _Tracks, percepts: Percepts, rate: float) -> None:
     rotation = torch.where(tracks.known[..., None, None], rotation @ nearest_labels(relative), rotation)
     shift = percepts.position - tracks.position
     turned = rotation @ tracks.rotation.mT
-    still = again & (shift.norm(dim=-1) < STILL_POSITION) & (rotation_vector(turned).norm(dim=-1) < STILL_TURN)
-    weight = torch.where(still, SETTLING, 1.0)[..., None]
-    position = tracks.position + weight * shift
-    blended = _orthonormal(tracks.rotation + weight[..., None] * (rotation - tracks.rotation))
-    moving = (again & ~still)[..., None]
+    moving = _motion(shift.norm(dim=-1), STILL_POSITION, again)
+    turning = _motion(rotation_vector(turned).norm(dim=-1), STILL_TURN, again)
+    position = tracks.position + (SETTLING + (1.0 - SETTLING) * moving) * shift
+    share = (SETTLING + (1.0 - SETTLING) * turning)[..., None]
+    blended = _orthonormal(tracks.rotation + share * (rotation - tracks.rotation))
 
     def keep(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(seen.reshape(*seen.shape, *[1] * (new.ndim - 2)), new, old)
 
-    tracks.linear = torch.where(moving, rate * shift, 0.0)
-    tracks.angular = torch.where(moving, rate * rotation_vector(turned), 0.0)
+    was = again[..., None]
+    tracks.linear = torch.where(was, rate * moving * shift, 0.0)
+    tracks.angular = torch.where(was, rate * turning * rotation_vector(turned), 0.0)
     tracks.position, tracks.rotation = keep(position, tracks.position), keep(blended, tracks.rotation)
     share = 1.0 / (1.0 + tracks.frames.clamp(max=20.0))[..., None]
     tracks.half_extents = keep(
@@ -221,6 +223,12 @@ def _update(tracks: _Tracks, percepts: Percepts, rate: float) -> None:
     tracks.empty = torch.where(percepts.here < EMPTY, tracks.empty + 1.0, 0.0)
     tracks.known = (tracks.known | seen) & (tracks.empty < PATIENCE)
     tracks.frames = tracks.frames * tracks.known
+
+
+def _motion(change: Tensor, noise: float, again: Tensor) -> Tensor:
+    """How much of a change since the last frame is motion, 0..1 `[N K 1]`: all of it where there was no last frame."""
+    share = ((change - noise) / noise).clamp(0.0, 1.0)
+    return torch.where(again, share, 1.0)[..., None]
 
 
 def _orthonormal(matrix: Tensor) -> Tensor:
