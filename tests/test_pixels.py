@@ -21,7 +21,7 @@ from envs.types import PROPRIOCEPTION, Episode, Observation
 from world_models.slots.bodies import nearest_labels
 from world_models.slots.frozen import FrozenAttend, PatchFeatures, load_frozen
 from world_models.slots.perceive import Perceiver, rotation_of
-from world_models.slots.pixels import Percepts, PixelEncoder, PixelModelConfig, cut, locate, prepare
+from world_models.slots.pixels import Percepts, PixelEncoder, PixelModelConfig, cut, locate, prepare, settled
 
 TINY = PixelModelConfig(size=96, channels=(8, 8, 8), crop=16, crop_channels=(8, 16, 16), width=64)
 CUBES = ("red_cube", "blue_cube", "green_cube")
@@ -348,3 +348,18 @@ def test_drawn_states_of_the_scene_itself_are_labelled(world):
         told.hand[0, :3], torch.as_tensor(observation.objects.position_in_world[0, 1]).float(), atol=1e-6
     )
     assert torch.equal(told.hand, hand_at(torch.as_tensor(joints).float()))
+
+
+def test_what_one_view_sees_nearly_on_the_table_is_put_on_it(pictures):
+    point = torch.tensor([[[0.25, 0.05, 0.020], [0.2, -0.1, 0.060], [0.3, 0.0, 0.020]]])
+    like = torch.zeros_like(point)
+    seen = Percepts(
+        position=point, quarter_turn=like[..., :2], up=like + torch.tensor([0.0, 0.0, 1.0]), half_extents=like + 0.014,
+        colour=like, spread=like[..., 0], here=like[..., 0], visible=like[..., 0],
+    )  # fmt: skip
+    eye = pictures.views.position[:1, 0, None].expand(-1, 3, -1)
+    ray = torch.cat([eye, torch.nn.functional.normalize(point - eye, dim=-1)], -1)
+    put = settled(seen, ray, torch.tensor([[True, True, False]])).position
+    assert put[0, 0, 2] == pytest.approx(0.014, abs=1e-6)
+    assert torch.linalg.cross(put[0, 0] - point[0, 0], ray[0, 0, 3:]).norm() < 1e-6
+    assert torch.equal(put[0, 1:], point[0, 1:])

@@ -25,7 +25,7 @@ from world_models.slots.slots import NOMINAL_FRICTION, NOMINAL_MASS
 
 ROBOT = ("gripper", "fixed_jaw", "moving_jaw")
 """Entities that follow the arm's joints."""
-PATIENCE = 3
+PATIENCE = 5
 """Frames in a row in which an object's place is seen to be empty before it is given up."""
 EMPTY = -1.0
 """Log-odds of being here below which a place counts as empty."""

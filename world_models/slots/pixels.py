@@ -30,6 +30,8 @@ DOUBT = 1.0
 """Log-odds of being seen up to which other places are looked at too."""
 HEIGHTS = (0.042, 0.07, 0.1)
 """[m] where else along a single view's ray an object may be: on one other, on two, lifted."""
+NEARLY, UPRIGHT = 0.015, 0.97
+"""[m] from the table within which an object that one view sees is taken to rest, if its axis is this upright."""
 GRASP = 0.03
 """[m] what is nearer to the tool than this may be held."""
 UNIT = 0.01
@@ -135,7 +137,7 @@ class PixelEncoder(nn.Module):
                 there = self.closer_look(pixels, views, point, queries, hand)
                 use = doubtful & (there.visible > sure)
                 best, sure = chosen(use, there, best), torch.where(use, there.visible, sure)
-        return replace(best, attention=attention)
+        return replace(settled(best, ray, found == 1), attention=attention)
 
     def closer_look(
         self,
@@ -241,6 +243,19 @@ def along(
         far = (height - start[..., 2:]) / torch.where(down, way[..., 2:], -1.0)
         places.append((start + far * way, down[..., 0]))
     return places
+
+
+def settled(percepts: Percepts, ray: Float[Tensor, "B K 6"], lone: Bool[Tensor, "B K"]) -> Percepts:
+    """Upright objects that one view sees nearly resting on the table, moved along its ray until they do.
+
+    A few pixels of one view say little of the distance, and a lift of a few millimetres hardly ever lasts.
+    """
+    way = functional.normalize(percepts.position - ray[..., :3], dim=-1)
+    gap = percepts.position[..., 2] - percepts.half_extents[..., 2]
+    use = lone & (gap.abs() < NEARLY) & (percepts.up[..., 2] > UPRIGHT) & (way[..., 2] < -0.1)
+    far = -gap / way[..., 2].clamp(max=-0.1)
+    position = torch.where(use[..., None], percepts.position + far[..., None] * way, percepts.position)
+    return replace(percepts, position=position)
 
 
 def chosen(condition: Bool[Tensor, "B K"], first: Percepts, second: Percepts) -> Percepts:
