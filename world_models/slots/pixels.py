@@ -130,9 +130,9 @@ class PixelEncoder(nn.Module):
                 # Where neither is seen, the remembered place says whether the object may still be there.
                 use = (remembered > 0) & ((there.visible >= sure) | (sure <= 0))
                 best, sure = chosen(use, there, best), torch.where(use, there.visible, sure)
-        for point, possible in along(ray, hand):
-            # One view alone does not tell how high: what is not where it would rest may be held, or on others.
-            doubtful = (found == 1) & (sure <= DOUBT) & possible
+        for number, (point, possible) in enumerate(along(ray, hand)):
+            # One view alone does not tell how high: it may be held, and what is not seen at rest may be on others.
+            doubtful = (found == 1) & possible & ((sure <= DOUBT) | (number == 0))
             if bool(doubtful.any()):
                 there = self.closer_look(pixels, views, point, queries, hand)
                 use = doubtful & (there.visible > sure)
@@ -234,7 +234,7 @@ def locate(
 def along(
     ray: Float[Tensor, "B K 6"], hand: Float[Tensor, "B 10"]
 ) -> list[tuple[Float[Tensor, "B K 3"], Bool[Tensor, "B K"]]]:
-    """Points of rays where an object may be that does not rest on the table, and whether they make sense [m]."""
+    """Points of rays [m] where an object may be that does not rest on the table, the hand's first; which make sense."""
     start, way, tool = ray[..., :3], ray[..., 3:], hand[:, None, :3]
     nearest = start + ((tool - start) * way).sum(-1, keepdim=True) * way
     places = [(nearest, (nearest - tool).norm(dim=-1) < GRASP)]
