@@ -36,6 +36,7 @@ class Command:
 COMMANDS = {
     "demo": Command("train, check and report everything, in ten minutes", "embodied.training.demo:demo", Config),
     "train": Command("collect, learn a world model, learn a policy", "embodied.training.train:train", Config),
+    "pixels": Command("teach an encoder to find objects in camera frames", "embodied.training.pixels:pixels", Config),
     "evaluate": Command(
         "success of a run's policy on unseen resets, with its interval",
         "embodied.evaluation.evaluate:evaluate",

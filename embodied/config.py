@@ -96,6 +96,29 @@ class WorldModelConfig:
 
 
 @dataclass(frozen=True)
+class PixelsConfig:
+    """Where objects come from, and how the encoder that finds them in camera frames is trained."""
+
+    source: Literal["state", "pixels"] = "state"
+    """`state` is the simulator's truth; `pixels` trains the encoder before the world model."""
+    steps: int = 2000
+    """Gradient steps."""
+    batch: int = 64
+    """States per gradient step."""
+    chunk: int = 512
+    """States that are simulated and drawn at a time."""
+    chunk_steps: int = 16
+    """Gradient steps before the next chunk is drawn."""
+    learning_rate: float = 2e-3
+    """Of AdamW, after warm-up."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "slots", 1, "batch", "chunk", "chunk_steps")
+        _at_least(self, "slots", 0, "steps", "learning_rate")
+
+
+@dataclass(frozen=True)
 class RewardConfig:
     """What a policy is paid for."""
 
@@ -190,6 +213,7 @@ class Config:
     """The file in `conf/experiment/` that chose these settings."""
     env: EnvConfig = field(default_factory=EnvConfig)
     robot: RobotConfig = field(default_factory=RobotConfig)
+    slots: PixelsConfig = field(default_factory=PixelsConfig)
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)

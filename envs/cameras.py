@@ -17,8 +17,10 @@ import numpy as np
 from envs import raycast
 from envs.errors import EmbodiedError, unknown
 from envs.types import MOVABLE, Array, Kind, ObjectState, Observation, proprioception
+from envs.views import Views
 
 if TYPE_CHECKING:
+    from envs.appearance import Appearance
     from envs.scene import Scene
     from envs.simulation import Simulation
 
@@ -135,11 +137,18 @@ class Cameras:
         seen = observation.proprioception
         return self.draw(seen[..., proprioception(seen.shape[-1])["joint_position"]], observation.objects)
 
-    def draw(self, joints: Array, objects: ObjectState, ghosts: ObjectState | None = None) -> dict[str, Frames]:
+    def draw(
+        self,
+        joints: Array,
+        objects: ObjectState,
+        ghosts: ObjectState | None = None,
+        appearance: "Appearance | None" = None,
+    ) -> dict[str, Frames]:
         """What the cameras see of given states, by name.
 
         `joints` `[N J]` [rad, of a pusher m], `objects` `[N ...]` numpy or torch; `ghosts` adds translucent copies of
         the movable entities at other poses, e.g. imagined ones beside the true ones. Masks and depth include ghosts.
+        `appearance` replaces cameras, light and paint, state by state.
         """
         joints, objects = self.check(joints, objects)
         geoms, eyes, axes = self._place(joints, objects)
@@ -147,7 +156,15 @@ class Cameras:
             extra = self._place(joints, ghosts.map(_numpy))[0].select(self._movable)
             extra = _Geoms(**{**vars(extra), "alpha": extra.alpha * GHOST_ALPHA, "sizes": extra.sizes + GHOST_MARGIN})
             geoms = geoms.join(extra)
-        return {config.name: self._shoot(config, geoms, eyes, axes) for config in self.configs}
+        model = self.scene.model
+        which = [model.camera(config.name).id for config in self.configs]
+        eyes, axes, fovy = eyes[:, which], axes[:, which], model.cam_fovy[which]
+        if appearance is not None:
+            geoms, eyes, axes, fovy = self._dressed(geoms, appearance)
+        return {
+            config.name: self._shoot(config, geoms, eyes[:, c], axes[:, c], float(fovy[c]))
+            for c, config in enumerate(self.configs)
+        }
 
     def check(self, joints: Array, objects: ObjectState) -> tuple[Array, ObjectState]:
         """States as numpy arrays; raises `EmbodiedError` if they are none of this scene's."""
@@ -166,15 +183,36 @@ class Cameras:
             )
         return joints, objects
 
-    def _shoot(self, config: CameraConfig, geoms: _Geoms, eyes: Array, axes: Array) -> Frames:
-        camera = self.scene.model.camera(config.name)
+    def _dressed(self, geoms: _Geoms, appearance: "Appearance") -> tuple[_Geoms, Array, Array, Array]:
+        """Geoms in other paint and among clutter, other cameras' positions, axes and fields of view.
+
+        The light is fixed, so it is the world, cameras and all, that is turned under it.
+        """
+        paint = _linear(appearance.paint)
+        albedo = geoms.albedo.copy()
+        own = len(self._kinds)
+        albedo[:, :own] = np.where(self._movable[:, None], albedo[:, :own], paint)
+        clutter, count = appearance.clutter, len(albedo)
+        gloss = np.full(len(clutter.kinds), 0.2)
+        entity = np.full(len(clutter.kinds), -1, np.int16)
+        more = _Geoms(clutter.kinds, gloss, entity, clutter.sizes, _linear(clutter.colour),
+                      clutter.shown.astype(np.float64), clutter.position, clutter.rotation)  # fmt: skip
+        whole = _Geoms(**{**vars(geoms), "albedo": albedo}).join(more)
+        turn = appearance.turn[:, None]
+        turned = _Geoms(**{**vars(whole), "position": (turn @ whole.position[..., None])[..., 0],
+                           "matrix": turn @ whole.matrix})  # fmt: skip
+        views = appearance.views
+        eyes = (turn @ np.reshape(views.position, (count, -1, 3, 1)))[..., 0]
+        return turned, eyes, turn @ views.rotation, appearance.fovy
+
+    def _shoot(self, config: CameraConfig, geoms: _Geoms, eyes: Array, axes: Array, fovy: float) -> Frames:
         count, shape = len(eyes), (config.height, config.width)
         out = (np.empty((count, *shape, 3), np.uint8), np.empty((count, *shape), np.int16),
                np.empty((count, *shape), np.float32))  # fmt: skip
         arrays = (geoms.kinds, geoms.sizes, geoms.albedo, geoms.alpha, geoms.gloss, geoms.entity, geoms.position,
-                  geoms.matrix, eyes[:, camera.id], axes[:, camera.id])  # fmt: skip
+                  geoms.matrix, eyes, axes)  # fmt: skip
         # The kernel is compiled once, for contiguous arrays; another layout would compile it again.
-        arguments = (*(np.ascontiguousarray(array) for array in arrays), float(np.tan(np.deg2rad(camera.fovy[0]) / 2)),
+        arguments = (*(np.ascontiguousarray(array) for array in arrays), float(np.tan(np.deg2rad(fovy) / 2)),
                      raycast.TONE, *MODES[config.mode], *out)  # fmt: skip
         bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
         if len(bounds) <= 2:
@@ -204,6 +242,22 @@ class Cameras:
         alpha = self._rgba[:, 3] * np.where(self._movable, objects.present[:, self._entity], True)
         geoms = _Geoms(self._kinds, self._gloss, self._entity, sizes, _linear(colour), alpha, position, matrix)
         return geoms, eyes, axes.reshape(count, -1, 3, 3)
+
+
+def views_of(scene: "Scene", names: Sequence[str], aspect: float = 1.0) -> Views:
+    """Calibration of fixed cameras, as the scene has them; `aspect` is width over height of their images.
+
+    Raises `EmbodiedError` for a camera that the scene lacks, or that rides on the arm.
+    """
+    model = scene.model
+    allowed = [model.camera(i).name for i in range(model.ncam) if model.cam_bodyid[i] == 0]
+    for name in names:
+        if name not in allowed:
+            raise unknown("fixed camera", name, allowed)
+    which = [model.camera(name).id for name in names]
+    half = np.tan(np.deg2rad(model.cam_fovy[which]) / 2)
+    return Views(tuple(names), model.cam_pos0[which].copy(), model.cam_mat0[which].reshape(-1, 3, 3).copy(),
+                 np.stack([aspect * half, half], axis=-1))  # fmt: skip
 
 
 def picture_of(

@@ -21,6 +21,7 @@ BENCHES = {
     "cameras": "embodied.bench.cameras",
     "demo": "embodied.bench.demo",
     "grasp": "embodied.bench.grasp",
+    "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",
     "sim": "embodied.bench.sim",
     "whatif": "embodied.bench.whatif",

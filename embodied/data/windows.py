@@ -12,7 +12,7 @@ from envs.errors import EmbodiedError
 from envs.types import Episode
 from world_models.cjepa.model import History
 from world_models.embodiment.joints import Joints
-from world_models.slots.bodies import Bodies, bodies_of, nearest_labels
+from world_models.slots.bodies import Bodies, bodies_of, labels_of
 
 MOVING = 0.02
 """[m/s] An object that travels faster is in motion."""
@@ -144,7 +144,7 @@ class Windows:
         past = present[:, None] + self.parts * torch.arange(1 - self.history, 1, device=self.device)
         coming = present[:, None] + torch.arange(1, future + 1, device=self.device)
         # Whether an object is there is decided by the present: later frames are masked by it.
-        axes = nearest_labels(self.bodies[present])[:, None]
+        axes = labels_of(self.bodies[present])[:, None]
         return Window(
             History(self.bodies[past].relabelled(axes), self.proprioception[past]),
             self.bodies[coming].relabelled(axes),

@@ -21,6 +21,7 @@ from embodied.training.collect import (
 )
 from embodied.training.imagined import Imagine, dreamer
 from embodied.training.members import Assignment, load_members, model_config, train_config, train_members
+from embodied.training.pixels import pixels
 from embodied.training.policy import PolicyTrainer
 from envs.experts import expert
 from world_models.cjepa.ensemble import Ensemble
@@ -38,6 +39,8 @@ def train(config: Config, run: Run, console: Console) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if config.slots.source == "pixels":
+        pixels(config, run, console)
     perform(run, console, "collect", lambda stage: _collect(config, run, stage))
     perform(run, console, "world model", lambda stage: _world_model(config, run, stage))
     if config.agent.name == "td3":

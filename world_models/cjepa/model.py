@@ -19,7 +19,7 @@ from world_models.cjepa.context import Context, ContextEncoder
 from world_models.cjepa.masking import Mask
 from world_models.embodiment import embodiment
 from world_models.embodiment.joints import Joints
-from world_models.slots.bodies import Bodies, nearest_labels
+from world_models.slots.bodies import Bodies, labels_of
 from world_models.slots.slots import encode
 
 PERIOD = 0.1
@@ -203,7 +203,7 @@ def ramped(before: Float[Tensor, "B J"], targets: Float[Tensor, "B F J"], parts:
 
 def canonical(history: History) -> tuple[History, Float[Tensor, "B N 3 3"]]:
     """The history with body axes relabelled by the last frame's orientation, and the labels to undo it."""
-    axes = nearest_labels(history.bodies[:, -1])
+    axes = labels_of(history.bodies[:, -1])
     return replace(history, bodies=history.bodies.relabelled(axes[:, None])), axes
 
 

@@ -91,14 +91,20 @@ def bodies_of(objects: ObjectState, device: torch.device | str = "cpu") -> Bodie
     )
 
 
-def nearest_labels(bodies: Bodies) -> Float[Tensor, "*B N 3 3"]:
-    """The signed permutations P that make `rotation @ P` the nearest to the identity; a cylinder keeps its axes."""
-    symmetries = _symmetries().to(bodies.rotation)
+def nearest_labels(rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:
+    """The signed permutation P that makes `rotation @ P` the nearest to the identity."""
+    symmetries = _symmetries().to(rotation)
     # trace(R P) is largest where the angle of R P is smallest.
-    closeness = torch.einsum("...ij,sji->...s", bodies.rotation, symmetries)
-    chosen = closeness.argmax(-1) * (bodies.radius == 0)
-    labels: Tensor = symmetries[chosen]
-    return labels
+    closeness = torch.einsum("...ij,sji->...s", rotation, symmetries)
+    chosen: Tensor = symmetries[closeness.argmax(-1)]
+    return chosen
+
+
+def labels_of(bodies: Bodies) -> Float[Tensor, "*B N 3 3"]:
+    """The labels nearest to the identity of boxes; a cylinder keeps its axes."""
+    axes = nearest_labels(bodies.rotation)
+    upright = torch.eye(3, device=axes.device, dtype=axes.dtype)
+    return torch.where(bodies.radius[..., None, None] > 0, upright, axes)
 
 
 def with_bodies(objects: ObjectState, bodies: Bodies) -> ObjectState:

@@ -1,0 +1,52 @@
+"""The bench of pixels: every figure it promises, and the shipped encoder within its bounds on unseen scenes."""
+
+import numpy as np
+import pytest
+
+from embodied.bench import pixels as bench
+from embodied.console import silent
+
+
+@pytest.fixture(scope="module")
+def samples():
+    with silent() as console:
+        return {part: [bench.measure(part, 11, True, console)] for part in ("play", "looks")}
+
+
+def test_the_promised_figures_are_there(samples):
+    figures = bench.summarise(samples)
+    for part in ("play", "looks"):
+        for name in ("position_mm", "yaw_deg", "tilt_deg", "hidden_position_mm"):
+            for statistic in ("mean", "median", "p90"):
+                figure = figures[f"{part}_{name}_{statistic}"]
+                assert figure["interval"][0] <= figure["value"] <= figure["interval"][1]
+    assert {
+        "play_switches_per_1000_frames",
+        "play_speed_mm_s_mean",
+        "play_ms_per_frame",
+        "memory_mib",
+    } <= figures.keys()
+    assert {"pictures_per_s", "train_seconds", "looks_presence_accuracy"} <= figures.keys()
+
+
+def test_the_shipped_encoder_is_within_its_bounds(samples):
+    figures = bench.summarise(samples)
+    assert figures["play_position_mm_median"]["value"] < 5.0
+    assert figures["play_yaw_deg_median"]["value"] < 5.0
+    assert figures["looks_position_mm_median"]["value"] < 5.0
+    assert figures["play_presence_accuracy"]["value"] > 0.95
+    assert figures["play_fg_ari"]["value"] > 0.8
+
+
+def test_scenes_are_none_of_training():
+    assert bench.UNSEEN > 2**30
+
+
+def test_quantiles_weigh_every_value_and_resample_scenes():
+    rows = [np.array([1.0, 2.0, 3.0]), np.array([10.0]), np.array([])]
+    assert bench._over(rows, 0.5, "mm", 1)["value"] == 2.0
+    assert bench._over(rows, None, "mm", 1)["value"] == pytest.approx(4.0)
+    low, high = bench._over(rows, None, "mm", 1)["interval"]
+    assert low == pytest.approx(2.0)
+    assert high == pytest.approx(10.0)
+    assert bench._over([np.array([np.nan])], None, "mm", 1)["value"] is None
