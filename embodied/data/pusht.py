@@ -14,6 +14,8 @@ from envs.types import Array
 
 REACH = 100.0
 """[px] targets lie within this of the agent along x and y, as in the published action space."""
+PARTS_OF_STEP = 5
+"""States are kept every 20 ms."""
 ROUND = 128.0
 """[px] radius about the T's middle at which the agent travels round it."""
 MIDDLE = (0.0, 41.0)
@@ -40,6 +42,8 @@ class Trajectories:
     """`[N T+1 10]`, see `envs.pusht.STATE`."""
     actions: Array
     """`[N T 2]` targets of the agent [px]."""
+    parts: Array
+    """`[N T PARTS 10]` states at equal parts of every env step, the last being its end."""
     weak: Array
     """`[N]` bool: made by aimless motion near the block instead of by a pusher."""
 
@@ -49,6 +53,7 @@ def collect(episodes: int, seed: int, steps: int = 100, weak_share: float = 0.25
     world = PushT()
     states = np.zeros((episodes, steps + 1, 10))
     actions = np.zeros((episodes, steps, 2))
+    parts = np.zeros((episodes, steps, PARTS_OF_STEP, 10))
     weak = np.zeros(episodes, bool)
     for episode in range(episodes):
         rng = np.random.default_rng([seed, episode])
@@ -58,8 +63,10 @@ def collect(episodes: int, seed: int, steps: int = 100, weak_share: float = 0.25
         states[episode, 0] = world.state
         for step in range(steps):
             actions[episode, step] = policy.act(states[episode, step])
-            states[episode, step + 1] = world.step(actions[episode, step])
-    return Trajectories(states, actions, weak)
+            ticks = np.stack(list(world.ticks(actions[episode, step])))
+            parts[episode, step] = ticks[len(ticks) // PARTS_OF_STEP - 1 :: len(ticks) // PARTS_OF_STEP]
+            states[episode, step + 1] = ticks[-1]
+    return Trajectories(states, actions, parts, weak)
 
 
 def random_contact(rng: np.random.Generator) -> tuple[Array, Array]:

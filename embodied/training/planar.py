@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from embodied.data.pusht import Trajectories
-from envs.pusht import AGENT_RADIUS, PARTS, WALL
+from embodied.data.pusht import PARTS_OF_STEP, Trajectories
+from envs.pusht import AGENT_RADIUS, PARTS, WALL, clearance
 from envs.types import Array
 from world_models.planar.agent import fit_motion
 from world_models.planar.geometry import Body
@@ -20,63 +20,99 @@ from world_models.planar.model import PlanarModel
 BODY = Body(PARTS, AGENT_RADIUS, WALL)
 ARM = 60.0
 """[px] an error of one radian weighs as much as this far."""
-UNIT = 4.0
-"""[px] where the loss turns from squared to linear."""
+PART_UNIT, STEP_UNIT = 0.5, 4.0
+"""[px] where the loss turns from squared to linear, for a part of a step and for whole steps."""
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How the model is trained."""
+    """How the model is trained: on single parts of a step first, then on imagined futures of growing length."""
 
-    steps: int = 4000
-    batch: int = 128
-    rate: float = 2e-3
-    horizon: int = 3
-    """Env steps imagined per window at first; `longer` from half-time."""
-    longer: int = 6
-    moving: float = 0.75
-    """Share of windows in which the block moves."""
-    parts: int = 5
     rounds: int = 2
     hidden: int = 64
     width: int = 32
+    part_steps: int = 3000
+    part_batch: int = 512
+    rollout_steps: int = 300
+    rollout_batch: int = 128
+    horizons: tuple[int, ...] = (1, 2, 4)
+    """Env steps imagined, for an equal number of optimiser steps each."""
+    rate: float = 2e-3
+    rollout_rate: float = 5e-4
+    moving: float = 0.9
+    """Share of imagined windows in which the block moves."""
 
 
 def fit(data: Trajectories, config: FitConfig, seed: int, report: Callable[[str], None]) -> PlanarModel:
-    """A model trained by rollout loss; the agent's own motion is found by least squares first."""
+    """A trained model; the agent's own motion is found by least squares first."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
+    model = PlanarModel(BODY, PARTS_OF_STEP, config.rounds, config.width, config.hidden)
+    before, after, target = _parts(data)
+    model.motion.copy_(fit_motion(before[:, :2], before[:, 5:7], target, after[:, :2], after[:, 5:7]))
+    before, after, target = (array.float() for array in (before, after, target))
+    moved = (before[:, 2:5] != after[:, 2:5]).any(-1)
+    near = moved | torch.as_tensor(clearance(before[:, :2], before[:, 2:4], before[:, 4]) < 12.0)
+    rows = near.nonzero()[:, 0]
+    begin = time.process_time()
+
+    def part_loss() -> Tensor:
+        chosen = rows[torch.as_tensor(rng.integers(len(rows), size=config.part_batch))]
+        chosen_mirror = torch.as_tensor(rng.random(config.part_batch) < 0.5)
+        states, command = torch.stack([before[chosen], after[chosen]], 1), target[chosen][:, None]
+        states, command = _mirror(states, command, chosen_mirror)
+        return rollout_loss(model.part(states[:, 0], command[:, 0]), states[:, 1], PART_UNIT)
+
+    _descend(model, config.part_steps, config.rate, part_loss, lambda text: report(f"parts, {text}"))
+    del before, after, target
     states, actions = (torch.as_tensor(array, dtype=torch.float32) for array in (data.states, data.actions))
-    model = PlanarModel(BODY, config.parts, config.rounds, config.width, config.hidden)
-    exact = torch.as_tensor(data.states)
-    now, after, target = exact[:, :-1].flatten(0, 1), exact[:, 1:].flatten(0, 1), torch.as_tensor(data.actions)
-    model.set_motion(fit_motion(now[:, :2], now[:, 5:7], target.flatten(0, 1), after[:, :2], after[:, 5:7]))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=1e-4, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _schedule(step, config.steps))
-    windows = {horizon: _Windows(data.states, horizon, config.moving) for horizon in {config.horizon, config.longer}}
-    begin, smooth = time.process_time(), math.nan
-    for step in range(config.steps):
-        horizon = config.longer if step >= config.steps // 2 else config.horizon
-        episode, start = windows[horizon].draw(config.batch, rng)
-        index = start[:, None] + np.arange(horizon + 1)
-        truth, command = states[episode[:, None], index], actions[episode[:, None], index[:, :-1]]
-        truth, command = _mirror(truth, command, torch.as_tensor(rng.random(config.batch) < 0.5))
-        loss = rollout_loss(model.rollout(truth[:, 0], command)[:, 1:], truth[:, 1:])
+    for index, horizon in enumerate(config.horizons):
+        windows = _Windows(data.states, horizon, config.moving)
+
+        def window_loss(horizon: int = horizon, windows: _Windows = windows) -> Tensor:
+            episode, start = windows.draw(config.rollout_batch, rng)
+            index = start[:, None] + np.arange(horizon + 1)
+            truth, command = states[episode[:, None], index], actions[episode[:, None], index[:, :-1]]
+            truth, command = _mirror(truth, command, torch.as_tensor(rng.random(config.rollout_batch) < 0.5))
+            return rollout_loss(model.rollout(truth[:, 0], command)[:, 1:], truth[:, 1:], STEP_UNIT)
+
+        name = f"{horizon} steps imagined, "
+        rate = config.rollout_rate / (1 + index)
+        _descend(model, config.rollout_steps, rate, window_loss, lambda text, name=name: report(name + text))
+    report(f"trained in {time.process_time() - begin:.0f} s of processor time")
+    return model.eval().requires_grad_(False)
+
+
+def _descend(
+    model: PlanarModel, steps: int, rate: float, loss_of: Callable[[], Tensor], report: Callable[[str], None]
+) -> None:
+    """Minimise with AdamW, warm-up and cosine."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _schedule(step, steps))
+    smooth, begin = math.nan, time.process_time()
+    for step in range(steps):
+        loss = loss_of()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        smooth = float(loss) if math.isnan(smooth) else 0.99 * smooth + 0.01 * float(loss)
-        if (step + 1) % 500 == 0:
-            report(f"step {step + 1}: loss {smooth:.4f}, {time.process_time() - begin:.0f} s of processor time")
-    return model.eval().requires_grad_(False)
+        smooth = loss.item() if math.isnan(smooth) else 0.99 * smooth + 0.01 * loss.item()
+        if (step + 1) % max(steps // 3, 1) == 0:
+            report(f"step {step + 1}: loss {smooth:.4f}, {time.process_time() - begin:.0f} s")
 
 
-def rollout_loss(imagined: Tensor, truth: Tensor) -> Tensor:
-    """Huber loss of the block's pose, and a little of its velocity."""
-    apart = (imagined[..., 2:4] - truth[..., 2:4]) / UNIT
-    turned = (imagined[..., 4:5] - truth[..., 4:5]) * (ARM / UNIT)
+def _parts(data: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
+    """States before and after every part of every step `[M 10]`, and the targets `[M 2]`."""
+    before = np.concatenate([data.states[:, :-1, None], data.parts[:, :, :-1]], axis=2)
+    target = np.broadcast_to(data.actions[:, :, None], (*data.parts.shape[:3], 2))
+    return tuple(torch.as_tensor(array.reshape(-1, array.shape[-1])) for array in (before, data.parts, target))  # type: ignore[return-value]
+
+
+def rollout_loss(imagined: Tensor, truth: Tensor, unit: float) -> Tensor:
+    """Huber loss of the block's pose, linear beyond `unit` pixels, and a little of its velocity."""
+    apart = (imagined[..., 2:4] - truth[..., 2:4]) / unit
+    turned = (imagined[..., 4:5] - truth[..., 4:5]) * (ARM / unit)
     faster = (imagined[..., 7:10] - truth[..., 7:10]) / imagined.new_tensor([100.0, 100.0, 2.0])
     pose = torch.cat([apart, turned], -1)
     return functional.smooth_l1_loss(pose, torch.zeros_like(pose)) + 0.05 * functional.smooth_l1_loss(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 SCALE = 8.0
@@ -135,6 +135,10 @@ def body_corners(parts: Float[Tensor, "P 4"]) -> Float[Tensor, "C 2"]:
     return (parts[:, None, :2] + signs * parts[:, None, 2:]).flatten(0, 1)
 
 
-def any_near(gap: Float[Tensor, "N P"], margin: float) -> Bool[Tensor, "N"]:
-    """Rows with a gap below the margin."""
-    return gap.amin(1) < margin
+def smallest_gap(
+    points: Float[Tensor, "N K 2"], parts: Float[Tensor, "P 4"], radius: float
+) -> Float[Tensor, "N"]:
+    """The smallest gap between circles at K points and any part: a lower bound inside the body, exact outside [px]."""
+    excess = (points[:, :, None] - parts[:, :2]).abs() - parts[:, 2:]
+    outside = excess.clamp(min=0.0)
+    return ((outside * outside).sum(-1)).sqrt().flatten(1).amin(1) - radius

@@ -1,7 +1,7 @@
 """A planar world in contact: a driven circle, a compound body that it pushes, and walls, one env step at a time.
 
-An interaction network on tentative poses. The agent's way through the step is known (`agent`), so the step is divided
-into equal parts with shared weights; in each, rounds of messages (agent to each of the body's rectangles, walls to the
+An interaction network on tentative poses, applied to short equal parts of the step. In each part the agent moves on its
+own (a linear system found from data), and rounds of messages (agent to each of the body's rectangles, walls to the
 body) are read where the body would be by then, in its own axes: moving or turning body, agent and walls together moves
 the prediction with them. Where nothing is near, nothing moves, exactly.
 """
@@ -11,16 +11,18 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
-from world_models.planar.agent import fractions
+from envs.types import Array
+from world_models.planar import kernel
 from world_models.planar.geometry import (
     TOUCH,
     WALL,
     Body,
-    any_near,
     body_corners,
     into,
     out_of,
+    smallest_gap,
     touch_features,
     wall_features,
 )
@@ -41,12 +43,15 @@ class PlanarModel(nn.Module):
         """`parts` is how many equal parts an env step is divided into."""
         super().__init__()
         self.body, self.parts, self.width = body, parts, width
+        self.compiled = True
+        """Whether geometry on a CPU is compiled; the other way is the same, slower."""
         shapes = torch.tensor(body.parts, dtype=torch.float32)
         shapes[:, :2] -= torch.tensor(body.centroid)
         self.register_buffer("centroid", torch.tensor(body.centroid, dtype=torch.float32))
         self.register_buffer("shapes", shapes)
         self.register_buffer("corners", body_corners(shapes))
-        self.register_buffer("motion", torch.eye(2).expand(parts, 2, 2).clone())
+        self.extent = float(self.corners.norm(dim=-1).max())
+        self.register_buffer("motion", torch.eye(2))
         self.coasting = nn.Parameter(torch.zeros(()))
         unit = (SHIFT, SHIFT, TURN)
         self.register_buffer("unit", torch.tensor(unit))
@@ -55,24 +60,37 @@ class PlanarModel(nn.Module):
         self.wall = nn.ModuleList(_mlp(WALL + 6 + width, hidden, width + 6) for _ in range(rounds))
         self.update = nn.ModuleList(_mlp(2 * width + 9, hidden, width + 6) for _ in range(rounds))
 
-    def set_motion(self, motion: Float[Tensor, "2 2"]) -> None:
-        """Take over the agent's motion of one env step, see `agent.fit_motion`."""
-        self.motion.copy_(fractions(motion, self.parts).to(self.motion))
-
     def step(self, state: Float[Tensor, "N 10"], action: Float[Tensor, "N 2"]) -> Float[Tensor, "N 10"]:
         """States one env step later."""
-        lag = torch.stack([state[:, 0:2] - action, state[:, 5:7]], -1)
-        after = torch.einsum("sij,naj->nsai", self.motion, lag)
-        way = torch.cat([state[:, None, 0:2], after[..., 0] + action[:, None]], 1)
-        angle = state[:, 4]
-        centre = state[:, 2:4] + out_of(_axes(angle), self.centroid.expand(len(state), 2))
-        velocity = state[:, 7:10] / self.speed
-        for part in range(self.parts):
-            centre, angle, velocity = self._part(way[:, part], way[:, part + 1], centre, angle, velocity)
-        position = centre - out_of(_axes(angle), self.centroid.expand(len(state), 2))
-        return torch.cat(
-            [way[:, -1], position, angle[:, None], after[:, -1, :, 1], velocity * self.speed], -1
-        )
+        for _ in range(self.parts):
+            state = self.part(state, action)
+        return state
+
+    def part(self, state: Float[Tensor, "N 10"], action: Float[Tensor, "N 2"]) -> Float[Tensor, "N 10"]:
+        """States one part of an env step later; a body that nothing is near coasts and stops."""
+        start, angle, velocity = state[:, 0:2], state[:, 4], state[:, 7:10] / self.speed
+        with torch.no_grad():
+            lag = torch.stack([start - action, state[:, 5:7]], -1) @ self.motion.T
+            end = lag[..., 0] + action
+        coast = velocity * (self.coasting * self.unit)
+        angle = angle + coast[:, 2]
+        axes = _axes(angle)
+        middle = self.centroid.expand(len(state), 2)
+        corner = state[:, 2:4] + coast[:, :2]
+        centre = corner + out_of(axes, middle)
+        rows = self._near(start, end, torch.cat([centre, angle[:, None]], -1))
+        change = torch.zeros_like(state)
+        if len(rows):
+            moved, turned, pushed = self._contact(
+                start[rows], end[rows], centre[rows], angle[rows], velocity[rows]
+            )
+            # The change is reckoned at the centroid, the state at the frame's origin.
+            turn_back = out_of(_axes(angle[rows] + turned), middle[rows]) - out_of(axes[rows], middle[rows])
+            found = torch.cat([moved - turn_back, turned[:, None], pushed * self.speed], -1)
+            change = change.index_add(0, rows, functional.pad(found[:, :3], (2, 5)))
+            change = change.index_add(0, rows, functional.pad(found[:, 3:], (7, 0)))
+        free = torch.cat([end, corner, angle[:, None], lag[..., 1], torch.zeros_like(velocity)], -1)
+        return free + change
 
     def rollout(self, state: Float[Tensor, "N 10"], actions: Float[Tensor, "N H 2"]) -> Float[Tensor, "N T 10"]:
         """States of H + 1 instants, the given one first."""
@@ -81,86 +99,80 @@ class PlanarModel(nn.Module):
             states.append(self.step(states[-1], action))
         return torch.stack(states, 1)
 
-    def _part(
-        self, start: Tensor, end: Tensor, centre: Tensor, angle: Tensor, velocity: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pose and velocity after one part of the step; what no agent is near coasts and stops."""
-        coast = velocity * self.coasting * self.unit
-        centre, angle = centre + coast[:, :2], angle + coast[:, 2]
-        # A circle round the body says cheaply which rows to look at.
-        reach = self.body.radius + MARGIN + float(self.corners.norm(dim=-1).max())
-        near = torch.minimum((start - centre).norm(dim=-1), (end - centre).norm(dim=-1)) < reach
-        rows = near.nonzero()[:, 0]
-        still = torch.zeros_like(velocity)
-        if not len(rows):
-            return centre, angle, still
-        moved, turned, pushed = self._contact(start[rows], end[rows], centre[rows], angle[rows], velocity[rows])
-        return (
-            centre.index_add(0, rows, moved),
-            angle.index_add(0, rows, turned),
-            still.index_add(0, rows, pushed),
-        )
-
     def _contact(
         self, start: Tensor, end: Tensor, centre: Tensor, angle: Tensor, velocity: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Change of pose and the velocity that contact gives, for rows where it may happen."""
+        """Change of pose and the velocity that contact gives."""
         axes = _axes(angle)
-        gap = touch_features(into(axes, start - centre), into(axes, end - centre), self.shapes, self.body.radius)[2]
-        rows = any_near(gap, MARGIN).nonzero()[:, 0]
-        moved, turned, pushed = torch.zeros_like(centre), torch.zeros_like(angle), torch.zeros_like(velocity)
-        if not len(rows):
-            return moved, turned, pushed
-        start, end, centre, angle, axes = start[rows], end[rows], centre[rows], angle[rows], axes[rows]
-        before = _turned(into, axes, velocity[rows])
-        hidden = before.new_zeros(len(rows), self.width)
+        before = _turned(into, axes, velocity)
+        hidden = before.new_zeros(len(start), self.width)
         # Change of pose and velocity so far, in the axes of the pose at the start, in units.
-        change = before.new_zeros(len(rows), 6)
+        change = before.new_zeros(len(start), 6)
         for touch, wall, update in zip(self.touch, self.wall, self.update, strict=True):
-            delta = change[:, :3] * self.unit
-            here = centre + out_of(axes, delta[:, :2])
-            facing = _axes(angle + delta[:, 2])
-            seen, at_end, closest = touch_features(
-                into(facing, start - here), into(facing, end - here), self.shapes, self.body.radius
-            )
+            with torch.no_grad():
+                delta = change[:, :3] * self.unit
+                here = centre + out_of(axes, delta[:, :2])
+                facing = angle + delta[:, 2]
+                seen, at_end, closest = self._see(start, end, torch.cat([here, facing[:, None]], -1))
+                open_ = ((MARGIN - closest) / MARGIN).clamp(0.0, 1.0)[..., None]
+                # A push is as long as the overlap it undoes: one number of the network times the depth.
+                depth = (0.5 - at_end).clamp(0.0, 20.0)[..., None] / SHIFT
+                scale = torch.cat([open_.expand(-1, -1, self.width), open_.expand(-1, -1, 3) * 0.1], -1)
             context = torch.cat([hidden, change[:, :3], before], -1)
             said = touch(torch.cat([seen, context[:, None].expand(-1, seen.shape[1], -1)], -1))
-            open_ = ((MARGIN - closest) / MARGIN).clamp(0.0, 1.0)[..., None]
-            # A push is as long as the overlap it undoes: one number of the network times the depth.
-            depth = (0.5 - at_end).clamp(0.0, 20.0)[..., None] / SHIFT
-            message = (open_ * said[..., : self.width]).sum(1)
-            pushes = said[..., self.width :].unflatten(-1, (2, 3))
-            direct = (open_ * pushes[..., 0, :] * 0.1 + depth * pushes[..., 1, :]).sum(1)
-            walls, wall_direct = self._walls(wall, here, facing, context)
-            change = change + torch.cat([direct + wall_direct, torch.zeros_like(direct)], -1)
-            new = update(torch.cat([message, walls, change, before], -1))
+            message = (scale * said[..., : self.width + 3]).sum(1)
+            direct = message[:, self.width :] + (depth * said[..., self.width + 3 :]).sum(1)
+            walls, wall_direct = self._walls(wall, here, _axes(facing), context)
+            change = change + functional.pad(direct + wall_direct, (0, 3))
+            new = update(torch.cat([message[:, : self.width], walls, change, before], -1))
             hidden = hidden + new[:, : self.width]
             change = change + new[:, self.width :] * open_.amax(1)
         delta = change[:, :3] * self.unit
-        moved = moved.index_add(0, rows, out_of(axes, delta[:, :2]))
-        turned = turned.index_add(0, rows, delta[:, 2])
-        pushed = pushed.index_add(0, rows, _turned(out_of, axes, change[:, 3:]))
-        return moved, turned, pushed
+        return out_of(axes, delta[:, :2]), delta[:, 2], _turned(out_of, axes, change[:, 3:])
+
+    @torch.no_grad()
+    def _near(self, start: Tensor, end: Tensor, pose: Float[Tensor, "N 3"]) -> Tensor:
+        """Rows in which the agent may touch the body at poses (centroid, angle)."""
+        radius = self.body.radius
+        if self.compiled and pose.device.type == "cpu":
+            return torch.from_numpy(kernel.near(*_arrays(start, end, pose, self.shapes), radius, MARGIN))
+        ends = into(_axes(pose[:, 2]), torch.stack([start, end], 1) - pose[:, None, :2])
+        return (smallest_gap(ends, self.shapes, radius) < MARGIN).nonzero()[:, 0]
+
+    @torch.no_grad()
+    def _see(self, start: Tensor, end: Tensor, pose: Float[Tensor, "N 3"]) -> tuple[Tensor, Tensor, Tensor]:
+        """`geometry.touch_features` at poses (centroid, angle)."""
+        radius = self.body.radius
+        if self.compiled and pose.device.type == "cpu":
+            seen, at_end, closest = kernel.touch(*_arrays(start, end, pose, self.shapes), radius)
+            return torch.from_numpy(seen), torch.from_numpy(at_end), torch.from_numpy(closest)
+        axes, here = _axes(pose[:, 2]), pose[:, :2]
+        return touch_features(into(axes, start - here), into(axes, end - here), self.shapes, radius)
 
     def _walls(self, wall: nn.Module, here: Tensor, facing: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """What the walls say to each row, and the push that undoes an overlap."""
         message, direct = context.new_zeros(len(here), self.width), context.new_zeros(len(here), 3)
-        margin = float(self.corners.norm(dim=-1).max()) + WALL_MARGIN
+        margin = self.extent + WALL_MARGIN
         low, high = self.body.walls
-        rows = ((here < low + margin) | (here > high - margin)).any(-1).nonzero()[:, 0]
-        if not len(rows):
-            return message, direct
-        seen, gap = wall_features(here[rows], facing[rows], self.corners, self.body.walls)
-        row, side = (gap < WALL_MARGIN).nonzero(as_tuple=True)
-        if not len(row):
-            return message, direct
+        with torch.no_grad():
+            rows = ((here < low + margin) | (here > high - margin)).any(-1).nonzero()[:, 0]
+            if not len(rows):
+                return message, direct
+            seen, gap = wall_features(here[rows], facing[rows], self.corners, self.body.walls)
+            row, side = (gap < WALL_MARGIN).nonzero(as_tuple=True)
+            if not len(row):
+                return message, direct
+            open_ = ((WALL_MARGIN - gap[row, side]) / WALL_MARGIN).clamp(0.0, 1.0)[:, None]
+            depth = (0.5 - gap[row, side]).clamp(0.0, 20.0)[:, None] / SHIFT
         said = wall(torch.cat([seen[row, side], context[rows[row]]], -1))
-        open_ = ((WALL_MARGIN - gap[row, side]) / WALL_MARGIN).clamp(0.0, 1.0)[:, None]
-        depth = (0.5 - gap[row, side]).clamp(0.0, 20.0)[:, None] / SHIFT
         pushes = said[:, self.width :].unflatten(-1, (2, 3))
         message = message.index_add(0, rows[row], open_ * said[:, : self.width])
         direct = direct.index_add(0, rows[row], open_ * pushes[:, 0] * 0.1 + depth * pushes[:, 1])
         return message, direct
+
+
+def _arrays(*tensors: Tensor) -> tuple[Array, ...]:
+    return tuple(tensor.detach().numpy() for tensor in tensors)
 
 
 def _axes(angle: Float[Tensor, "N"]) -> Float[Tensor, "N 2"]:

@@ -1,0 +1,158 @@
+"""Reaching Push-T states by search: the cost, the pushes that a search begins from, and when it plans again."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from embodied.agents.search import Found, SearchConfig, Step, plan
+from embodied.data.pusht import FACES, MIDDLE, turn, way_round
+from envs.pusht import AGENT_RADIUS, ANGLE_TOLERANCE, POSITION_TOLERANCE, SIDE, wrap
+from envs.types import Array
+
+HORIZON = 25
+"""Env steps between a start and its goal in the published protocol, and the length of a plan."""
+BUDGET = 50
+"""Env steps of an episode."""
+LAG = 2
+"""Env steps that the agent trails its target at constant speed: the target runs ahead of the wanted path by them."""
+SEARCH = SearchConfig(low=0.0, high=SIDE, enough=0.02)
+SPACING = 25.0
+"""[px] between the points of the outline that a search begins from."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """When plans are made."""
+
+    execute: int
+    """Steps of a plan that are carried out before the next one."""
+    shortest: int = 12
+    """A later plan looks ahead as far as the first one's end, and at least this far."""
+
+
+STRICT = Protocol(execute=HORIZON, shortest=HORIZON)
+"""The published one: all 25 steps open loop, so two plans at most."""
+REPLANNING = Protocol(execute=3)
+"""Model-predictive control."""
+
+
+class Planner:
+    """Acts towards a goal state; make one per episode."""
+
+    def __init__(
+        self, step: Step, goal: Array, protocol: Protocol, seed: int, config: SearchConfig = SEARCH
+    ) -> None:
+        self._step, self._goal, self._protocol, self._config = step, np.asarray(goal), protocol, config
+        self._rng = np.random.default_rng(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._taken = 0
+        self._plan: Array = np.zeros((0, 2))
+        self.found: list[Found] = []
+        """Every plan made."""
+
+    def act(self, state: Array) -> Array:
+        """The next target `[2]` from a state `[10]`."""
+        if self._taken % self._protocol.execute == 0 or not len(self._plan):
+            self._think(state)
+        action, self._plan = self._plan[0], self._plan[1:]
+        self._taken += 1
+        return action
+
+    def _think(self, state: Array) -> None:
+        horizon = min(max(HORIZON - self._taken, self._protocol.shortest), BUDGET - self._taken)
+        begun = list(pushes(state, self._goal, horizon, self._rng))
+        if len(self._plan):
+            last = np.concatenate([self._plan, np.repeat(self._plan[-1:], horizon, axis=0)])[:horizon]
+            begun.append(last)
+        found = plan(
+            self._step,
+            goal_cost(self._goal),
+            torch.as_tensor(state, dtype=torch.float32),
+            torch.as_tensor(np.stack(begun), dtype=torch.float32),
+            self._config if not self._taken else replace(self._config, spread=0.7 * self._config.spread),
+            self._generator,
+        )
+        self.found.append(found)
+        self._plan = found.actions.double().numpy()
+
+
+class goal_cost:  # noqa: N801 - used as a function
+    """Squared distance of the last state from a goal, in tolerances; 1 is where the published test is lost."""
+
+    def __init__(self, goal: Array) -> None:
+        self._goal = torch.as_tensor(np.asarray(goal), dtype=torch.float32)
+
+    def __call__(self, states: Float[Tensor, "N T 10"]) -> Float[Tensor, "N"]:
+        """Costs of imagined futures."""
+        last = states[:, -1]
+        apart = ((last[:, :4] - self._goal[:4]) / POSITION_TOLERANCE).square().sum(-1)
+        turned = torch.remainder(last[:, 4] - self._goal[4] + math.pi, 2.0 * math.pi) - math.pi
+        return apart + (turned / ANGLE_TOLERANCE).square()
+
+
+def pushes(state: Array, goal: Array, horizon: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Targets `[H 2]` of simple plans: go behind a point of the T, push it along the straight way to its goal, leave.
+
+    One for points all over the outline and for where the agent leans on the block in the goal, each at several paces;
+    and the ways that leave the block alone.
+    """
+    for share in (0.4, 0.7, 1.0):
+        yield _targets(np.stack([state[:2], goal[:2]]), horizon, share)
+    yield np.repeat(state[None, :2], horizon, axis=0)
+    for contact, normal in _contacts(state, goal, rng):
+        way = _way(state, goal, contact, normal)
+        for share in (0.7, 1.0):
+            yield _targets(way, horizon, share)
+
+
+def _contacts(state: Array, goal: Array, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+    """Points on the outline and outward normals, in the block's frame."""
+    for where in (goal, state):
+        local = turn(where[4]).T @ (where[:2] - where[2:4])
+        face = min(FACES, key=lambda each: _to_face(local, *each[:2])[0])
+        yield _to_face(local, *face[:2])[1], np.array(face[2])
+    for start, end, normal in FACES:
+        count = max(1, round(math.dist(start, end) / SPACING))
+        for place in (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count:
+            yield (1.0 - place) * np.array(start) + place * np.array(end), np.array(normal)
+
+
+def _to_face(point: Array, start: tuple[float, float], end: tuple[float, float]) -> tuple[float, Array]:
+    """Distance of a point to a face, and the nearest point of the face."""
+    along = np.subtract(end, start)
+    share = float(np.clip((point - start) @ along / (along @ along), 0.05, 0.95))
+    nearest = np.asarray(start) + share * along
+    return float(np.linalg.norm(point - nearest)), nearest
+
+
+def _way(state: Array, goal: Array, contact: Array, normal: Array) -> Array:
+    """The agent's wanted path `[M 2]`: round the block, along with it to its goal, and to the agent's own goal."""
+    rotation = turn(state[4])
+    ready = state[2:4] + rotation @ (contact + (AGENT_RADIUS + 6.0) * normal)
+    points = [state[:2]]
+    for _ in range(8):
+        points.append(way_round(points[-1], ready, state))
+        if points[-1] is ready:
+            break
+    middle = np.array(MIDDLE)
+    begin, end = (pose[2:4] + turn(pose[4]) @ middle for pose in (state, goal))
+    angle = float(wrap(goal[4] - state[4]))
+    for share in np.linspace(0.0, 1.0, 7):
+        points.append(
+            (1.0 - share) * begin
+            + share * end
+            + turn(state[4] + share * angle) @ (contact - middle + (AGENT_RADIUS - 1.0) * normal)
+        )
+    return np.stack([*points, goal[:2]])
+
+
+def _targets(way: Array, horizon: int, share: float) -> Array:
+    """Targets `[H 2]` that follow a path at one speed, done after a share of the horizon."""
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=-1))])
+    wanted = np.minimum(1.0, (np.arange(horizon) + 1 + LAG) / max(1.0, share * horizon)) * length[-1]
+    return np.stack([np.interp(wanted, length, way[:, axis]) for axis in (0, 1)], axis=-1)
