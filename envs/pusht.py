@@ -16,16 +16,14 @@ import numpy as np
 from envs.errors import EmbodiedError
 from envs.types import Array
 
-STATE = ("agent_x", "agent_y", "block_x", "block_y", "block_angle") + (
-    "agent_vx",
-    "agent_vy",
-    "block_vx",
-    "block_vy",
-    "block_spin",
+STATE = (
+    *("agent_x", "agent_y", "block_x", "block_y", "block_angle"),
+    *("agent_vx", "agent_vy", "block_vx", "block_vy", "block_spin"),
 )
 """What a state row holds: positions [px], angle [rad, not wrapped], velocities [px/s, rad/s].
 
-The first seven are the published benchmark's. The block's velocity is the last tick's: damping 0 forgets it 10 ms later.
+The first seven are the published benchmark's. The block's velocity is the last tick's; damping 0 forgets it 10 ms
+later.
 """
 SIDE = 512.0
 """[px] side of the table; actions are targets of the agent in [0, SIDE]."""
@@ -40,6 +38,11 @@ POSITION_TOLERANCE = 20.0
 """[px] success: the four numbers agent x, y, block x, y are together nearer to the goal's than this."""
 ANGLE_TOLERANCE = math.pi / 9
 """[rad] success: the block's angle is nearer to the goal's than this."""
+
+HORIZON = 25
+"""Env steps between a start and its goal in the published protocol, and the length of its plans."""
+BUDGET = 50
+"""Env steps of a published attempt."""
 
 
 class PushT:

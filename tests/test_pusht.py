@@ -145,12 +145,14 @@ def test_the_published_success(change, met):
 
 
 def test_success_is_told_row_by_row():
-    states = np.stack([GOAL, GOAL + [30, 0, 0, 0, 0]])
+    states = np.stack([GOAL, GOAL + np.array([30, 0, 0, 0, 0])])
     np.testing.assert_array_equal(solved(states, GOAL), [True, False])
 
 
 def test_angles_wrap_into_the_half_open_circle():
-    np.testing.assert_allclose(wrap(np.array([0.0, math.pi, -math.pi, 1.5 * math.pi])), [0, math.pi, math.pi, -math.pi / 2])
+    np.testing.assert_allclose(
+        wrap(np.array([0.0, math.pi, -math.pi, 1.5 * math.pi])), [0, math.pi, math.pi, -math.pi / 2]
+    )
 
 
 def test_faces_are_the_outline():

@@ -9,15 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from embodied.agents.search import Found, SearchConfig, Step, plan
+from embodied.agents.search import Cost, Found, SearchConfig, Step, plan
 from embodied.data.pusht import FACES, MIDDLE, turn, way_round
-from envs.pusht import AGENT_RADIUS, ANGLE_TOLERANCE, POSITION_TOLERANCE, SIDE, wrap
+from envs.pusht import AGENT_RADIUS, ANGLE_TOLERANCE, BUDGET, HORIZON, POSITION_TOLERANCE, SIDE, wrap
 from envs.types import Array
 
-HORIZON = 25
-"""Env steps between a start and its goal in the published protocol, and the length of a plan."""
-BUDGET = 50
-"""Env steps of an episode."""
 LAG = 2
 """Env steps that the agent trails its target at constant speed: the target runs ahead of the wanted path by them."""
 SEARCH = SearchConfig(low=0.0, high=SIDE, enough=0.02)
@@ -44,9 +40,7 @@ REPLANNING = Protocol(execute=3)
 class Planner:
     """Acts towards a goal state; make one per episode."""
 
-    def __init__(
-        self, step: Step, goal: Array, protocol: Protocol, seed: int, config: SearchConfig = SEARCH
-    ) -> None:
+    def __init__(self, step: Step, goal: Array, protocol: Protocol, seed: int, config: SearchConfig = SEARCH) -> None:
         self._step, self._goal, self._protocol, self._config = step, np.asarray(goal), protocol, config
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
@@ -81,18 +75,17 @@ class Planner:
         self._plan = found.actions.double().numpy()
 
 
-class goal_cost:  # noqa: N801 - used as a function
-    """Squared distance of the last state from a goal, in tolerances; 1 is where the published test is lost."""
+def goal_cost(goal: Array) -> Cost:
+    """Squared distance of the last state from a goal, in tolerances: below 1 the published test is passed."""
+    target = torch.as_tensor(np.asarray(goal), dtype=torch.float32)
 
-    def __init__(self, goal: Array) -> None:
-        self._goal = torch.as_tensor(np.asarray(goal), dtype=torch.float32)
-
-    def __call__(self, states: Float[Tensor, "N T 10"]) -> Float[Tensor, "N"]:
-        """Costs of imagined futures."""
+    def cost(states: Float[Tensor, "N T 10"]) -> Float[Tensor, " N"]:
         last = states[:, -1]
-        apart = ((last[:, :4] - self._goal[:4]) / POSITION_TOLERANCE).square().sum(-1)
-        turned = torch.remainder(last[:, 4] - self._goal[4] + math.pi, 2.0 * math.pi) - math.pi
+        apart = ((last[:, :4] - target[:4]) / POSITION_TOLERANCE).square().sum(-1)
+        turned = torch.remainder(last[:, 4] - target[4] + math.pi, 2.0 * math.pi) - math.pi
         return apart + (turned / ANGLE_TOLERANCE).square()
+
+    return cost
 
 
 def pushes(state: Array, goal: Array, horizon: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -142,13 +135,12 @@ def _way(state: Array, goal: Array, contact: Array, normal: Array) -> Array:
     middle = np.array(MIDDLE)
     begin, end = (pose[2:4] + turn(pose[4]) @ middle for pose in (state, goal))
     angle = float(wrap(goal[4] - state[4]))
-    for share in np.linspace(0.0, 1.0, 7):
-        points.append(
-            (1.0 - share) * begin
-            + share * end
-            + turn(state[4] + share * angle) @ (contact - middle + (AGENT_RADIUS - 1.0) * normal)
-        )
-    return np.stack([*points, goal[:2]])
+    leaning = contact - middle + (AGENT_RADIUS - 1.0) * normal
+    along = [
+        (1.0 - share) * begin + share * end + turn(state[4] + share * angle) @ leaning
+        for share in np.linspace(0.0, 1.0, 7)
+    ]
+    return np.stack([*points, *along, goal[:2]])
 
 
 def _targets(way: Array, horizon: int, share: float) -> Array:

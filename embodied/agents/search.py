@@ -1,8 +1,8 @@
 """Search for an action sequence by sampling a batched model: several distributions at once, the worse ones dropped.
 
-Sources: Rubinstein & Kroese 2004 (cross-entropy method), Pinneri et al. 2020 (iCEM: coloured noise, kept elites). Starting
-from several distributions matters where contact cuts the space of plans into valleys: which side to push from cannot be
-reached by small changes of a plan that pushes from another.
+Sources: Rubinstein & Kroese 2004 (cross-entropy method), Pinneri et al. 2020 (iCEM: coloured noise, kept elites).
+Starting from several distributions matters where contact cuts the space of plans into valleys: which side to push from
+cannot be reached by small changes of a plan that pushes from another.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class Found:
 def plan(
     step: Step,
     cost: Cost,
-    state: Float[Tensor, "S"],
+    state: Float[Tensor, " S"],
     starts: Float[Tensor, "M H A"],
     config: SearchConfig,
     generator: torch.Generator,

@@ -21,6 +21,7 @@ BENCHES = {
     "cameras": "embodied.bench.cameras",
     "demo": "embodied.bench.demo",
     "grasp": "embodied.bench.grasp",
+    "pusht": "embodied.bench.pusht",
     "sim": "embodied.bench.sim",
     "whatif": "embodied.bench.whatif",
 }

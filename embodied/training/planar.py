@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,19 +53,18 @@ def fit(data: Trajectories, config: FitConfig, seed: int, report: Callable[[str]
     model.motion.copy_(fit_motion(before[:, :2], before[:, 5:7], target, after[:, :2], after[:, 5:7]))
     before, after, target = (array.float() for array in (before, after, target))
     moved = (before[:, 2:5] != after[:, 2:5]).any(-1)
-    near = moved | torch.as_tensor(clearance(before[:, :2], before[:, 2:4], before[:, 4]) < 12.0)
+    rows_of = before.numpy()
+    near = moved | torch.as_tensor(clearance(rows_of[:, :2], rows_of[:, 2:4], rows_of[:, 4]) < 12.0)
     rows = near.nonzero()[:, 0]
     begin = time.process_time()
 
     def part_loss() -> Tensor:
         chosen = rows[torch.as_tensor(rng.integers(len(rows), size=config.part_batch))]
-        chosen_mirror = torch.as_tensor(rng.random(config.part_batch) < 0.5)
         states, command = torch.stack([before[chosen], after[chosen]], 1), target[chosen][:, None]
-        states, command = _mirror(states, command, chosen_mirror)
+        states, command = _some_mirrored(states, command, rng)
         return rollout_loss(model.part(states[:, 0], command[:, 0]), states[:, 1], PART_UNIT)
 
-    _descend(model, config.part_steps, config.rate, part_loss, lambda text: report(f"parts, {text}"))
-    del before, after, target
+    _descend(model, config.part_steps, config.rate, part_loss, partial(_say, report, "parts, "))
     states, actions = (torch.as_tensor(array, dtype=torch.float32) for array in (data.states, data.actions))
     for index, horizon in enumerate(config.horizons):
         windows = _Windows(data.states, horizon, config.moving)
@@ -73,14 +73,18 @@ def fit(data: Trajectories, config: FitConfig, seed: int, report: Callable[[str]
             episode, start = windows.draw(config.rollout_batch, rng)
             index = start[:, None] + np.arange(horizon + 1)
             truth, command = states[episode[:, None], index], actions[episode[:, None], index[:, :-1]]
-            truth, command = _mirror(truth, command, torch.as_tensor(rng.random(config.rollout_batch) < 0.5))
+            truth, command = _some_mirrored(truth, command, rng)
             return rollout_loss(model.rollout(truth[:, 0], command)[:, 1:], truth[:, 1:], STEP_UNIT)
 
         name = f"{horizon} steps imagined, "
         rate = config.rollout_rate / (1 + index)
-        _descend(model, config.rollout_steps, rate, window_loss, lambda text, name=name: report(name + text))
+        _descend(model, config.rollout_steps, rate, window_loss, partial(_say, report, name))
     report(f"trained in {time.process_time() - begin:.0f} s of processor time")
     return model.eval().requires_grad_(False)
+
+
+def _say(report: Callable[[str], None], name: str, text: str) -> None:
+    report(name + text)
 
 
 def _descend(
@@ -132,8 +136,22 @@ def errors(model: PlanarModel, data: Trajectories, horizon: int, count: int = 10
     apart = (end[:, 2:4] - real[:, 2:4]).norm(dim=-1).double().numpy()
     turned = np.degrees((end[:, 4] - real[:, 4]).abs().double().numpy())
     moved = (truth[:, 0, 2:4] - real[:, 2:4]).norm(dim=-1).double().numpy()
-    names = ("position_mean", "position_median", "position_p90", "angle_mean", "angle_median", "angle_p90", "moved_mean")
-    values = (apart.mean(), *np.percentile(apart, [50, 90]), turned.mean(), *np.percentile(turned, [50, 90]), moved.mean())
+    names = (
+        "position_mean",
+        "position_median",
+        "position_p90",
+        "angle_mean",
+        "angle_median",
+        "angle_p90",
+        "moved_mean",
+    )
+    values = (
+        apart.mean(),
+        *np.percentile(apart, [50, 90]),
+        turned.mean(),
+        *np.percentile(turned, [50, 90]),
+        moved.mean(),
+    )
     return dict(zip(names, map(float, values), strict=True))
 
 
@@ -157,16 +175,22 @@ class _Windows:
         return rows[:, 0], rows[:, 1]
 
 
-def _mirror(states: Tensor, actions: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """The table mirrored left to right for the chosen rows: the T is its own mirror image along its stem."""
+def mirrored(states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """States `[... 10]` and targets `[... 2]` of the table mirrored left to right.
+
+    The T is its own mirror image along its stem: the block's x axis turns over with the table's.
+    """
     size = sum(WALL)
-    # The block's x axis turns over with the table's, so that the stem keeps its side.
     flip = states.new_tensor([-1, 1, -1, 1, -1, -1, 1, -1, 1, -1])
     shift = states.new_tensor([size, 0, size, 0, 0, 0, 0, 0, 0, 0])
-    mirrored = states * flip + shift
-    mirrored_actions = actions * flip[:2] + shift[:2]
-    mask = chosen[:, None, None]
-    return torch.where(mask, mirrored, states), torch.where(mask, mirrored_actions, actions)
+    return states * flip + shift, actions * flip[:2] + shift[:2]
+
+
+def _some_mirrored(states: Tensor, actions: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Half of the rows mirrored."""
+    chosen = torch.as_tensor(rng.random(len(states)) < 0.5)[:, None, None]
+    other, command = mirrored(states, actions)
+    return torch.where(chosen, other, states), torch.where(chosen, command, actions)
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+
 def fit_motion(
     position: Float[Tensor, "N 2"],
     velocity: Float[Tensor, "N 2"],
@@ -17,4 +18,5 @@ def fit_motion(
     """
     before = torch.stack([position - target, velocity], -1).flatten(0, 1).double()
     after = torch.stack([next_position - target, next_velocity], -1).flatten(0, 1).double()
-    return torch.linalg.lstsq(before, after).solution.T
+    motion: Tensor = torch.linalg.lstsq(before, after).solution.T
+    return motion

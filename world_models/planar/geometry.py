@@ -135,9 +135,7 @@ def body_corners(parts: Float[Tensor, "P 4"]) -> Float[Tensor, "C 2"]:
     return (parts[:, None, :2] + signs * parts[:, None, 2:]).flatten(0, 1)
 
 
-def smallest_gap(
-    points: Float[Tensor, "N K 2"], parts: Float[Tensor, "P 4"], radius: float
-) -> Float[Tensor, "N"]:
+def smallest_gap(points: Float[Tensor, "N K 2"], parts: Float[Tensor, "P 4"], radius: float) -> Float[Tensor, " N"]:
     """The smallest gap between circles at K points and any part: a lower bound inside the body, exact outside [px]."""
     excess = (points[:, :, None] - parts[:, :2]).abs() - parts[:, 2:]
     outside = excess.clamp(min=0.0)

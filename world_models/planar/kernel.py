@@ -1,4 +1,4 @@
-"""Compiled CPU twin of `geometry.touch_features` and `geometry.smallest_gap`: one pass over rows instead of forty calls.
+"""Compiled CPU twin of `geometry.touch_features` and `smallest_gap`: one pass over rows instead of forty calls.
 
 A pose row is centroid x, y and angle. `no_type_check` keeps the tests' shape checks out of compiled code.
 """

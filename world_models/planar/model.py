@@ -6,7 +6,7 @@ body) are read where the body would be by then, in its own axes: moving or turni
 the prediction with them. Where nothing is near, nothing moves, exactly.
 """
 
-import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,13 @@ SPEED, SPIN = 100.0, 2.0
 
 class PlanarModel(nn.Module):
     """Rows of state: agent x, y, body x, y, angle, agent velocity, body velocity, body spin (10 numbers)."""
+
+    centroid: Tensor
+    shapes: Tensor
+    corners: Tensor
+    motion: Tensor
+    unit: Tensor
+    speed: Tensor
 
     def __init__(self, body: Body, parts: int = 5, rounds: int = 2, width: int = 32, hidden: int = 64) -> None:
         """`parts` is how many equal parts an env step is divided into."""
@@ -81,9 +88,7 @@ class PlanarModel(nn.Module):
         rows = self._near(start, end, torch.cat([centre, angle[:, None]], -1))
         change = torch.zeros_like(state)
         if len(rows):
-            moved, turned, pushed = self._contact(
-                start[rows], end[rows], centre[rows], angle[rows], velocity[rows]
-            )
+            moved, turned, pushed = self._contact(start[rows], end[rows], centre[rows], angle[rows], velocity[rows])
             # The change is reckoned at the centroid, the state at the frame's origin.
             turn_back = out_of(_axes(angle[rows] + turned), middle[rows]) - out_of(axes[rows], middle[rows])
             found = torch.cat([moved - turn_back, turned[:, None], pushed * self.speed], -1)
@@ -175,11 +180,11 @@ def _arrays(*tensors: Tensor) -> tuple[Array, ...]:
     return tuple(tensor.detach().numpy() for tensor in tensors)
 
 
-def _axes(angle: Float[Tensor, "N"]) -> Float[Tensor, "N 2"]:
+def _axes(angle: Float[Tensor, " N"]) -> Float[Tensor, "N 2"]:
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-def _turned(direction, axes: Tensor, velocity: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _turned(direction: Callable[[Tensor, Tensor], Tensor], axes: Tensor, velocity: Tensor) -> Tensor:
     return torch.cat([direction(axes, velocity[:, :2]), velocity[:, 2:]], -1)
 
 
@@ -189,8 +194,3 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
         last.weight.mul_(0.1)
         last.bias.zero_()
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
-
-
-def wrapped(angle: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Angles in [-pi, pi)."""
-    return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi
