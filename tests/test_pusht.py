@@ -5,22 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from pusht_extra import needs_pusht
 
 from embodied.data.pusht import FACES, Aimless, Pusher, collect, way_round
 from envs import pusht
 from envs.errors import EmbodiedError
 from envs.pusht import PushT, clearance, corners, outline_inside, random_state, solved, wrap
-
-
-def installed():
-    try:
-        PushT()
-    except EmbodiedError:
-        return False
-    return True
-
-
-needs_pusht = pytest.mark.skipif(not installed(), reason="gym-pusht is not installed; see the pusht extra")
 
 
 def pushed(world, rng, steps=30):

@@ -1,7 +1,7 @@
 """Reaching Push-T states by search: the cost, the pushes that a search begins from, and when it plans again."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,8 @@ LAG = 2
 SEARCH = SearchConfig(low=0.0, high=SIDE, enough=0.02)
 SPACING = 25.0
 """[px] between the points of the outline that a search begins from."""
+Eye = Callable[[Tensor], Tensor]
+"""Pictures `[N S S 3]` uint8 to agent x, y, block x, y, angle `[N 5]`."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,33 @@ class Planner:
         )
         self.found.append(found)
         self._plan = found.actions.double().numpy()
+
+
+class Seeing:
+    """Acts on pictures alone: poses are seen, velocities are what the model expects of the actions so far.
+
+    At first everything is taken to be at rest.
+    """
+
+    def __init__(self, eye: Eye, step: Step, planner: Planner) -> None:
+        """`planner` has a goal that was seen, too; see `seen`."""
+        self._eye, self._step, self._planner = eye, step, planner
+        self._expected = np.zeros(10)
+
+    def act(self, picture: Array) -> Array:
+        """The next target `[2]` from a picture `[S S 3]`."""
+        state = seen(self._eye, picture)
+        state[5:] = self._expected[5:]
+        action = self._planner.act(state)
+        rows = (torch.as_tensor(each[None], dtype=torch.float32) for each in (state, action))
+        self._expected = self._step(*rows)[0].double().numpy()
+        return action
+
+
+def seen(eye: Eye, picture: Array) -> Array:
+    """The state `[10]` that a picture `[S S 3]` shows, at rest."""
+    pose = eye(torch.as_tensor(picture[None]))[0].double().numpy()
+    return np.concatenate([pose, np.zeros(5)])
 
 
 def goal_cost(goal: Array) -> Cost:

@@ -117,6 +117,7 @@ def plan(
     return Found(best, best_future, best_cost, evaluations)
 
 
+@torch.no_grad()
 def _imagine(step: Step, cost: Cost, state: Tensor, plans: Tensor) -> tuple[Tensor, Tensor]:
     states = [state.expand(len(plans), -1)]
     for action in plans.unbind(1):

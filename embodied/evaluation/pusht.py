@@ -6,7 +6,7 @@ both are counted.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,8 +39,8 @@ class Question:
 class Policy(Protocol):
     """Whatever chooses targets."""
 
-    def act(self, state: Array) -> Array:
-        """The next target `[2]` [px] from a state `[10]`."""
+    def act(self, observed: Array, /) -> Array:
+        """The next target `[2]` [px] from what is observed: a state `[10]`, or a picture."""
         ...
 
 
@@ -75,7 +75,13 @@ def questions(data: Trajectories, count: int, seed: int, weak: bool = False) -> 
     raise EmbodiedError(f"{count} questions asked of {len(found)} usable trajectories; collect more.")
 
 
-def attempt(world: PushT, question: Question, policy: Policy, stop_early: bool) -> Attempt:
+def attempt(
+    world: PushT,
+    question: Question,
+    policy: Policy,
+    stop_early: bool,
+    observe: Callable[[PushT], Array] = lambda world: world.state,
+) -> Attempt:
     """Let a policy try.
 
     Args:
@@ -83,12 +89,14 @@ def attempt(world: PushT, question: Question, policy: Policy, stop_early: bool) 
         question: what is asked.
         policy: made for this question.
         stop_early: stop as soon as the goal is met; else only at an end of 25 steps, as open-loop plans do.
+        observe: what the policy is shown.
     """
     world.restore(question.start)
     passed, at_end, seconds = None, False, 0.0
     for step in range(1, BUDGET + 1):
+        observed = observe(world)
         begin = time.process_time()
-        action = policy.act(world.state)
+        action = policy.act(observed)
         seconds += time.process_time() - begin
         met = bool(solved(world.step(action), question.goal))
         if met and passed is None:

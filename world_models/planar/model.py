@@ -86,16 +86,16 @@ class PlanarModel(nn.Module):
         corner = state[:, 2:4] + coast[:, :2]
         centre = corner + out_of(axes, middle)
         rows = self._near(start, end, torch.cat([centre, angle[:, None]], -1))
-        change = torch.zeros_like(state)
-        if len(rows):
-            moved, turned, pushed = self._contact(start[rows], end[rows], centre[rows], angle[rows], velocity[rows])
-            # The change is reckoned at the centroid, the state at the frame's origin.
-            turn_back = out_of(_axes(angle[rows] + turned), middle[rows]) - out_of(axes[rows], middle[rows])
-            found = torch.cat([moved - turn_back, turned[:, None], pushed * self.speed], -1)
-            change = change.index_add(0, rows, functional.pad(found[:, :3], (2, 5)))
-            change = change.index_add(0, rows, functional.pad(found[:, 3:], (7, 0)))
-        free = torch.cat([end, corner, angle[:, None], lag[..., 1], torch.zeros_like(velocity)], -1)
-        return free + change
+        after = torch.cat([end, corner, angle[:, None], lag[..., 1], torch.zeros_like(velocity)], -1)
+        if not len(rows):
+            return after
+        close = torch.cat([start, end, centre, angle[:, None], velocity], -1)[rows]
+        moved, turned, pushed = self._contact(*close.split([2, 2, 2, 1, 3], -1))
+        # The change is reckoned at the centroid, the state at the frame's origin.
+        now = close[:, 6]
+        swing = out_of(_axes(now + turned) - _axes(now), middle[: len(rows)])
+        still = torch.zeros_like(moved)
+        return after.index_add(0, rows, torch.cat([still, moved - swing, turned[:, None], still, pushed * self.speed], -1))
 
     def rollout(self, state: Float[Tensor, "N 10"], actions: Float[Tensor, "N H 2"]) -> Float[Tensor, "N T 10"]:
         """States of H + 1 instants, the given one first."""
@@ -108,6 +108,7 @@ class PlanarModel(nn.Module):
         self, start: Tensor, end: Tensor, centre: Tensor, angle: Tensor, velocity: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Change of pose and the velocity that contact gives."""
+        angle = angle[:, 0]
         axes = _axes(angle)
         before = _turned(into, axes, velocity)
         hidden = before.new_zeros(len(start), self.width)

@@ -1,0 +1,48 @@
+"""Poses from a picture: where three points are, by expectation over a map of each.
+
+An expectation over a map (Finn et al. 2016, spatial softmax) finds points to a fraction of a cell and moves with them.
+Two of the points are fixed to the body, so its angle is that of the line between them.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+POINTS = 3
+"""The agent's centre, the body's origin, and the point `arm` along the body's y axis."""
+
+
+class PoseNet(nn.Module):
+    """Pictures `[N S S 3]` of a table to agent x, y, body x, y, angle `[N 5]`."""
+
+    def __init__(self, side: float, arm: float, width: int = 32) -> None:
+        """`side` is the table's length along an edge of the picture; `arm` is in the same unit."""
+        super().__init__()
+        self.side, self.arm = side, arm
+        layers: list[nn.Module] = [nn.Conv2d(3, 16, 5, 2, 2), nn.ReLU(), nn.Conv2d(16, width, 3, 2, 1), nn.ReLU()]
+        # Growing gaps let every cell see the whole body within few layers.
+        for gap in (1, 2, 4, 1):
+            layers += [nn.Conv2d(width, width, 3, padding=gap, dilation=gap), nn.ReLU()]
+        self.maps = nn.Sequential(*layers, nn.Conv2d(width, POINTS, 1))
+
+    def points(self, pictures: UInt8[Tensor, "N S S 3"]) -> Float[Tensor, "N K 2"]:
+        """Where the three points are, in the table's unit."""
+        maps = self.maps(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+        cells = maps.shape[-1]
+        place = (torch.arange(cells, device=maps.device, dtype=maps.dtype) + 0.5) * (self.side / cells)
+        weight = maps.flatten(2).softmax(-1).unflatten(-1, (cells, cells))
+        return torch.stack([(weight.sum(2) * place).sum(-1), (weight.sum(3) * place).sum(-1)], -1)
+
+    def forward(self, pictures: UInt8[Tensor, "N S S 3"]) -> Float[Tensor, "N 5"]:
+        """Agent x, y, body x, y, angle."""
+        agent, origin, tip = self.points(pictures).unbind(1)
+        along = tip - origin
+        angle = torch.atan2(along[:, 1], along[:, 0]) - math.pi / 2.0
+        return torch.cat([agent, origin, angle[:, None]], -1)
+
+    def targets(self, poses: Float[Tensor, "N 5"]) -> Float[Tensor, "N K 2"]:
+        """The three points of poses."""
+        along = torch.stack([-poses[:, 4].sin(), poses[:, 4].cos()], -1)
+        return torch.stack([poses[:, :2], poses[:, 2:4], poses[:, 2:4] + self.arm * along], 1)
