@@ -8,6 +8,7 @@ the prediction with them. Where nothing is near, nothing moves, exactly.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -63,9 +64,11 @@ class PlanarModel(nn.Module):
         unit = (SHIFT, SHIFT, TURN)
         self.register_buffer("unit", torch.tensor(unit))
         self.register_buffer("speed", torch.tensor((SPEED, SPEED, SPIN)))
-        self.touch = nn.ModuleList(_mlp(TOUCH + 6 + width, hidden, width + 6) for _ in range(rounds))
-        self.wall = nn.ModuleList(_mlp(WALL + 6 + width, hidden, width + 6) for _ in range(rounds))
-        self.update = nn.ModuleList(_mlp(2 * width + 9, hidden, width + 6) for _ in range(rounds))
+        # The first round knows the velocity alone; later ones what was said and how far the body has come.
+        known = [3, *[6 + width] * (rounds - 1)]
+        self.touch = nn.ModuleList(_mlp(TOUCH + each, hidden, width + 6) for each in known)
+        self.wall = nn.ModuleList(_mlp(WALL + each, hidden, width + 6) for each in known)
+        self.update = nn.ModuleList(_mlp(2 * width + 6 + each, hidden, width + 6) for each in known)
 
     def step(self, state: Float[Tensor, "N 10"], action: Float[Tensor, "N 2"]) -> Float[Tensor, "N 10"]:
         """States one env step later."""
@@ -75,6 +78,8 @@ class PlanarModel(nn.Module):
 
     def part(self, state: Float[Tensor, "N 10"], action: Float[Tensor, "N 2"]) -> Float[Tensor, "N 10"]:
         """States one part of an env step later; a body that nothing is near coasts and stops."""
+        if self.compiled and state.device.type == "cpu" and not torch.is_grad_enabled():
+            return self._part_compiled(state, action)
         start, angle, velocity = state[:, 0:2], state[:, 4], state[:, 7:10] / self.speed
         with torch.no_grad():
             lag = torch.stack([start - action, state[:, 5:7]], -1) @ self.motion.T
@@ -95,7 +100,9 @@ class PlanarModel(nn.Module):
         now = close[:, 6]
         swing = out_of(_axes(now + turned) - _axes(now), middle[: len(rows)])
         still = torch.zeros_like(moved)
-        return after.index_add(0, rows, torch.cat([still, moved - swing, turned[:, None], still, pushed * self.speed], -1))
+        return after.index_add(
+            0, rows, torch.cat([still, moved - swing, turned[:, None], still, pushed * self.speed], -1)
+        )
 
     def rollout(self, state: Float[Tensor, "N 10"], actions: Float[Tensor, "N H 2"]) -> Float[Tensor, "N T 10"]:
         """States of H + 1 instants, the given one first."""
@@ -111,7 +118,7 @@ class PlanarModel(nn.Module):
         angle = angle[:, 0]
         axes = _axes(angle)
         before = _turned(into, axes, velocity)
-        hidden = before.new_zeros(len(start), self.width)
+        hidden = before.new_zeros(len(start), 0)
         # Change of pose and velocity so far, in the axes of the pose at the start, in units.
         change = before.new_zeros(len(start), 6)
         for touch, wall, update in zip(self.touch, self.wall, self.update, strict=True):
@@ -124,17 +131,51 @@ class PlanarModel(nn.Module):
                 # A push is as long as the overlap it undoes: one number of the network times the depth.
                 depth = (0.5 - at_end).clamp(0.0, 20.0)[..., None] / SHIFT
                 scale = torch.cat([open_.expand(-1, -1, self.width), open_.expand(-1, -1, 3) * 0.1], -1)
-            context = torch.cat([hidden, change[:, :3], before], -1)
+            context = torch.cat([hidden, change[:, :3], before], -1) if hidden.shape[1] else before
             said = touch(torch.cat([seen, context[:, None].expand(-1, seen.shape[1], -1)], -1))
             message = (scale * said[..., : self.width + 3]).sum(1)
             direct = message[:, self.width :] + (depth * said[..., self.width + 3 :]).sum(1)
             walls, wall_direct = self._walls(wall, here, _axes(facing), context)
             change = change + functional.pad(direct + wall_direct, (0, 3))
-            new = update(torch.cat([message[:, : self.width], walls, change, before], -1))
-            hidden = hidden + new[:, : self.width]
+            new = update(torch.cat([message[:, : self.width], walls, change, context], -1))
+            hidden = new[:, : self.width] + hidden if hidden.shape[1] else new[:, : self.width]
             change = change + new[:, self.width :] * open_.amax(1)
         delta = change[:, :3] * self.unit
         return out_of(axes, delta[:, :2]), delta[:, 2], _turned(out_of, axes, change[:, 3:])
+
+    def _part_compiled(self, state: Tensor, action: Tensor) -> Tensor:
+        """`part` without gradients: networks here, all around them in `kernel`."""
+        radius, (low, high) = self.body.radius, self.body.walls
+        unit, speed, centroid, shapes, corners = _arrays(
+            self.unit, self.speed, self.centroid, self.shapes, self.corners
+        )
+        motion, coast = _arrays(self.motion, self.coasting * self.unit)
+        after, close = kernel.begin(*_arrays(state, action), motion, coast, speed, centroid)
+        rows = kernel.near(close[:, 0:2], close[:, 2:4], close[:, 4:7], shapes, radius, MARGIN)
+        if not len(rows):
+            return torch.from_numpy(after)
+        close = close[rows]
+        tensor = torch.from_numpy(close)
+        before = _turned(into, _axes(tensor[:, 6]), tensor[:, 7:])
+        hidden, context = before.new_zeros(len(rows), 0), before
+        change = before.new_zeros(len(rows), 6)
+        for touch, wall, update in zip(self.touch, self.wall, self.update, strict=True):
+            seen, opened, depth, pose = kernel.look(close, change.numpy(), unit, shapes, radius, MARGIN, SHIFT)
+            if hidden.shape[1]:
+                context = torch.cat([hidden, change[:, :3], before], -1)
+            about = context[:, None].expand(-1, seen.shape[1], -1)
+            said = touch(torch.cat([torch.from_numpy(seen), about], -1))
+            message = kernel.gather(said.numpy(), opened, depth, change.numpy())
+            row, faces, gaps = kernel.walls(pose, corners, low, high, WALL_MARGIN)
+            heard = np.zeros_like(message)
+            if len(row):
+                said = wall(torch.cat([torch.from_numpy(faces), context[torch.from_numpy(row)]], -1))
+                kernel.gather_walls(said.numpy(), row, gaps, heard, change.numpy(), WALL_MARGIN, SHIFT)
+            new = update(torch.cat([torch.from_numpy(message), torch.from_numpy(heard), change, context], -1))
+            hidden = new[:, : self.width] + hidden if hidden.shape[1] else new[:, : self.width]
+            change = change + new[:, self.width :] * torch.from_numpy(opened.max(1))[:, None]
+        kernel.finish(after, rows, close, change.numpy(), unit, speed, centroid)
+        return torch.from_numpy(after)
 
     @torch.no_grad()
     def _near(self, start: Tensor, end: Tensor, pose: Float[Tensor, "N 3"]) -> Tensor:
