@@ -21,23 +21,27 @@ class PoseNet(nn.Module):
         """`side` is the table's length along an edge of the picture; `arm` is in the same unit."""
         super().__init__()
         self.side, self.arm = side, arm
-        layers: list[nn.Module] = [nn.Conv2d(3, 16, 5, 2, 2), nn.ReLU(), nn.Conv2d(16, width, 3, 2, 1), nn.ReLU()]
+        layers = [*_block(3, 16, 5, stride=2), *_block(16, width, 3, stride=2)]
         # Growing gaps let every cell see the whole body within few layers.
         for gap in (1, 2, 4, 1):
-            layers += [nn.Conv2d(width, width, 3, padding=gap, dilation=gap), nn.ReLU()]
+            layers += _block(width, width, 3, gap=gap)
         self.maps = nn.Sequential(*layers, nn.Conv2d(width, POINTS, 1))
 
-    def points(self, pictures: UInt8[Tensor, "N S S 3"]) -> Float[Tensor, "N K 2"]:
-        """Where the three points are, in the table's unit."""
-        maps = self.maps(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
-        cells = maps.shape[-1]
-        place = (torch.arange(cells, device=maps.device, dtype=maps.dtype) + 0.5) * (self.side / cells)
-        weight = maps.flatten(2).softmax(-1).unflatten(-1, (cells, cells))
+    def look(self, pictures: UInt8[Tensor, "N S S 3"]) -> Float[Tensor, "N K C C"]:
+        """Logarithms of the chance of each cell, in rows of the picture, to hold each point."""
+        # White is 0, so that an empty table is.
+        maps = self.maps(1.0 - pictures.permute(0, 3, 1, 2).float() / 255.0)
+        return maps.flatten(2).log_softmax(-1).unflatten(-1, maps.shape[2:])
+
+    def points(self, looked: Float[Tensor, "N K C C"]) -> Float[Tensor, "N K 2"]:
+        """Where the three points are expected, in the table's unit."""
+        cells, weight = looked.shape[-1], looked.exp()
+        place = (torch.arange(cells, device=looked.device, dtype=looked.dtype) + 0.5) * (self.side / cells)
         return torch.stack([(weight.sum(2) * place).sum(-1), (weight.sum(3) * place).sum(-1)], -1)
 
     def forward(self, pictures: UInt8[Tensor, "N S S 3"]) -> Float[Tensor, "N 5"]:
         """Agent x, y, body x, y, angle."""
-        agent, origin, tip = self.points(pictures).unbind(1)
+        agent, origin, tip = self.points(self.look(pictures)).unbind(1)
         along = tip - origin
         angle = torch.atan2(along[:, 1], along[:, 0]) - math.pi / 2.0
         return torch.cat([agent, origin, angle[:, None]], -1)
@@ -46,3 +50,9 @@ class PoseNet(nn.Module):
         """The three points of poses."""
         along = torch.stack([-poses[:, 4].sin(), poses[:, 4].cos()], -1)
         return torch.stack([poses[:, :2], poses[:, 2:4], poses[:, 2:4] + self.arm * along], 1)
+
+
+def _block(inputs: int, outputs: int, size: int, stride: int = 1, gap: int = 1) -> list[nn.Module]:
+    # Normalised: without it the maps stay flat for the first thousand steps.
+    convolution = nn.Conv2d(inputs, outputs, size, stride, padding=gap * (size // 2), dilation=gap, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
