@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from torch.nn import functional
 
 from embodied.data.pusht import PARTS_OF_STEP, Trajectories
 from envs.pusht import AGENT_RADIUS, PARTS, WALL, clearance
-from envs.types import Array
 from world_models.planar.agent import fit_motion
 from world_models.planar.geometry import Body
 from world_models.planar.model import PlanarModel
@@ -48,43 +46,26 @@ def fit(data: Trajectories, config: FitConfig, seed: int, report: Callable[[str]
     """A trained model; the agent's own motion is found by least squares first."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = PlanarModel(BODY, PARTS_OF_STEP, config.rounds, config.width, config.hidden)
-    before, after, target = _parts(data)
-    model.motion.copy_(fit_motion(before[:, :2], before[:, 5:7], target, after[:, :2], after[:, 5:7]))
-    before, after, target = (array.float() for array in (before, after, target))
-    moved = (before[:, 2:5] != after[:, 2:5]).any(-1)
-    rows_of = before.numpy()
-    near = moved | torch.as_tensor(clearance(rows_of[:, :2], rows_of[:, 2:4], rows_of[:, 4]) < 12.0)
-    rows = near.nonzero()[:, 0]
-    begin = time.process_time()
+    model, begin = PlanarModel(BODY, PARTS_OF_STEP, config.rounds, config.width, config.hidden), time.process_time()
+    parts = _Parts(data)
+    model.motion.copy_(parts.motion)
 
     def part_loss() -> Tensor:
-        chosen = rows[torch.as_tensor(rng.integers(len(rows), size=config.part_batch))]
-        states, command = torch.stack([before[chosen], after[chosen]], 1), target[chosen][:, None]
-        states, command = _some_mirrored(states, command, rng)
-        return rollout_loss(model.part(states[:, 0], command[:, 0]), states[:, 1], PART_UNIT)
+        states, actions = _some_mirrored(*parts.draw(config.part_batch, rng), rng)
+        return rollout_loss(model.part(states[:, 0], actions[:, 0]), states[:, 1], PART_UNIT)
 
-    _descend(model, config.part_steps, config.rate, part_loss, partial(_say, report, "parts, "))
-    states, actions = (torch.as_tensor(array, dtype=torch.float32) for array in (data.states, data.actions))
+    _descend(model, config.part_steps, config.rate, part_loss, lambda text: report(f"parts of a step, {text}"))
     for index, horizon in enumerate(config.horizons):
-        windows = _Windows(data.states, horizon, config.moving)
+        windows = _Windows(data, horizon, config.moving)
 
-        def window_loss(horizon: int = horizon, windows: _Windows = windows) -> Tensor:
-            episode, start = windows.draw(config.rollout_batch, rng)
-            index = start[:, None] + np.arange(horizon + 1)
-            truth, command = states[episode[:, None], index], actions[episode[:, None], index[:, :-1]]
-            truth, command = _some_mirrored(truth, command, rng)
-            return rollout_loss(model.rollout(truth[:, 0], command)[:, 1:], truth[:, 1:], STEP_UNIT)
+        def window_loss(windows: _Windows = windows) -> Tensor:
+            states, actions = _some_mirrored(*windows.draw(config.rollout_batch, rng), rng)
+            return rollout_loss(model.rollout(states[:, 0], actions)[:, 1:], states[:, 1:], STEP_UNIT)
 
-        name = f"{horizon} steps imagined, "
-        rate = config.rollout_rate / (1 + index)
-        _descend(model, config.rollout_steps, rate, window_loss, partial(_say, report, name))
+        report(f"imagining {horizon} steps")
+        _descend(model, config.rollout_steps, config.rollout_rate / (1 + index), window_loss, report)
     report(f"trained in {time.process_time() - begin:.0f} s of processor time")
     return model.eval().requires_grad_(False)
-
-
-def _say(report: Callable[[str], None], name: str, text: str) -> None:
-    report(name + text)
 
 
 def _descend(
@@ -106,13 +87,6 @@ def _descend(
             report(f"step {step + 1}: loss {smooth:.4f}, {time.process_time() - begin:.0f} s")
 
 
-def _parts(data: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
-    """States before and after every part of every step `[M 10]`, and the targets `[M 2]`."""
-    before = np.concatenate([data.states[:, :-1, None], data.parts[:, :, :-1]], axis=2)
-    target = np.broadcast_to(data.actions[:, :, None], (*data.parts.shape[:3], 2))
-    return tuple(torch.as_tensor(array.reshape(-1, array.shape[-1])) for array in (before, data.parts, target))  # type: ignore[return-value]
-
-
 def rollout_loss(imagined: Tensor, truth: Tensor, unit: float) -> Tensor:
     """Huber loss of the block's pose, linear beyond `unit` pixels, and a little of its velocity."""
     apart = (imagined[..., 2:4] - truth[..., 2:4]) / unit
@@ -126,53 +100,67 @@ def rollout_loss(imagined: Tensor, truth: Tensor, unit: float) -> Tensor:
 
 @torch.no_grad()
 def errors(model: PlanarModel, data: Trajectories, horizon: int, count: int = 1000) -> dict[str, float]:
-    """Mean and 90th percentile of the block's error after `horizon` steps open loop, where it really moved > 1 px."""
-    moving = _Windows(data.states, horizon, 1.0)
-    episode, start = moving.draw(count, np.random.default_rng(0))
-    index = start[:, None] + np.arange(horizon + 1)
-    truth = torch.as_tensor(data.states[episode[:, None], index], dtype=torch.float32)
-    command = torch.as_tensor(data.actions[episode[:, None], index[:, :-1]], dtype=torch.float32)
-    end, real = model.rollout(truth[:, 0], command)[:, -1], truth[:, -1]
-    apart = (end[:, 2:4] - real[:, 2:4]).norm(dim=-1).double().numpy()
-    turned = np.degrees((end[:, 4] - real[:, 4]).abs().double().numpy())
-    moved = (truth[:, 0, 2:4] - real[:, 2:4]).norm(dim=-1).double().numpy()
-    names = (
-        "position_mean",
-        "position_median",
-        "position_p90",
-        "angle_mean",
-        "angle_median",
-        "angle_p90",
-        "moved_mean",
-    )
-    values = (
-        apart.mean(),
-        *np.percentile(apart, [50, 90]),
-        turned.mean(),
-        *np.percentile(turned, [50, 90]),
-        moved.mean(),
-    )
-    return dict(zip(names, map(float, values), strict=True))
+    """The block's error after `horizon` steps open loop from random instants after which it moves [px, deg].
+
+    Mean, median and 90th percentile of position and angle, and of how far the block really `moved`.
+    """
+    truth, actions = _Windows(data, horizon, 1.0).draw(count, np.random.default_rng(0))
+    end, start, real = model.rollout(truth[:, 0], actions)[:, -1], truth[:, 0], truth[:, -1]
+    named = {
+        "position": (end[:, 2:4] - real[:, 2:4]).norm(dim=-1),
+        "angle": (end[:, 4] - real[:, 4]).abs() * (180.0 / math.pi),
+        "moved": (start[:, 2:4] - real[:, 2:4]).norm(dim=-1),
+    }
+    found = {f"{name}_mean": float(each.mean()) for name, each in named.items()}
+    for share, label in ((0.5, "median"), (0.9, "p90")):
+        found |= {f"{name}_{label}": float(each.quantile(share)) for name, each in named.items()}
+    return found
+
+
+class _Parts:
+    """Single parts of a step in which the block moves or the agent is near it."""
+
+    def __init__(self, data: Trajectories) -> None:
+        before = np.concatenate([data.states[:, :-1, None], data.parts[:, :, :-1]], axis=2).reshape(-1, 10)
+        after = data.parts.reshape(-1, 10)
+        target = np.repeat(data.actions.reshape(-1, 2), data.parts.shape[2], axis=0)
+        agent = [torch.as_tensor(each) for each in (before[:, :2], before[:, 5:7], target, after[:, :2], after[:, 5:7])]
+        self.motion = fit_motion(*agent)
+        near = clearance(before[:, :2], before[:, 2:4], before[:, 4]) < 12.0
+        rows = np.flatnonzero(near | (before[:, 2:5] != after[:, 2:5]).any(-1))
+        self._states = torch.as_tensor(np.stack([before[rows], after[rows]], axis=1), dtype=torch.float32)
+        self._actions = torch.as_tensor(target[rows, None], dtype=torch.float32)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """States before and after `[N 2 10]` and the targets `[N 1 2]`."""
+        rows = torch.as_tensor(rng.integers(len(self._states), size=count))
+        return self._states[rows], self._actions[rows]
 
 
 class _Windows:
-    """Starts of windows, most of them such that the block moves within."""
+    """Stretches of `horizon` env steps, most of them such that the block moves within."""
 
-    def __init__(self, states: Array, horizon: int, moving: float) -> None:
-        moves = np.abs(np.diff(states[:, :, 2:5], axis=1) * (1.0, 1.0, ARM)).max(-1) > 0.1
+    def __init__(self, data: Trajectories, horizon: int, moving: float) -> None:
+        self._states, self._actions = (
+            torch.as_tensor(each, dtype=torch.float32) for each in (data.states, data.actions)
+        )
+        moves = np.abs(np.diff(data.states[:, :, 2:5], axis=1) * (1.0, 1.0, ARM)).max(-1) > 0.1
         total = np.cumsum(np.pad(moves, ((0, 0), (1, 0))), axis=1)
         any_move = total[:, horizon:] > total[:, : total.shape[1] - horizon]
         self._moving, self._all = np.argwhere(any_move), np.argwhere(np.ones_like(any_move))
-        self._share = moving
+        self._share, self._horizon = moving, horizon
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Episodes and first steps of `count` windows."""
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """States `[N H+1 10]` and targets `[N H 2]`."""
         chosen = round(self._share * count)
         rows = np.concatenate(
-            [self._moving[rng.integers(len(self._moving), size=chosen)],
-             self._all[rng.integers(len(self._all), size=count - chosen)]]
-        )  # fmt: skip
-        return rows[:, 0], rows[:, 1]
+            [
+                self._moving[rng.integers(len(self._moving), size=chosen)],
+                self._all[rng.integers(len(self._all), size=count - chosen)],
+            ]
+        )
+        index = rows[:, 1:] + np.arange(self._horizon + 1)
+        return self._states[rows[:, :1], index], self._actions[rows[:, :1], index[:, :-1]]
 
 
 def mirrored(states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:

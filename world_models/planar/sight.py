@@ -31,7 +31,8 @@ class PoseNet(nn.Module):
         """Logarithms of the chance of each cell, in rows of the picture, to hold each point."""
         # White is 0, so that an empty table is.
         maps = self.maps(1.0 - pictures.permute(0, 3, 1, 2).float() / 255.0)
-        return maps.flatten(2).log_softmax(-1).unflatten(-1, maps.shape[2:])
+        looked: Tensor = maps.flatten(2).log_softmax(-1).unflatten(-1, maps.shape[2:])
+        return looked
 
     def points(self, looked: Float[Tensor, "N K C C"]) -> Float[Tensor, "N K 2"]:
         """Where the three points are expected, in the table's unit."""
