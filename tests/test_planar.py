@@ -20,7 +20,7 @@ TURN = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    made = PlanarModel(BODY).requires_grad_(False)
+    made = PlanarModel(BODY, rounds=2).requires_grad_(False)
     made.motion.copy_(torch.tensor([[0.97, 0.0143], [-1.79, 0.63]]))
     made.coasting.fill_(0.05)
     for network in (*made.touch, *made.wall, *made.update):

@@ -61,6 +61,28 @@ def test_a_start_in_the_right_valley_is_kept():
     assert found(wells, starts[:5], replace(CONFIG, spread=0.1)).cost > 0.15
 
 
+def test_of_two_good_plans_the_steadier_is_chosen():
+    """A narrow well that is a little deeper than a wide one: a start that is a little off misses the narrow one."""
+
+    def wells(states):
+        last = states[:, -1]
+        narrow, wide = (((last - torch.tensor([x, 0.0])) / w).square().sum(-1) for x, w in ((0.5, 0.02), (-0.5, 0.5)))
+        return torch.minimum(narrow, 0.05 + wide)
+
+    def shake(state, count, generator):
+        return state + 0.1 * torch.randn(count, 2, generator=generator)
+
+    starts = torch.stack([torch.full((4, 2), 0.0) + torch.tensor([x, 0.0]) for x in (0.25, -0.25)])
+    config = replace(CONFIG, enough=0.1, iterations=2)
+    arguments = (slide, wells, torch.zeros(2), starts, config)
+    bold = plan(*arguments, torch.Generator().manual_seed(0))
+    steady = plan(*arguments, torch.Generator().manual_seed(0), shake)
+    assert bold.states[-1, 0] > 0.4
+    assert bold.cost == bold.steadiness
+    assert steady.states[-1, 0] < -0.4
+    assert steady.steadiness > steady.cost > bold.cost
+
+
 def test_enough_is_enough():
     assert found(distance_to([0.0, 0.0]), config=replace(CONFIG, enough=0.01)).evaluations == 1
     assert found(distance_to([1.0, 0.0])).evaluations > 64

@@ -16,7 +16,9 @@ from envs.types import Array
 
 LAG = 2
 """Env steps that the agent trails its target at constant speed: the target runs ahead of the wanted path by them."""
-SEARCH = SearchConfig(low=0.0, high=SIDE, enough=0.02)
+SEARCH = SearchConfig(low=0.0, high=SIDE, enough=0.1)
+SHAKE = (1.5, 1.5, 0.02)
+"""[px, px, rad] standard deviations by which the block's pose is shaken to tell steady plans."""
 SPACING = 25.0
 """[px] between the points of the outline that a search begins from."""
 Eye = Callable[[Tensor], Tensor]
@@ -72,6 +74,7 @@ class Planner:
             torch.as_tensor(np.stack(begun), dtype=torch.float32),
             self._config if not self._taken else replace(self._config, spread=0.7 * self._config.spread),
             self._generator,
+            shaken,
         )
         self.found.append(found)
         self._plan = found.actions.double().numpy()
@@ -102,6 +105,13 @@ def seen(eye: Eye, picture: Array) -> Array:
     """The state `[10]` that a picture `[S S 3]` shows, at rest."""
     pose = eye(torch.as_tensor(picture[None]))[0].double().numpy()
     return np.concatenate([pose, np.zeros(5)])
+
+
+def shaken(state: Float[Tensor, " S"], count: int, generator: torch.Generator) -> Float[Tensor, "N S"]:
+    """States with the block a little elsewhere, see `SHAKE`; the first as it is."""
+    noise = torch.randn(count, 3, generator=generator) * torch.tensor(SHAKE)
+    noise[0] = 0.0
+    return state + torch.nn.functional.pad(noise, (2, len(state) - 5))
 
 
 def goal_cost(goal: Array) -> Cost:

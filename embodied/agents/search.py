@@ -41,7 +41,18 @@ class SearchConfig:
     persistence: float = 0.8
     """Correlation of the noise from one step to the next."""
     enough: float = 0.0
-    """A plan that costs less than this ends the search."""
+    """A plan that costs less than this may end the search."""
+    finalists: int = 16
+    shakes: int = 8
+    """The cheapest plans are imagined again from this many shaken starts, and the one that bears it best is chosen."""
+    cap: float = 4.0
+    """Most that one shaken future may cost: how badly it fails does not matter."""
+    steady: float = 0.4
+    """Mean cost from shaken starts below which a plan that costs `enough` ends the search."""
+
+
+Shake = Callable[[Tensor, int, torch.Generator], Tensor]
+"""A state `[S]` to N states `[N S]` that might as well be the present, from noise of the generator."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,8 @@ class Found:
     states: Float[Tensor, "T S"]
     """Imagined, T = H + 1."""
     cost: float
+    steadiness: float
+    """Mean cost from shaken starts; the cost itself where nothing was shaken."""
     evaluations: int
     """Sequences imagined."""
 
@@ -63,8 +76,12 @@ def plan(
     starts: Float[Tensor, "M H A"],
     config: SearchConfig,
     generator: torch.Generator,
+    shake: Shake | None = None,
 ) -> Found:
-    """The cheapest action sequence found.
+    """The best action sequence found: the cheapest, or of the cheapest the steadiest where starts are shaken.
+
+    A search finds the model's mistakes: plans that succeed in it by a hair's breadth of contact, and nowhere else. They
+    do not survive a start that is a little different.
 
     Args:
         step: the model.
@@ -73,6 +90,7 @@ def plan(
         starts: sequences to begin from, all of which are imagined once; the best become the means of distributions.
         config: sizes.
         generator: of the noise.
+        shake: other states that the present might be.
 
     Raises:
         EmbodiedError: for no start, or sizes that leave a distribution without elites.
@@ -84,14 +102,14 @@ def plan(
             f"{config.candidates} candidates for {config.modes} distributions."
         )
     starts = starts.clamp(config.low, config.high)
-    costs, futures = _imagine(step, cost, state, starts)
+    costs, futures = _imagine(step, cost, state.expand(len(starts), -1), starts)
     order = costs.argsort()[: config.modes]
-    mean, mean_cost = starts[order], costs[order]
-    best, best_cost, best_future = starts[order[0]], float(costs[order[0]]), futures[order[0]]
-    evaluations, ceiling = len(starts), config.spread
-    spread = torch.full_like(mean, config.spread)
+    mean, mean_cost, spread = starts[order], costs[order], torch.full_like(starts[order], config.spread)
+    finals = _Finals(step, cost, state, config, generator, shake)
+    done = finals.enter(starts, costs, futures)
+    ceiling = config.spread
     for iteration in range(config.iterations):
-        if best_cost < config.enough:
+        if done:
             break
         if iteration and iteration % config.halving == 0 and len(mean) > 1:
             keep = mean_cost.argsort()[: (len(mean) + 1) // 2]
@@ -100,8 +118,8 @@ def plan(
         plans = mean[:, None] + spread[:, None] * _noise(len(mean), count, mean, config.persistence, generator)
         plans[:, 0] = mean
         plans = plans.clamp(config.low, config.high)
-        costs, futures = _imagine(step, cost, state, plans.flatten(0, 1))
-        evaluations += len(futures)
+        costs, futures = _imagine(step, cost, state.expand(len(mean) * count, -1), plans.flatten(0, 1))
+        done = finals.enter(plans.flatten(0, 1), costs, futures)
         costs = costs.unflatten(0, (len(mean), count))
         elite = costs.argsort(1)[:, : max(2, round(config.elite_share * count))]
         chosen = plans.gather(1, elite[:, :, None, None].expand(-1, -1, *plans.shape[2:]))
@@ -110,16 +128,64 @@ def plan(
         spread = (0.3 * spread + 0.7 * chosen.std(1)).clamp(0.1 * ceiling, ceiling)
         # The best of a distribution is its next mean: an average of plans in contact may miss the contact.
         mean = chosen[:, 0]
-        top = int(mean_cost.argmin())
-        if float(mean_cost[top]) < best_cost:
-            best, best_cost = mean[top], float(mean_cost[top])
-            best_future = futures[top * count + int(elite[top, 0])]
-    return Found(best, best_future, best_cost, evaluations)
+    return finals.winner()
+
+
+class _Finals:
+    """The cheapest plans so far, and which of them stands a shaken start."""
+
+    def __init__(
+        self,
+        step: Step,
+        cost: Cost,
+        state: Tensor,
+        config: SearchConfig,
+        generator: torch.Generator,
+        shake: Shake | None,
+    ) -> None:
+        self._step, self._cost, self._config, self._evaluations = step, cost, config, 0
+        self._shaken = None if shake is None else shake(state, config.shakes, generator)
+        self._plans, self._futures, self._costs = state.new_zeros(0), state.new_zeros(0), state.new_zeros(0)
+        self._steadiness: Tensor | None = None
+
+    def enter(self, plans: Tensor, costs: Tensor, futures: Tensor) -> bool:
+        """Take in imagined plans; whether the search may end with what it has."""
+        self._evaluations += len(plans)
+        best = costs.argsort()[: self._config.finalists]
+        entries = zip((self._plans, self._costs, self._futures), (plans, costs, futures), strict=True)
+        self._plans, self._costs, self._futures = (
+            torch.cat([old, new[best]]) if len(old) else new[best] for old, new in entries
+        )
+        order = self._costs.argsort()[: self._config.finalists]
+        self._plans, self._costs, self._futures = self._plans[order], self._costs[order], self._futures[order]
+        self._steadiness = None
+        if float(self._costs[0]) >= self._config.enough:
+            return False
+        return self._shaken is None or float(self._judge().min()) < self._config.steady
+
+    def winner(self) -> Found:
+        """The plan to carry out."""
+        steadiness = self._judge()
+        top = int(steadiness.argmin())
+        return Found(
+            self._plans[top], self._futures[top], float(self._costs[top]), float(steadiness[top]), self._evaluations
+        )
+
+    def _judge(self) -> Tensor:
+        if self._shaken is None:
+            return self._costs
+        if self._steadiness is None:
+            finalists, shakes = len(self._plans), len(self._shaken)
+            plans = self._plans.repeat_interleave(shakes, 0)
+            costs, _ = _imagine(self._step, self._cost, self._shaken.repeat(finalists, 1), plans)
+            self._evaluations += len(plans)
+            self._steadiness = costs.clamp(max=self._config.cap).unflatten(0, (finalists, shakes)).mean(1)
+        return self._steadiness
 
 
 @torch.no_grad()
-def _imagine(step: Step, cost: Cost, state: Tensor, plans: Tensor) -> tuple[Tensor, Tensor]:
-    states = [state.expand(len(plans), -1)]
+def _imagine(step: Step, cost: Cost, starts: Tensor, plans: Tensor) -> tuple[Tensor, Tensor]:
+    states = [starts]
     for action in plans.unbind(1):
         states.append(step(states[-1], action))
     futures = torch.stack(states, 1)

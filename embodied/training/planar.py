@@ -27,12 +27,12 @@ PART_UNIT, STEP_UNIT = 0.5, 4.0
 class FitConfig:
     """How the model is trained: on single parts of a step first, then on imagined futures of growing length."""
 
-    rounds: int = 2
+    rounds: int = 1
     hidden: int = 64
     width: int = 32
-    part_steps: int = 3000
+    part_steps: int = 6000
     part_batch: int = 512
-    rollout_steps: int = 300
+    rollout_steps: int = 250
     rollout_batch: int = 128
     horizons: tuple[int, ...] = (1, 2, 4)
     """Env steps imagined, for an equal number of optimiser steps each."""

@@ -47,7 +47,7 @@ class PlanarModel(nn.Module):
     unit: Tensor
     speed: Tensor
 
-    def __init__(self, body: Body, parts: int = 5, rounds: int = 2, width: int = 32, hidden: int = 64) -> None:
+    def __init__(self, body: Body, parts: int = 5, rounds: int = 1, width: int = 32, hidden: int = 64) -> None:
         """`parts` is how many equal parts an env step is divided into."""
         super().__init__()
         self.body, self.parts, self.width = body, parts, width
