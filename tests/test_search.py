@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from embodied.agents import pusht as agent
 from embodied.agents.pusht import REPLANNING, SEARCH, STRICT, Planner, goal_cost, pushes
 from embodied.agents.search import SearchConfig, plan
 from envs.errors import EmbodiedError
@@ -147,3 +148,29 @@ def test_pushes_begin_anywhere_about_the_block_and_end_at_the_goal():
     assert at_goal.sum() >= len(begun) - 1
     around = begun[4:, 8:20].reshape(-1, 2) - STATE[2:4]
     assert len({int(angle // (math.pi / 4)) for angle in np.arctan2(around[:, 1], around[:, 0])}) == 8
+
+
+def test_what_looks_hopeless_is_searched_for_again(monkeypatch):
+    tried = []
+    monkeypatch.setattr(agent, "plan", lambda *arguments: tried.append(arguments[4].spread) or plan(*arguments))
+    config = replace(SEARCH, iterations=1, candidates=32)
+    near, beyond = STATE.copy(), STATE.copy()
+    near[:2] = 90.0, 60.0
+    beyond[2:4] = 100.0, 480.0
+    Planner(glide, near, STRICT, seed=0, config=config).act(STATE)
+    assert tried == [30.0]
+    Planner(glide, beyond, STRICT, seed=0, config=config).act(STATE)
+    assert tried[1:] == [30.0, 45.0, 60.0]
+
+
+def test_half_turns_are_tried_both_ways(monkeypatch):
+    angles = []
+    monkeypatch.setattr(agent, "_way", lambda *arguments: angles.append(arguments[4]) or np.zeros((2, 2)))
+    goal = STATE.copy()
+    goal[4] += 2.8
+    list(pushes(STATE, goal, 25, np.random.default_rng(0)))
+    assert {round(angle, 6) for angle in angles} == {2.8, round(2.8 - 2 * math.pi, 6)}
+    goal[4] = STATE[4] - 1.0
+    angles.clear()
+    list(pushes(STATE, goal, 25, np.random.default_rng(0)))
+    assert {round(angle, 6) for angle in angles} == {-1.0}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.agents.pusht import REPLANNING, STRICT, Planner, Protocol, Seeing, seen
+from embodied.agents.pusht import KNOWN, REPLANNING, SEEN, STRICT, Planner, Protocol, Seeing, seen
 from embodied.bench.harness import Figure, figure, over_seeds
 from embodied.console import Console
 from embodied.data.pusht import Aimless, Trajectories, collect
@@ -116,7 +116,8 @@ def planned(
         if eye is not None:
             world.restore(goal)
             goal = seen(eye, world.image(size))
-        planner = Planner(model.step, goal, protocol, seed=10_000 * seed + index)
+        doubt = KNOWN if eye is None else SEEN
+        planner = Planner(model.step, goal, protocol, seed=10_000 * seed + index, doubt=doubt)
         stop_early = protocol.execute < HORIZON
         if eye is None:
             attempts.append(attempt(world, question, planner, stop_early))
