@@ -80,7 +80,9 @@ class Planner:
     def _think(self, state: Array) -> None:
         horizon = min(max(HORIZON - self._taken, self._protocol.shortest), BUDGET - self._taken)
         tries: list[Found] = []
-        for index in range(TRIES):
+        # A plan that is soon replaced need not be searched for again.
+        patient = not self._taken or self._protocol.execute == HORIZON
+        for index in range(TRIES if patient else 1):
             tries.append(self._search(state, horizon, spread=(1.0 + 0.5 * index) * (0.7 if self._taken else 1.0)))
             if tries[-1].steadiness < PROMISING:
                 break

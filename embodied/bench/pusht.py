@@ -54,18 +54,18 @@ def prepared(seed: int, quick: bool, console: Console) -> Prepared:
     data = collect(40 if quick else TRAIN, seed=2 * seed)
     held_out = collect(60 if quick else HELD_OUT, seed=2 * seed + 1)
     collected = time.process_time()
-    config = FitConfig(part_steps=200, rollout_steps=5) if quick else FitConfig()
+    config = FitConfig(part_steps=600, rollout_steps=10) if quick else FitConfig()
     model = fit(data, config, seed, console.say)
     return Prepared(data, held_out, model, collected - begin, time.process_time() - collected)
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
     """Successes of one way of knowing the state; with `state`, also of what does without a model."""
-    ready, count = prepared(seed, quick, console), 10 if quick else EPISODES
+    ready, count = prepared(seed, quick, console), 3 if quick else EPISODES
     asked = questions(ready.held_out, count, seed)
     if part == "pixels":
         return _measure_pixels(ready, asked, seed, quick, console)
-    aimless = questions(ready.held_out, 5 if quick else 80, seed, weak=True)
+    aimless = questions(ready.held_out, 2 if quick else 80, seed, weak=True)
     raw: dict[str, Any] = {
         "collect_seconds": ready.collect_seconds,
         "train_seconds": ready.train_seconds,
