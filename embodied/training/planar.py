@@ -30,9 +30,9 @@ class FitConfig:
     rounds: int = 1
     hidden: int = 64
     width: int = 32
-    part_steps: int = 6000
+    part_steps: int = 8000
     part_batch: int = 512
-    rollout_steps: int = 250
+    rollout_steps: int = 300
     rollout_batch: int = 128
     horizons: tuple[int, ...] = (1, 2, 4)
     """Env steps imagined, for an equal number of optimiser steps each."""

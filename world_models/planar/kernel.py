@@ -110,10 +110,8 @@ def begin(
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def look(close: Array, change: Array, unit: Array, parts: Array, radius: float, margin: float, scale: float) -> tuple[
-    Array, Array, Array, Array
-]:  # fmt: skip
-    """Features, openness and depth of every part `[N P ...]`, and the tentative poses `[N 3]` after a change."""
+def tentative(close: Array, change: Array, unit: Array) -> Array:
+    """Poses `[N 3]` after a change in units."""
     pose = np.empty((len(close), 3), np.float32)
     for n in range(len(close)):
         cosine, sine = math.cos(close[n, 6]), math.sin(close[n, 6])
@@ -121,12 +119,22 @@ def look(close: Array, change: Array, unit: Array, parts: Array, radius: float, 
         pose[n, 0] = close[n, 4] + cosine * x - sine * y
         pose[n, 1] = close[n, 5] + sine * x + cosine * y
         pose[n, 2] = close[n, 6] + change[n, 2] * unit[2]
+    return pose
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def look(
+    close: Array, change: Array, unit: Array, parts: Array, radius: float, margin: float, scale: float
+) -> tuple[Array, Array, Array]:
+    """Features, openness and depth of every part `[N P ...]` at the poses after a change."""
+    pose = tentative(close, change, unit)
     seen, depth, opened = touch(close[:, 0:2], close[:, 2:4], pose, parts, radius)
     for n in range(len(close)):
         for p in range(len(parts)):
             opened[n, p] = min(max((margin - opened[n, p]) / margin, 0.0), 1.0)
             depth[n, p] = min(max(0.5 - depth[n, p], 0.0), 20.0) / scale
-    return seen, opened, depth, pose
+    return seen, opened, depth
 
 
 @njit(cache=True, fastmath=True, nogil=True)

@@ -135,8 +135,13 @@ class PlanarModel(nn.Module):
             said = touch(torch.cat([seen, context[:, None].expand(-1, seen.shape[1], -1)], -1))
             message = (scale * said[..., : self.width + 3]).sum(1)
             direct = message[:, self.width :] + (depth * said[..., self.width + 3 :]).sum(1)
-            walls, wall_direct = self._walls(wall, here, _axes(facing), context)
-            change = change + functional.pad(direct + wall_direct, (0, 3))
+            change = change + functional.pad(direct, (0, 3))
+            # Walls are met where the push has led to: they stand in its way within the same part.
+            delta = change[:, :3].detach() * self.unit
+            walls, wall_direct = self._walls(
+                wall, centre + out_of(axes, delta[:, :2]), _axes(angle + delta[:, 2]), context
+            )
+            change = change + functional.pad(wall_direct, (0, 3))
             new = update(torch.cat([message[:, : self.width], walls, change, context], -1))
             hidden = new[:, : self.width] + hidden if hidden.shape[1] else new[:, : self.width]
             change = change + new[:, self.width :] * open_.amax(1)
@@ -160,12 +165,13 @@ class PlanarModel(nn.Module):
         hidden, context = before.new_zeros(len(rows), 0), before
         change = before.new_zeros(len(rows), 6)
         for touch, wall, update in zip(self.touch, self.wall, self.update, strict=True):
-            seen, opened, depth, pose = kernel.look(close, change.numpy(), unit, shapes, radius, MARGIN, SHIFT)
+            seen, opened, depth = kernel.look(close, change.numpy(), unit, shapes, radius, MARGIN, SHIFT)
             if hidden.shape[1]:
                 context = torch.cat([hidden, change[:, :3], before], -1)
             about = context[:, None].expand(-1, seen.shape[1], -1)
             said = touch(torch.cat([torch.from_numpy(seen), about], -1))
             message = kernel.gather(said.numpy(), opened, depth, change.numpy())
+            pose = kernel.tentative(close, change.numpy(), unit)
             row, faces, gaps = kernel.walls(pose, corners, low, high, WALL_MARGIN)
             heard = np.zeros_like(message)
             if len(row):
