@@ -22,6 +22,8 @@ CONFINED = {
     # benches measure MuJoCo itself beside what is built on it
     "mujoco": ("envs/", "robots/twin/", "embodied/bench/"),
     "lerobot": ("robots/", "embodied/data/lerobot_io.py"),
+    "gym_pusht": ("envs/pusht.py",),
+    "pymunk": ("envs/pusht.py",),
     "hydra": ("embodied/cli.py",),
     "omegaconf": ("embodied/cli.py",),
 }

@@ -23,6 +23,7 @@ BENCHES = {
     "grasp": "embodied.bench.grasp",
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",
+    "pusht": "embodied.bench.pusht",
     "sim": "embodied.bench.sim",
     "whatif": "embodied.bench.whatif",
 }
