@@ -94,6 +94,7 @@ def test_wamprobe_scores_the_truth_as_perfect(plans: Candidates) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wamprobe") is not None, reason="the package is here")
-def test_without_wamprobe_the_message_says_how_to_get_it(plans: Candidates) -> None:
+def test_without_wamprobe_the_message_says_how_to_get_it(plans: Candidates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embodied.evaluation.wamprobe.installed", lambda: False)
     with pytest.raises(EmbodiedError, match="pip install"):
         probe(plans, np.zeros(0), np.zeros(0))

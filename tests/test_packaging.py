@@ -71,4 +71,4 @@ def test_the_command_runs_outside_the_checkout(installed):
     where = run(folder / "venv/bin/python", "-c", "import envs, conf; print(envs.__path__, conf.__path__)", cwd=folder)
     assert str(site) in where
     assert str(ROOT) not in where
-    assert "env=lift" in run(command, "train", "--help", cwd=folder)
+    assert "|lift|" in run(command, "train", "--help", cwd=folder)

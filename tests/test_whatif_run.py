@@ -101,12 +101,14 @@ def test_the_full_benchmark_of_a_run(run: Run, held: whatif.HeldOut, tmp_path: P
     again = whatif.Result.from_dict(json.loads(text))
     again.write(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_text() == text
-    figures = bench.summarise({"all": [result.as_dict()]})
+    figures = bench.summarise({"boxes": [result.as_dict()], "hidden": [result.as_dict()]})
+    assert figures["hidden_skill"] == figures["hidden_skill_spillover"]
     for key in (
         "skill_physics",
         "nudged_mean_skill_move",
         "surprise_colour_auroc",
-        "counterfactual_ade_over_chaos_floor",
+        "coverage90_cf",
+        "cf_ade_over_chaos_floor",
     ):
         assert figures[key]["seeds"] == 1
     assert figures["skill_gravity"]["value"] is None

@@ -67,6 +67,7 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
     """Seconds of a full search, and milliseconds of a decision in real time (its median)."""
     figures: dict[str, Figure] = {}
     for part, rows in samples.items():
-        figures[f"{part}_cpu_seconds_full"] = over_seeds([row["full"]["cpu"] for row in rows], "s")
-        figures[f"{part}_realtime_ms"] = over_seeds([1000 * float(np.median(row["real_time"])) for row in rows], "ms")
+        prefix = "" if part == "tabletop" else f"{part}_"
+        figures[f"{prefix}cpu_seconds_full"] = over_seeds([row["full"]["cpu"] for row in rows], "s")
+        figures[f"{prefix}realtime_ms"] = over_seeds([1000 * float(np.median(row["real_time"])) for row in rows], "ms")
     return figures

@@ -42,8 +42,8 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
 """Parts that train on `boxes` with one thing changed, and the same number of gradient steps."""
 PARTS = (*WORLDS, *ABLATIONS)
 SEEDS = 5
-CONTEXTS = 320
-"""Instants per training seed: 640 moves and 640 removals of objects, 320 of each other kind."""
+CONTEXTS = 300
+"""Instants per training seed: 600 moves and 600 removals of objects, 300 of each other kind."""
 EXPORTED = 300
 """Instants of the fixed set."""
 PREFIXES: Mapping[str, str] = {
@@ -117,6 +117,8 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
             if part != "boxes":
                 each = {key: value for key, value in each.items() if _is_headline(key)}
             figures |= {f"{WORLDS[part]}{key}": value for key, value in each.items()}
+            if part in ("more_objects", "hidden"):
+                figures[f"{part}_skill"] = each["skill_spillover"]
         else:
             scores = [result.scores[MODEL] for result in results]
             for kind in ("move", "remove", "action", "spillover"):
@@ -128,9 +130,7 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
 def _is_headline(key: str) -> bool:
     """Whether a figure is shown of worlds other than the first."""
     skills = [f"{prefix}skill" for prefix in ("", "nudged_", "alone_", "monolithic_")]
-    return key.startswith(
-        (*skills, "influence_auroc", "chaos", "coverage90", "surprise_auroc", "counterfactual_ade_mm")
-    )
+    return key.startswith((*skills, "influence_auroc", "chaos", "coverage90", "surprise_auroc", "cf_ade_mm"))
 
 
 def _figures(results: Sequence[Result]) -> dict[str, Figure]:
@@ -154,12 +154,12 @@ def _figures(results: Sequence[Result]) -> dict[str, Figure]:
             _add(figures, f"{prefix}false_influence_mm", [score.false_influence for score in scores], "mm", 1000)
             _add(figures, f"{prefix}decision_spearman", [r.decision.get(source, {}).get("spearman") for r in results])
             _add(figures, f"{prefix}decision_value", [r.decision.get(source, {}).get("value") for r in results])
-        for branch in ("factual", "counterfactual"):
+        for branch, short in (("factual", "factual"), ("counterfactual", "cf")):
             for name in ("ade", "fde"):
                 each = [getattr(score, f"{branch}_{name}") for score in scores]
-                _add(figures, f"{prefix}{branch}_{name}_mm", each, "mm", 1000)
+                _add(figures, f"{prefix}{short}_{name}_mm", each, "mm", 1000)
             _add(
-                figures, f"{prefix}{branch}_rotation", [getattr(score, f"{branch}_rotation") for score in scores], "rad"
+                figures, f"{prefix}{short}_rotation", [getattr(score, f"{branch}_rotation") for score in scores], "rad"
             )
     for kind in HEADLINES:
         _add(figures, f"calm_skill_{kind}", [result.calm.skill.get(kind) for result in results])
@@ -167,6 +167,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Figure]:
     _add(figures, "calm_skill_spillover", [result.calm.skill["spillover"] for result in results])
     for name in results[0].uncertainty:
         scale, key = (1000, f"{name}_mm") if name.startswith("radius") else (1, name)
+        key = key.replace("coverage_", "coverage").replace("counterfactual", "cf")
         unit = "mm" if scale > 1 else "steps" if name.startswith("trusted") else "1"
         _add(figures, key, [result.uncertainty.get(name) for result in results], unit, scale)
     for name in results[0].surprise:
@@ -181,7 +182,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Figure]:
     figures["chaos_floor_mm"] = over([result.chaos_median for result in results], "mm", 1000)
     figures["chaos_p90_mm"] = over([result.chaos_p90 for result in results], "mm", 1000)
     above = [result.scores[MODEL].counterfactual_ade.value / result.chaos_median.value for result in results]
-    figures["counterfactual_ade_over_chaos_floor"] = _share(above)
+    figures["cf_ade_over_chaos_floor"] = _share(above)
     return figures
 
 
