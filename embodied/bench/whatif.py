@@ -42,8 +42,8 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
 """Parts that train on `boxes` with one thing changed, and the same number of gradient steps."""
 PARTS = (*WORLDS, *ABLATIONS)
 SEEDS = 5
-CONTEXTS = 300
-"""Instants per training seed: 600 moves and 600 removals of objects, 300 of each other kind."""
+CONTEXTS = 200
+"""Instants per training seed: 400 moves and 400 removals of objects, 200 of each other kind."""
 EXPORTED = 300
 """Instants of the fixed set."""
 PREFIXES: Mapping[str, str] = {
