@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from world_models.cjepa.contact_geometry import SKIN, lowest, turn
+from world_models.cjepa.contact_geometry import SKIN, WEDGES, lowest, turn
 from world_models.cjepa.edges import EDGE, Edges, Neighbourhood, Scale
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
@@ -23,6 +23,8 @@ from world_models.slots.slots import declared
 FASTER, SPIN = 0.2, 2.0
 """One unit of the network's change of velocity [m/s] and spin [rad/s]."""
 NODE = 21
+GATES = 2 + 4 * WEDGES
+"""Numbers of a message that say how much of a motion known from geometry the receiver takes over."""
 
 
 class Message(nn.Module):
@@ -36,16 +38,17 @@ class Message(nn.Module):
         self.effector = nn.Parameter(0.1 * torch.randn(solids + 1, hidden))
         """Of the effector's solids, and of all objects that sleep."""
         self.deep = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, width + 2 + 12)
+        self.out = nn.Linear(hidden, width + GATES + 12)
         with torch.no_grad():
             self.out.weight[width:].zero_()
             self.out.bias[width:].zero_()
 
     def forward(self, hidden: Float[Tensor, "A W"], seen: Float[Tensor, "E S"], edges: Edges) -> Float[Tensor, "E M"]:
-        """What is said, in three parts.
+        """What is said, in four parts.
 
-        The message; how much of the sender's rigid motion (shift, turn) the receiver takes over; and what is added to
-        the receiver's change, in the axes of the pair.
+        The message; how much of the sender's rigid motion (shift, turn) the receiver takes over; how much of what would
+        undo each overlap (shift, turn, and as velocity and spin); and what is added to the receiver's change, in the
+        axes of the pair.
         """
         sender = torch.cat([self.sender(hidden), self.effector])
         first = self.seen(seen) + self.receiver(hidden).index_select(0, edges.receiver)
@@ -129,9 +132,12 @@ class ContactModel(nn.Module):
             sight = around.see(tentative.position, tentative.rotation)
             height = _height_features(lowest(tentative))
         said = message(hidden, sight.seen, around.edges)
-        sent, gates, added = said.split([self.width, 2, 12], -1)
+        sent, gates, shares, added = said.split([self.width, 2, 4 * WEDGES, 12], -1)
         # A held box moves rigidly with what holds it: one number says how much of that motion it takes over.
         taken = added + functional.pad(gates.repeat_interleave(3, 1) * sight.carried, (0, 6))
+        # And a struck one goes as far as it was overlapped, wholly or in part, whatever the size of the overlap.
+        shares, wedges = shares.reshape(-1, WEDGES, 4, 1), sight.wedges.reshape(-1, WEDGES, 2, 3)
+        taken = taken + (shares * wedges.repeat(1, 1, 2, 1)).sum(1).flatten(1)
         taken = (taken.float().reshape(-1, 4, 3) @ sight.turned.mT).flatten(1)
         rows = torch.cat([sent.float(), taken], -1) * sight.weight[:, None]
         total = rows.new_zeros(hidden.shape[0], rows.shape[1]).index_add(0, around.edges.receiver, rows)

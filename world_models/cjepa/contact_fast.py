@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.cjepa import contact_kernel as kernel
-from world_models.cjepa.contact import FASTER, NODE, SPIN, ContactModel, Message
+from world_models.cjepa.contact import FASTER, GATES, NODE, SPIN, ContactModel, Message
+from world_models.cjepa.contact_geometry import WEDGES
 from world_models.cjepa.edges import EDGE
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
@@ -84,6 +85,7 @@ class _Round:
 
     hidden: Tensor
     seen: Tensor
+    wedges: Any
     weight: Any
     facing: Any
     first: Tensor
@@ -194,10 +196,10 @@ def _step(
         height = torch.empty(count, 2)
         kernel.tentative(here, scene.fixed, awake, row, delta.numpy(), scale.shift, scale.turn, after, height.numpy())
         seen, weight, facing = torch.empty(pairs, EDGE), torch.empty(pairs), torch.empty(pairs, 2)
-        weight_, facing_ = weight.numpy(), facing.numpy()
+        weight_, facing_, wedges = weight.numpy(), facing.numpy(), torch.empty(pairs, WEDGES, 6).numpy()
         kernel.see(
             now, after, scene.half, scene.radius, motion, receiver_row, sender, scale.reach, scale.shift, scale.turn,
-            seen.numpy(), weight_, facing_,
+            seen.numpy(), wedges, weight_, facing_,
         )  # fmt: skip
         assert isinstance(message, Message)
         first = functional.linear(seen, message.seen.weight, message.seen.bias)
@@ -206,10 +208,10 @@ def _step(
         second = functional.linear(functional.silu(first), message.deep.weight, message.deep.bias)
         spoken = functional.linear(functional.silu(second), message.out.weight, message.out.bias)
         total = torch.zeros(count, width + 12)
-        kernel.collect(spoken.numpy(), seen.numpy(), weight_, facing_, receiver, width, total.numpy())
+        kernel.collect(spoken.numpy(), seen.numpy(), wedges, weight_, facing_, receiver, width, total.numpy())
         delta = delta + total[:, width:]
         change, layers = _forward(update, torch.cat([hidden, total[:, :width], delta, height], 1))
-        rounds.append(_Round(hidden, seen, weight_, facing_, first, second, layers))
+        rounds.append(_Round(hidden, seen, wedges, weight_, facing_, first, second, layers))
         hidden = hidden + change[:, :width]
         delta = delta + change[:, width:]
     kernel.advance(here, awake, delta.numpy(), scale.shift, scale.turn, FASTER, SPIN, there)
@@ -235,10 +237,11 @@ def _step_back(model: ContactModel, step: _Step, carry: Tensor, grads: dict[int,
         grad_delta = grad_delta + back[:, 2 * width : 2 * width + 12]
         grad_total = torch.cat([back[:, width : 2 * width], grad_delta], 1)
         pairs = len(kept.seen)
-        grad_said = torch.empty(pairs, width + 14)
+        grad_said = torch.empty(pairs, width + GATES + 12)
         kernel.collect_back(
-            grad_total.numpy(), kept.seen.numpy(), kept.weight, kept.facing, step.receiver, width, grad_said.numpy()
-        )
+            grad_total.numpy(), kept.seen.numpy(), kept.wedges, kept.weight, kept.facing, step.receiver, width,
+            grad_said.numpy(),
+        )  # fmt: skip
         _linear_back(message.out, functional.silu(kept.second), grad_said, grads)
         grad_second = torch.ops.aten.silu_backward(grad_said @ message.out.weight, kept.second)
         _linear_back(message.deep, functional.silu(kept.first), grad_second, grads)

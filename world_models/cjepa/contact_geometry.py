@@ -9,6 +9,7 @@ A packed pose is the position in the world [m], then the rotation body to world,
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from world_models.slots.bodies import Bodies
 
@@ -16,12 +17,16 @@ SCALE = 0.02
 """[m] distances are divided by this and clamped to +-2."""
 SKIN = 0.003
 """[m] width of the sigmoid that says `touching`."""
+FINE = 0.002
+"""[m] depths of corners are divided by this, too, and clamped to +-2."""
 CORNERS = 3
 """Nearest corners kept of each box."""
 GLANCE = 3 + 3 + 3 + 1
 """Length of `glance`."""
-FEATURES = GLANCE + 9 + 2 * CORNERS * 5
+FEATURES = GLANCE + 9 + 2 * CORNERS * 6
 """Length of `features`."""
+WEDGES = 2 * CORNERS
+"""Corners whose overlap is offered as a push, see `features`."""
 _SIGNS = tuple((x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0))
 
 
@@ -73,11 +78,13 @@ def features(
     receiver_half: Float[Tensor, "E 3"],
     sender_half: Float[Tensor, "E 3"],
     radius: Float[Tensor, " E"],
-) -> Float[Tensor, "E F"]:
-    """All features of a relation, in the receiver's axes.
+    receiver_radius: Float[Tensor, " E"],
+) -> tuple[Float[Tensor, "E F"], Float[Tensor, "E C 6"]]:
+    """All features of a relation, in the receiver's axes, and what would undo the overlap at each corner.
 
     Corners are ordered by distance; of corners equally near the lower comes first, so that two boxes standing on the
-    table always give the same order.
+    table always give the same order. An overlap is undone by a shift of the receiver along the contact's normal [m],
+    or by a turn [rad], here as a ball of its size would answer a push there.
     """
     half = torch.stack([receiver_half, sender_half])
     # Row 0: the sender's corners in the receiver's axes; row 1: the receiver's in the sender's.
@@ -94,7 +101,7 @@ def features(
         mine = corners[1].gather(2, order[1, :, None].expand(-1, 3, -1))
     theirs = points[0].gather(2, order[0, :, None].expand(-1, 3, -1))
     depth = distance.gather(2, order).transpose(0, 1).flatten(1)
-    return torch.cat(
+    seen = torch.cat(
         [
             glance(across, offsets, gaps, radius),
             across.flatten(1),
@@ -102,9 +109,19 @@ def features(
             (mine / 0.05).flatten(1),
             (depth / SCALE).clamp(-2, 2),
             torch.sigmoid(-depth / SKIN),
+            (depth / FINE).clamp(-2, 2),
         ],
         -1,
     )
+    # The way out of a box: from its surface to a point outside, and to the nearest side from a point within.
+    deepest = functional.one_hot(excess.argmax(2), 3).transpose(2, 3)
+    away = torch.where(excess.amax(2, keepdim=True) > 0, outside / (outside.square().sum(2, keepdim=True) + 1e-10).sqrt(), deepest)
+    away = (away * torch.where(points >= 0, 1.0, -1.0)).gather(3, order[:, :, None].expand(-1, -1, 3, -1))
+    normal = torch.cat([-away[0], across @ away[1]], 2).mT
+    push = (-depth).clamp(min=0)[..., None] * normal
+    size = 1e-6 + (2.0 / 9.0) * receiver_half.square().sum(-1) + 0.5 * receiver_radius.square()
+    lever = torch.cat([theirs, mine], 2).mT
+    return seen, torch.cat([push, torch.linalg.cross(lever, push) / size[:, None, None]], -1)
 
 
 def turn(rotation_vector: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from envs.types import Array
-from world_models.cjepa.contact_geometry import CORNERS, FEATURES, GLANCE, SCALE, SKIN
+from world_models.cjepa.contact_geometry import CORNERS, FEATURES, FINE, GLANCE, SCALE, SKIN, WEDGES
 
 SLOW, TURNING, AIRBORNE = 5e-3, 5e-2, 2e-3
 """[m/s], [rad/s], [m] an object below these rests on the table, and stays where it is while nothing near it moves. A
@@ -200,6 +200,26 @@ def _box_distance(point: Array, half: Array) -> Array:
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
+def _way_out(point: Array, half: Array, out: Array) -> None:
+    """The unit vector from a box's surface to a point outside, or from a point within to the nearest side."""
+    square = np.float32(1e-10)
+    deepest = 0
+    for i in range(3):
+        excess = abs(point[i]) - half[i]
+        if excess > 0:
+            square += excess * excess
+        if excess > abs(point[deepest]) - half[deepest]:
+            deepest = i
+    outside = abs(point[deepest]) - half[deepest] > 0
+    for i in range(3):
+        length = np.float32(1.0) if i == deepest else np.float32(0.0)
+        if outside:
+            length = max(abs(point[i]) - half[i], np.float32(0.0)) / np.sqrt(square)
+        out[i] = length if point[i] >= 0 else -length
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
 def _facing(a: Array, half: Array, radius: Array, b: Array) -> tuple[Array, Array]:
     """Cosine and sine of the turn about an object's z that points its x at another one.
 
@@ -245,17 +265,20 @@ def see(
     shift_unit: float,
     turn_unit: float,
     seen: Array,
+    wedges: Array,
     weight: Array,
     facing: Array,
 ) -> None:
-    """Fill `seen` `[E S]`, `weight` `[E]` and `facing` `[E 2]`; receivers are rows like senders."""
+    """Fill `seen` `[E S]`, `wedges` `[E C 6]`, `weight` `[E]` and `facing` `[E 2]`; receivers are rows like senders."""
     across = np.empty((3, 3), np.float32)
     offset = np.empty((2, 3), np.float32)
     gaps = np.empty((2, 3), np.float32)
     corner = np.empty((8, 3), np.float32)
     distance = np.empty(8, np.float32)
     key = np.empty(8, np.float32)
-    local = np.empty(3, np.float32)
+    local = np.empty((8, 3), np.float32)
+    away = np.empty(3, np.float32)
+    normal = np.empty(3, np.float32)
     twist = np.empty((3, 3), np.float32)
     vectors = np.empty((5, 3), np.float32)
     near_now, near_after, near_half = np.empty(12, np.float32), np.empty(12, np.float32), np.empty(3, np.float32)
@@ -273,6 +296,9 @@ def see(
         near_half[1] = half[r, 0] if swapped else half[r, 1]
         near_half[2] = half[r, 2]
         round_ = radius[r] + radius[s]
+        size = np.float32(1e-6) + np.float32(0.5) * radius[r] * radius[r]
+        for i in range(3):
+            size += np.float32(2.0 / 9.0) * near_half[i] * near_half[i]
         gap_now = _relate(near_now, near_half, now[s], half[s], across, offset, gaps)
         _glance(offset, gaps, gap_now, round_, out)
         gap = _relate(near_after, near_half, after[s], half[s], across, offset, gaps)
@@ -293,12 +319,12 @@ def see(
                     y = y if c & 2 else -y
                     z = z if c & 1 else -z
                     if side == 0:
-                        local[i] = offset[0, i] + across[i, 0] * x + across[i, 1] * y + across[i, 2] * z
-                        corner[c, i] = local[i]
+                        local[c, i] = offset[0, i] + across[i, 0] * x + across[i, 1] * y + across[i, 2] * z
+                        corner[c, i] = local[c, i]
                     else:
-                        local[i] = offset[1, i] + across[0, i] * x + across[1, i] * y + across[2, i] * z
+                        local[c, i] = offset[1, i] + across[0, i] * x + across[1, i] * y + across[2, i] * z
                         corner[c, i] = x if i == 0 else (y if i == 1 else z)
-                distance[c] = _box_distance(local, near_half if side == 0 else half[s]) - round_
+                distance[c] = _box_distance(local[c], near_half if side == 0 else half[s]) - round_
                 key[c] = distance[c] + np.float32(0.05) * corner[c, 2]
             for n in range(CORNERS):
                 best = 0
@@ -310,6 +336,23 @@ def see(
                     out[at + side * 3 * CORNERS + i * CORNERS + n] = corner[best, i] / np.float32(0.05)
                 out[depth_at + side * CORNERS + n] = _clamped(distance[best])
                 out[depth_at + 2 * CORNERS + side * CORNERS + n] = _touching(distance[best])
+                fine = distance[best] / np.float32(FINE)
+                out[depth_at + 4 * CORNERS + side * CORNERS + n] = min(max(fine, np.float32(-2.0)), np.float32(2.0))
+                wedge = wedges[e, side * CORNERS + n]
+                if distance[best] >= 0:
+                    wedge[:] = np.float32(0.0)
+                    continue
+                _way_out(local[best], near_half if side == 0 else half[s], away)
+                for i in range(3):
+                    if side == 0:
+                        normal[i] = -away[i]
+                    else:
+                        normal[i] = across[i, 0] * away[0] + across[i, 1] * away[1] + across[i, 2] * away[2]
+                for i in range(3):
+                    u, v = (i + 1) % 3, (i + 2) % 3
+                    arm = corner[best, u] * normal[v] - corner[best, v] * normal[u]
+                    wedge[i] = -distance[best] * normal[i] / shift_scale
+                    wedge[3 + i] = -distance[best] * arm / size / np.float32(turn_unit)
         for i in range(3):
             for j in range(3):
                 total = np.float32(0.0)
@@ -590,7 +633,9 @@ def scatter(receiver: Array, who: Array, grad: Array, to_receiver: Array, to_sen
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def collect(said: Array, seen: Array, weight: Array, facing: Array, receiver: Array, width: int, total: Array) -> None:
+def collect(
+    said: Array, seen: Array, wedges: Array, weight: Array, facing: Array, receiver: Array, width: int, total: Array
+) -> None:
     """Sum what is said to each receiver into `total` `[A W+12]`, its vectors turned into the receiver's axes."""
     carried = GLANCE + FEATURES
     for e in range(len(receiver)):
@@ -599,8 +644,13 @@ def collect(said: Array, seen: Array, weight: Array, facing: Array, receiver: Ar
             out[i] += w * row[i]
         c, s = facing[e, 0], facing[e, 1]
         for part in range(4):
-            at = width + 2 + 3 * part
+            at = width + 2 + 4 * WEDGES + 3 * part
             x, y, z = row[at], row[at + 1], row[at + 2]
+            for k in range(WEDGES):
+                share = row[width + 2 + 4 * k + part]
+                x += share * wedges[e, k, 3 * (part % 2)]
+                y += share * wedges[e, k, 3 * (part % 2) + 1]
+                z += share * wedges[e, k, 3 * (part % 2) + 2]
             if part < 2:
                 gate = row[width + part]
                 x += gate * seen[e, carried + 3 * part]
@@ -615,9 +665,10 @@ def collect(said: Array, seen: Array, weight: Array, facing: Array, receiver: Ar
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
 def collect_back(
-    grad_total: Array, seen: Array, weight: Array, facing: Array, receiver: Array, width: int, grad_said: Array
-) -> None:
-    """Fill the gradient `[E W+14]` of `said` from that of `total`."""
+    grad_total: Array, seen: Array, wedges: Array, weight: Array, facing: Array, receiver: Array, width: int,
+    grad_said: Array,
+) -> None:  # fmt: skip
+    """Fill the gradient of `said` from that of `total`."""
     carried = GLANCE + FEATURES
     for e in range(len(receiver)):
         g, out, w = grad_total[receiver[e]], grad_said[e], weight[e]
@@ -632,5 +683,10 @@ def collect_back(
                     x * seen[e, carried + 3 * part] + y * seen[e, carried + 3 * part + 1]
                     + z * seen[e, carried + 3 * part + 2]
                 )  # fmt: skip
-            at = width + 2 + 3 * part
+            for k in range(WEDGES):
+                out[width + 2 + 4 * k + part] = (
+                    x * wedges[e, k, 3 * (part % 2)] + y * wedges[e, k, 3 * (part % 2) + 1]
+                    + z * wedges[e, k, 3 * (part % 2) + 2]
+                )  # fmt: skip
+            at = width + 2 + 4 * WEDGES + 3 * part
             out[at], out[at + 1], out[at + 2] = x, y, z

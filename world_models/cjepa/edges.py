@@ -19,6 +19,7 @@ from world_models.cjepa import contact_kernel
 from world_models.cjepa.contact_geometry import (
     FEATURES,
     GLANCE,
+    WEDGES,
     axes_of,
     features,
     glance,
@@ -92,6 +93,8 @@ class Sight:
     """Inputs of a message."""
     carried: Float[Tensor, "E 6"]
     """The sender's rigid motion at the receiver's centre: shift and turn, in their units."""
+    wedges: Float[Tensor, "E C 6"]
+    """Shift and turn that would undo the overlap at each corner, in their units; 0 where there is none."""
     weight: Float[Tensor, " E"]
     """Fades from 1 to 0 with the gap."""
     turned: Float[Tensor, "E 3 3"]
@@ -148,14 +151,15 @@ class Neighbourhood:
         if self.sparse:
             pairs = len(self.edges.sender)
             seen, weight, facing = after.new_empty(pairs, EDGE), after.new_empty(pairs), after.new_empty(pairs, 2)
+            wedges = after.new_empty(pairs, WEDGES, 6)
             contact_kernel.see(
                 *(array.numpy() for array in rows), self.scale.reach, self.scale.shift, self.scale.turn,
-                *(array.numpy() for array in (seen, weight, facing)),
+                *(array.numpy() for array in (seen, wedges, weight, facing)),
             )  # fmt: skip
         else:
-            seen, weight, facing = see(*rows, self.scale)
+            seen, wedges, weight, facing = see(*rows, self.scale)
         carried = seen[:, GLANCE + FEATURES : GLANCE + FEATURES + CARRIED]
-        return Sight(seen, carried, weight * self.edges.weight, _about_z(facing))
+        return Sight(seen, carried, wedges, weight * self.edges.weight, _about_z(facing))
 
     def _find(
         self, bodies: Bodies, solids: int, between_bodies: bool
@@ -208,8 +212,8 @@ def see(
     receiver: Int[Tensor, " E"],
     sender: Int[Tensor, " E"],
     scale: Scale,
-) -> tuple[Float[Tensor, "E S"], Float[Tensor, " E"], Float[Tensor, "E 2"]]:
-    """The slow twin of `contact_kernel.see`: what is seen, a weight that fades with the gap, where the sender lies."""
+) -> tuple[Float[Tensor, "E S"], Float[Tensor, "E C 6"], Float[Tensor, " E"], Float[Tensor, "E 2"]]:
+    """The slow twin of `contact_kernel.see`: what is seen, wedges, a weight that fades with the gap, and the facing."""
     own = axes_of(now[receiver])
     offset = ((now[sender, :3] - now[receiver, :3])[:, :, None] * own).sum(1)[:, :2]
     x, y = offset.unbind(1)
@@ -242,8 +246,9 @@ def see(
     )
     gap = torch.minimum(before[2].amax((0, 2)), then[2].amax((0, 2))) - both
     weight = ((scale.reach - gap) / (0.5 * scale.reach)).clamp(0, 1)
-    parts = [glance(*before, both), features(*then, near_half, half[sender], both), (vectors @ axes).flatten(1)]
-    return torch.cat(parts, -1), weight, facing
+    look, wedges = features(*then, near_half, half[sender], both, radius[receiver])
+    wedges = wedges / wedges.new_tensor([scale.shift] * 3 + [scale.turn] * 3)
+    return torch.cat([glance(*before, both), look, (vectors @ axes).flatten(1)], -1), wedges, weight, facing
 
 
 def _sign(values: Tensor) -> Tensor:
