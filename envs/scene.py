@@ -199,7 +199,6 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     """Compile the scene. Its keyframe `home` has the robot at its home and the objects in a row on the table."""
     config = config or SceneConfig()
     spec = _robot_spec(config)
-    config.physics.apply(spec)
     _set_view(spec)
     _add_surroundings(spec, config)
     config.servo.apply(spec, joints_of(config), config.physics.timestep)
@@ -209,6 +208,7 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
         _add_target(spec)
     for index, name in enumerate(config.objects):
         _add_object(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config)
+    config.physics.apply(spec)
     home = HOME if config.robot == "so101" else pusher.HOME
     poses = [_pose(spec.body(name).pos) for name in config.objects]
     spec.add_key(name="home", qpos=np.concatenate([home, *poses]), ctrl=home)

@@ -32,10 +32,10 @@ SETTLED = 15
 """The control step before the jaws close: the arm has stood above the table for 0.2 s."""
 
 VARIANTS: Mapping[str, Physics] = {
-    "discrete_5ms": Physics(timestep=0.005),
-    "discrete_10ms": Physics(),
-    "implicitfast_5ms": Physics(timestep=0.005, integrator="implicitfast"),
-    "implicitfast_10ms": Physics(integrator="implicitfast"),
+    "discrete_5ms": Physics(),
+    "discrete_10ms": Physics(timestep=0.01),
+    "implicitfast_5ms": Physics(integrator="implicitfast"),
+    "implicitfast_10ms": Physics(timestep=0.01, integrator="implicitfast"),
 }
 
 
