@@ -19,7 +19,7 @@ from world_models.cjepa.contact_geometry import rotation_vector, turn
 from world_models.cjepa.masking import draw_mask
 from world_models.cjepa.model import ModelConfig, WorldModel, canonical, ramped
 from world_models.embodiment.arm import Arm
-from world_models.embodiment.joints import Joints
+from world_models.embodiment.joints import Effector, Embodiment, Joints
 from world_models.slots.bodies import Bodies, nearest_labels
 from world_models.slots.slots import slots_of
 
@@ -136,6 +136,17 @@ def test_solids_of_the_arm_are_the_geoms_of_the_scene() -> None:
         mujoco.mj_objectVelocity(scene.model, data, mujoco.mjtObj.mjOBJ_GEOM, geom, spin_and_speed, 0)
         np.testing.assert_allclose(hand.linear_velocity[index], spin_and_speed[3:], atol=2e-3)
         np.testing.assert_allclose(hand.half[index], scene.model.geom_size[geom], atol=1e-7)
+
+
+def test_a_robot_without_its_geometry_cannot_be_made() -> None:
+    class Headless(Embodiment):
+        name, joints, solids = "headless", 2, 1
+
+        def effector(self, joints: Joints) -> Effector:
+            raise AssertionError("it cannot be made")
+
+    with pytest.raises(TypeError, match="abstract methods 'places', 'pose'"):
+        Headless(0.1, 8)
 
 
 @given(st.integers(0, 10_000))
