@@ -207,9 +207,6 @@ def test_slots_are_zero_where_absent_and_know_their_names() -> None:
     assert slots.names == ("red_cube", "blue_cube", "green_cube")
     assert not slots.latent[..., 1, :].any()
     assert slots.latent[..., 0, :].abs().max() < 6
-    swapped = slots.permuted([2, 1, 0])
-    assert swapped.names[0] == "green_cube"
-    assert torch.equal(swapped.latent[..., 0, :], slots.latent[..., 2, :])
 
 
 def episodes(count: int = 6, steps: int = 14) -> list[Episode]:
@@ -302,5 +299,5 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(EmbodiedError, match="looks as far"):
         MemberTrainer(SMALL, TrainConfig(horizon=(3, 9)), Windows(episodes(), 3), 0)
     other = MemberTrainer(replace(SMALL, width=8), TrainConfig(steps=3), Windows(episodes(), 3), 0)
-    with pytest.raises(EmbodiedError, match="another shape"):
+    with pytest.raises(EmbodiedError, match=r"WorldModel of another configuration.*size mismatch"):
         trainer().load_state_dict(other.state_dict())
