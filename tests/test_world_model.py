@@ -1,6 +1,7 @@
 """The world model: what its predictions may depend on, what an untrained one says, and exact resumption."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slot_scenes import history, observations, plan, reordered, shaken
 
+from embodied import checkpoint
 from embodied.data.windows import Windows
+from embodied.training.members import load_members
 from embodied.training.world_model import MemberTrainer, TrainConfig
 from envs.errors import EmbodiedError
 from envs.goals import Goal
@@ -301,3 +304,21 @@ def test_bad_input_is_refused() -> None:
     other = MemberTrainer(replace(SMALL, width=8), TrainConfig(steps=3), Windows(episodes(), 3), 0)
     with pytest.raises(EmbodiedError, match=r"WorldModel of another configuration.*size mismatch"):
         trainer().load_state_dict(other.state_dict())
+    damaged = episodes(count=2)
+    damaged[1].observation.objects.position_in_world[3, 4, 0] = np.nan
+    with pytest.raises(EmbodiedError, match="poses are not all finite"):
+        Windows(damaged, 3)
+    with pytest.raises(EmbodiedError, match="at least 3 steps"):
+        Windows(episodes(steps=2), 3)
+
+
+def test_a_checkpoint_for_other_features_is_refused(tmp_path: Path) -> None:
+    run = trainer()
+    checkpoint.save(tmp_path / "member.safetensors", run.state_dict(), {"step": 0})
+    (member,) = load_members([tmp_path / "member.safetensors"], SMALL)
+    assert all(torch.equal(value, run.state_dict()[f"model.{name}"]) for name, value in member.state_dict().items())
+    message = r"member\.safetensors is of a WorldModel of another configuration than .*hidden=32.*size mismatch"
+    with pytest.raises(EmbodiedError, match=message):
+        load_members([tmp_path / "member.safetensors"], replace(SMALL, hidden=32))
+    with pytest.raises(EmbodiedError, match=r"of another configuration than .*robot='pusher'"):
+        load_members([tmp_path / "member.safetensors"], replace(SMALL, robot="pusher"))
