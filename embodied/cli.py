@@ -96,10 +96,12 @@ def _main(words: list[str]) -> int:
 def _experiments(name: str, command: Command, words: list[str]) -> int:
     jobs = compose(name, words)
     function = _function(command)
-    task = importlib.import_module("embodied.training.collect").chosen_task
+    collect = importlib.import_module("embodied.training.collect")
     for config in jobs:
-        # A goal about objects the task has not is refused before any run folder is made.
-        task(config)
+        # A goal about objects the task has not, and a policy without a task, are refused before a run folder is made.
+        collect.chosen_task(config)
+        if name != "pixels":
+            collect.refuse_policy(config)
     console = Console()
     code = 0
     for number, config in enumerate(jobs, 1):
@@ -214,8 +216,10 @@ def _config(command: str, values: Any, job: Sequence[str], swept: Sequence[str])
     words = dict(word.split("=", 1) for word in job)
     experiment = words.get("experiment")
     values["experiment"] = None if experiment in (None, "null") else experiment
-    base = values["run"] or f"runs/{values['experiment'] or command}"
-    if swept and "run" not in swept:
+    several = bool(swept) and "run" not in swept
+    # Beside the folder of a single run, not in it, for a folder holds one run or many.
+    base = values["run"] or f"runs/{values['experiment'] or command}{'_sweep' if several else ''}"
+    if several:
         base += "/" + ",".join(f"{key}={words[key]}".replace("/", "_") for key in swept)
     return from_dict(Config, {**values, "run": base})
 

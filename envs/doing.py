@@ -31,7 +31,7 @@ def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None
         )
     scene, fields = simulation.scene, simulation.fields
     intervention.check(scene.names, scene.kind)
-    parameters = fields.parameters[ids]
+    parameters = fields.of(ids)
     if intervention.kind in ("gravity", "gain"):
         if intervention.kind == "gravity":
             parameters.gravity[:] = intervention.gravity
@@ -39,7 +39,7 @@ def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None
             parameters.servo_gain[:] *= intervention.values["factor"]
         fields.write(ids, parameters)
         return
-    before = simulation.observe().objects[ids]
+    before = simulation.observe(ids).objects
     k = before.index(str(intervention.entity))
     there = np.flatnonzero(before.present[:, k])
     after, ids, before = apply_to_state(intervention, before)[there], ids[there], before[there]
@@ -71,7 +71,7 @@ def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None
         except EmbodiedError:
             simulation.restore(saved, ids)
             raise
-    simulation.refresh()
+    simulation.refresh(ids)
 
 
 def _place(simulation: "Simulation", before: ObjectState, after: ObjectState, k: int, ids: Array) -> None:
@@ -91,9 +91,9 @@ def _depths(simulation: "Simulation", k: int, ids: Array) -> list[dict[str, floa
     owner = {geom: name for name, geoms in zip(simulation.scene.names, simulation.scene.geoms, strict=True)
              for geom in geoms}  # fmt: skip
     found: list[dict[str, float]] = []
-    own, data = None, mujoco.MjData(model)
+    own, data = simulation.spare
     for world in ids:
-        own = simulation.model(int(world), own)
+        simulation.model(int(world), own)
         simulation.data(int(world), data)
         mujoco.mj_kinematics(own, data)
         mujoco.mj_comPos(own, data)

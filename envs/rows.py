@@ -22,6 +22,7 @@ class EntityRows:
         self._mocap_columns = [column(scene.model, p) for p in (state.mjSTATE_MOCAP_POS, state.mjSTATE_MOCAP_QUAT)]
         self.movable = np.flatnonzero((scene.qpos >= 0) | (scene.mocap >= 0))
         """Indices of entities that have a pose of their own: objects and the goal entity."""
+        self._parked = self._parked_cells()
 
     def put(self, ids: Array, entity: int, position: Array | None = None, quaternion: Array | None = None) -> None:
         """Place an entity at `position` `[n 3]` [m] and `quaternion` `[n 4]`, either of which may be left as it is."""
@@ -52,25 +53,27 @@ class EntityRows:
         To be written after every control step: an absent object falls a few centimetres within one. Compensating its
         gravity instead would tie `ngravcomp`, which `set_const` recounts, to who is present.
         """
+        parts = []
+        for entities, columns, values in self._parked:
+            worlds, which = np.nonzero(~present[:, entities])
+            parts.append((np.repeat(worlds, columns.shape[1]), columns[which].ravel(), values[which].ravel()))
+        rows, where, what = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return rows, where, what
+
+    def _parked_cells(self) -> list[tuple[Array, Array, Array]]:
+        """Bodies, then entities moved by hand: who they are `[E]`, columns and values `[E C]` of being parked."""
         scene = self._scene
-        rows, columns, values = [], [], []
-        for k in self.movable:
-            worlds, pose = np.flatnonzero(~present[:, k]), scene.parking_pose[k]
-            if scene.qpos[k] >= 0:
-                where = [*(self._qpos_column + scene.qpos[k] + np.arange(7)),
-                         *(self._qvel_column + scene.dof[k] + np.arange(6)),
-                         *(self._warmstart_column + scene.dof[k] + np.arange(6))]  # fmt: skip
-                what = [*pose, *np.zeros(12)]
-            else:
-                where = [*(self._mocap_columns[0] + 3 * scene.mocap[k] + np.arange(3)),
-                         *(self._mocap_columns[1] + 4 * scene.mocap[k] + np.arange(4))]  # fmt: skip
-                what = [*pose]
-            rows.append(np.repeat(worlds, len(where)))
-            columns.append(np.tile(np.array(where, np.int64), len(worlds)))
-            values.append(np.tile(np.array(what), len(worlds)))
-        if not rows:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-        return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+        free = np.array([k for k in self.movable if scene.qpos[k] >= 0], np.int64)
+        held = np.array([k for k in self.movable if scene.qpos[k] < 0], np.int64)
+        blocks = ((self._qpos_column, scene.qpos, 7), (self._qvel_column, scene.dof, 6),
+                  (self._warmstart_column, scene.dof, 6))  # fmt: skip
+        body = [first + address[free, None] + np.arange(size) for first, address, size in blocks]
+        rest = np.concatenate([scene.parking_pose[free], np.zeros((len(free), 12))], axis=1)
+        position, quaternion = self._mocap_columns
+        hand = [position + 3 * scene.mocap[held, None] + np.arange(3),
+                quaternion + 4 * scene.mocap[held, None] + np.arange(4)]  # fmt: skip
+        return [(free, np.concatenate(body, axis=1), rest),
+                (held, np.concatenate(hand, axis=1), scene.parking_pose[held])]  # fmt: skip
 
     def fill_history(self, ids: Array) -> None:
         """Make delayed servos believe that the present command was always there."""

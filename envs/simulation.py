@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import mujoco
 import numpy as np
@@ -94,6 +95,11 @@ class Simulation:
         self.present = np.ones((worlds, len(scene.names)), bool)
         self._random = np.zeros((worlds, 2))
         """Seed and draws so far of every world's random stream."""
+        vectors, numbers = (worlds, len(scene.names), 3), (worlds, len(scene.names))
+        self._shown = {"half_extents": np.zeros(vectors), "colour": np.zeros(vectors), "mass": np.zeros(numbers),
+                       "friction": np.zeros(numbers)}  # fmt: skip
+        self._parking: tuple[Array, Array, Array] | None = None
+        """What `EntityRows.parking` says of all worlds; None where it must be asked again."""
         self._fingerprint = _fingerprint(scene.model)
         self._batch.reset(keyframe=scene.model.key("home").id, stage=_NO_STAGE)
         self.rows.fill_history(self._all)
@@ -139,12 +145,18 @@ class Simulation:
         ends = [round(part * self.substeps / RAMP) for part in range(RAMP + 1)]
         return [((part + 1) / RAMP, ends[part + 1] - ends[part]) for part in range(RAMP) if ends[part + 1] > ends[part]]
 
-    def observe(self) -> Observation:
-        """What is true now; arrays of its own, never views of the simulation."""
-        scene, shown = self.scene, self._shown
-        position, quaternion, linear, angular = read_poses(self._chain, self._batch.state, self.present)
+    def observe(self, ids: Ids = None) -> Observation:
+        """What is true now in the worlds `ids`; arrays of its own, never views of the simulation."""
+        scene, shown, time = self.scene, self._shown, self._time
+        state: Array = self._batch.state
+        present: Array = self.present
+        if ids is not None:
+            chosen = self._chosen(ids)
+            state, present, time = state[chosen], present[chosen], time[chosen]
+            shown = {name: array[chosen] for name, array in shown.items()}
+        position, quaternion, linear, angular = read_poses(self._chain, state, present)
         return Observation(
-            proprioception=self._batch.state[:, self._own],
+            proprioception=state[:, self._own],
             objects=ObjectState(
                 names=scene.names,
                 position_in_world=position,
@@ -156,10 +168,10 @@ class Simulation:
                 colour=shown["colour"].copy(),
                 mass=shown["mass"].copy(),
                 friction=shown["friction"].copy(),
-                present=self.present.copy(),
-                confidence=self.present.astype(np.float64),
+                present=present.copy(),
+                confidence=present.astype(np.float64),
             ),
-            time=self._time.copy(),
+            time=time.copy(),
         )
 
     @property
@@ -221,7 +233,7 @@ class Simulation:
         if layout.seed is not None:
             self._random[chosen, 0] = layout.seed
         self.rows.fill_history(chosen)
-        self.refresh()
+        self.refresh(chosen)
 
     def settle(self, ids: Ids = None, duration: float = 0.3) -> None:
         """Let the worlds `ids` run for `duration` [s] with their commands held, then set their time back."""
@@ -233,9 +245,9 @@ class Simulation:
     def save(self, ids: Ids = None) -> SimulationState:
         """The exact state of the worlds `ids`, mid-contact or not."""
         chosen = self._chosen(ids)
-        extra = [self.fields.parameters.flat(), self.mass, self.friction, self.present, self._random]
+        own = [array[chosen] for array in (self.mass, self.friction, self.present, self._random)]
         return SimulationState(
-            np.concatenate([self._batch.state[chosen], *(part[chosen] for part in extra)], axis=1), self._fingerprint
+            np.concatenate([self._batch.state[chosen], self.fields.of(chosen).flat(), *own], axis=1), self._fingerprint
         )
 
     def restore(self, state: SimulationState, ids: Ids = None) -> None:
@@ -247,8 +259,8 @@ class Simulation:
         chosen = self._chosen(ids)
         if state.scene and state.scene != self._fingerprint:
             raise EmbodiedError("This state was saved in another scene; build this one from the same SceneConfig.")
-        parts = (self._batch.state, self.fields.parameters.flat(), self.mass, self.friction, self.present,
-                 self._random)  # fmt: skip
+        like = self.fields.of(self._all[:1])
+        parts = (self._batch.state, like.flat(), self.mass, self.friction, self.present, self._random)
         widths = [part.shape[1] for part in parts]
         rows = np.asarray(state.rows, np.float64)
         if rows.ndim != 2 or rows.shape[0] not in (1, len(chosen)) or rows.shape[1] != sum(widths):
@@ -262,8 +274,8 @@ class Simulation:
         self._batch.warning[chosen] = 0
         self.mass[chosen], self.friction[chosen], self._random[chosen] = mass, friction, random
         self.present[chosen] = present > 0.5
-        self.fields.write(chosen, self.parameters.like(parameters))
-        self.refresh()
+        self.fields.write(chosen, like.like(parameters))
+        self.refresh(chosen)
 
     def do(self, intervention: Intervention, ids: Ids = None) -> None:
         """Carry out an intervention in the worlds `ids` now, see `envs.doing.do`."""
@@ -277,11 +289,18 @@ class Simulation:
         """One world's state as MuJoCo data, to render or for any `mj_` function; `mj_forward` fills derived fields."""
         return self._batch.get_data(world, data)
 
+    @cached_property
+    def spare(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Room for one world's `model` and `data`, which cost more to make than to fill."""
+        return self.model(0), mujoco.MjData(self.scene.model)
+
     def _advance(self, ids: Array | None, steps: int) -> None:
         try:
             self._batch.step(ids, nstep=steps)
         except SimulationError as error:
             raise EmbodiedError(f"Physics failed in worlds {_few(error.ids)}: {error}") from error
+        if self._parking is None:
+            self._parking = self.rows.parking(self.present)
         rows, columns, values = self._parking
         if len(rows):
             self._batch.state[rows, columns] = values
@@ -302,20 +321,20 @@ class Simulation:
             raise EmbodiedError(f"Worlds {_few(chosen)} were given; they must be distinct and in 0..{self.worlds - 1}.")
         return chosen.astype(np.int64)
 
-    def refresh(self) -> None:
-        """Take over `present` and what is declared: absent entities show zeros and are parked."""
-        present = self.present
-        self._parking = self.rows.parking(present)
-        rows, columns, values = self._parking
-        self._batch.state[rows, columns] = values
-        half_extents = np.repeat(self.scene.half_extents[None], self.worlds, axis=0)
-        half_extents[:, self._objects] = self.fields.parameters.half_extents
-        self._shown = {
-            "half_extents": half_extents * present[..., None],
-            "colour": self.scene.colour * present[..., None],
-            "mass": self.mass * present,
-            "friction": self.friction * present,
-        }
+    def refresh(self, ids: Ids = None) -> None:
+        """Take over `present` and what is declared in the worlds `ids`: absent entities show zeros and are parked."""
+        chosen = self._chosen(ids)
+        present = self.present[chosen]
+        rows, columns, values = self.rows.parking(present)
+        self._batch.state[chosen[rows], columns] = values
+        # Of all worlds, when next they step: edits come world by world.
+        self._parking = None
+        half_extents = np.repeat(self.scene.half_extents[None], len(chosen), axis=0)
+        half_extents[:, self._objects] = self.fields.of(chosen).half_extents
+        self._shown["half_extents"][chosen] = half_extents * present[..., None]
+        self._shown["colour"][chosen] = self.scene.colour * present[..., None]
+        self._shown["mass"][chosen] = self.mass[chosen] * present
+        self._shown["friction"][chosen] = self.friction[chosen] * present
 
 
 _NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE.value)

@@ -60,7 +60,9 @@ class Parameters:
 
     def flat(self) -> Array:
         """All values as `[n V]` float64, in the order of the fields."""
-        return np.concatenate([getattr(self, f.name).reshape(self.worlds, -1) for f in fields(self)], axis=1)
+        arrays = [getattr(self, f.name) for f in fields(self)]
+        # Of no worlds, too, which leave -1 undetermined.
+        return np.concatenate([a.reshape(self.worlds, int(np.prod(a.shape[1:]))) for a in arrays], axis=1)
 
     def like(self, flat: Array) -> Self:
         """Parameters of the same scene from `flat` `[m V]`."""
@@ -150,7 +152,11 @@ class ModelFields:
     @property
     def parameters(self) -> Parameters:
         """What every world runs on; copies."""
-        return self._current[np.arange(self._batch.nsim)]
+        return self.of(np.arange(self._batch.nsim))
+
+    def of(self, ids: Array) -> Parameters:
+        """What the worlds `ids` `[n]` run on; copies."""
+        return self._current[ids]
 
     def write(self, ids: Array, values: Parameters) -> None:
         """Run the worlds `ids` `[n]` on `values`; only what differs from their present values is touched.

@@ -11,7 +11,7 @@ def test_bare_and_full_physics_agree_and_make_figures():
     for name in ("ratio_to_raw", "env_steps_per_s", "vector_env_ratio_to_raw"):
         low, high = figures[name]["interval"]
         assert 0.0 < low <= figures[name]["value"] <= high
-    assert figures["physics_steps_per_s"]["value"] == 10 * figures["env_steps_per_s"]["value"]
+    assert figures["physics_steps_per_s"]["value"] == 20 * figures["env_steps_per_s"]["value"]
 
 
 def test_a_bench_of_other_physics_is_refused(monkeypatch):

@@ -4,13 +4,16 @@ import importlib.util
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from embodied import cli
 from embodied.cli import COMMANDS, compose, main
+from embodied.config import AgentConfig
 from embodied.run import Run
+from embodied.training.train import train
 from envs.errors import EmbodiedError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,9 +95,29 @@ def test_multirun_runs_the_product_in_folders_of_their_own(stage, tmp_path, monk
         (1, "lift", 4),
         (1, "push", 4),
     ]
-    assert [c.run for c, _ in stage][1] == "runs/train/seed=0,env=push"
+    assert [c.run for c, _ in stage][1] == "runs/train_sweep/seed=0,env=push"
     assert len({c.run for c, _ in stage}) == 4
     assert "[4/4]" in capsys.readouterr().out
+    # A sweep leaves room for a run of its name.
+    assert main(["train"]) == 0
+    assert stage[-1][0].run == "runs/train"
+    assert [c.run for c in compose("train", ["-m", "seed=0,1", "run=mine"])] == ["mine/seed=0", "mine/seed=1"]
+
+
+@pytest.mark.parametrize("world", ["boxes", "chains", "hidden"])
+def test_a_world_without_a_task_trains_no_policy(world, stage, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words in ([], ["agent=planner"], ["trainer.demonstrations=0"]):
+        assert main(["train", f"env={world}", *words]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"embodied: The world env.play={world} has a pusher and no task")
+        assert f"embodied train experiment=boxes env.play={world}\n" in told
+    assert not list(tmp_path.iterdir())
+    assert main(["train", "experiment=boxes", f"env.play={world}"]) == 0
+    ((config, _),) = stage
+    assert (config.env.play, config.agent.name, config.trainer.demonstrations) == (world, "planner", 0)
+    with pytest.raises(EmbodiedError, match="there is no policy to learn in it"):
+        train(replace(config, agent=AgentConfig()), None, None)
 
 
 def test_the_same_command_continues_and_another_is_refused(stage, tmp_path, monkeypatch, capsys):

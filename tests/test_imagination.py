@@ -5,11 +5,14 @@ import pytest
 import torch
 from slot_scenes import NAMES, observations, shaken
 
-from envs.control import CartesianDelta, targets
+from envs import pusher
+from envs.control import CartesianDelta, PlanarDelta, targets
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state, edit_actions
 from envs.kinematics import body_poses
+from envs.scene import SceneConfig, build_scene
+from envs.simulation import Simulation
 from envs.types import PROPRIOCEPTION, Array, Observation, Rollout
 from world_models.causal.influence import counterfactual, influence
 from world_models.cjepa.ensemble import Ensemble, mean_of
@@ -63,6 +66,33 @@ def test_commands_are_the_controllers_and_the_hand_follows_the_joints(ensemble: 
     np.testing.assert_allclose(proprioception[:, 1:, PROPRIOCEPTION["joint_target"]], wanted, atol=1e-9)
     position, _ = body_poses(proprioception[..., PROPRIOCEPTION["joint_position"]])
     np.testing.assert_allclose(rollout.observation.objects.position_in_world[:, :, 1:4], position, atol=1e-6)
+
+
+def test_a_pusher_is_commanded_in_the_plane_and_its_entity_follows_its_slides() -> None:
+    torch.manual_seed(0)
+    model = shaken(WorldModel(ModelConfig(robot="pusher", width=16, heads=2, hidden=24, future=4)), 0)
+    worlds = Simulation(build_scene(SceneConfig(objects=("red_cube", "white_cylinder"), robot="pusher")), 3, 1)
+    worlds.step(np.full((3, 2), 0.4))
+    seen = worlds.observe()
+    plan = np.random.default_rng(0).uniform(-1.0, 1.0, (3, 6, 2))
+    rollout = imagine(Ensemble([model]), seen, plan)
+    joints = rollout.observation.proprioception
+    wanted = targets(PlanarDelta(), seen.proprioception[:, 4:], plan)
+    np.testing.assert_allclose(joints[:, 1:, 4:], wanted, atol=1e-9)
+    place = rollout.observation.objects.position_in_world[:, :, seen.objects.index("pusher")]
+    np.testing.assert_allclose(place[..., :2], joints[..., :2], atol=1e-9)
+    np.testing.assert_allclose(place[..., 2], pusher.HEIGHT, atol=1e-6)
+    assert np.ptp(joints[:, :, 0], axis=1).min() > 1e-4
+    speed = rollout.observation.objects.linear_velocity_in_world[:, 1:, seen.objects.index("pusher")]
+    np.testing.assert_allclose(speed, 10.0 * np.diff(place, axis=1), atol=1e-9)
+
+
+@pytest.mark.parametrize("text", ["move(blue_cube, x=+0.03)", "mass(blue_cube, 0.1)", "remove(blue_cube)"])
+def test_an_edit_of_what_is_not_there_changes_nothing(ensemble: Ensemble, text: str) -> None:
+    seen, plan = observations(2, 4, absent=(1,)), actions(4)
+    asked = imagine(ensemble, seen, plan, interventions=[Intervention.parse(text)])
+    equal(asked, imagine(ensemble, seen, plan))
+    assert not asked.observation.objects.mass[..., NAMES.index("blue_cube")].any()
 
 
 @pytest.mark.parametrize(
@@ -177,6 +207,8 @@ def test_policy_acts_on_what_is_imagined(ensemble: Ensemble) -> None:
         ({"actions": actions(2), "interventions": [Intervention.parse("gravity(z=-1.62)")]}, "one gravity"),
         ({"actions": actions(2), "interventions": [Intervention.parse("remove(red_cub)")]}, "Did you mean 'red_cube'"),
         ({"actions": actions(3)}, "does not belong to plans"),
+        ({"actions": actions(2), "horizon": 0}, "A horizon of 0 was given; at least one step"),
+        ({"actions": actions(2, steps=0)}, "A horizon of 0 was given; at least one step"),
         (
             {"policy": Nudge(), "goal": Goal.parse("on(red_cube, table)"), "horizon": 2,
              "interventions": [Intervention.parse("action(hold)")]},

@@ -9,7 +9,7 @@ import pytest
 from embodied.config import Config, EnvConfig, TrainerConfig
 from embodied.data import pushing
 from embodied.data.episodes import EpisodeStore
-from embodied.data.play import PlayConfig, play, play_batch
+from embodied.data.play import PlayConfig, at_control_steps, play, play_batch
 from embodied.data.strokes import AREA, PRESENT, layouts
 from embodied.training.collect import PLAY, collect_demonstrations, collect_play, play_scene
 from envs.errors import EmbodiedError
@@ -183,6 +183,26 @@ def test_parts_show_the_same_play_in_between(pusher_simulation: Simulation) -> N
     assert len(branch.action) % RAMP == 2
 
 
+@pytest.mark.parametrize(("history", "step"), [(2 * RAMP + 1, 2), (3, 0)])
+def test_fine_play_seen_at_control_steps_is_coarse_play(pusher_simulation: Simulation, history: int, step: int) -> None:
+    coarse = play_batch(pusher_simulation, pushed("boxes"), (7, 0))[:WORLDS]
+    fine = play_batch(pusher_simulation, pushed("boxes", parts=True, history=history), (7, 0))
+    for episode in fine[:WORLDS]:
+        assert at_control_steps(episode, 1) is episode
+    for a, b in zip(coarse, (at_control_steps(episode, RAMP) for episode in fine[:WORLDS]), strict=True):
+        np.testing.assert_array_equal(b.action, a.action)
+        np.testing.assert_array_equal(b.observation.time, a.observation.time)
+        np.testing.assert_array_equal(b.observation.proprioception, a.observation.proprioception)
+        np.testing.assert_array_equal(b.observation.objects.position_in_world, a.observation.objects.position_in_world)
+        assert b.success.shape == a.success.shape
+    for episode in fine[WORLDS:]:
+        branch, (edit,) = at_control_steps(episode, RAMP), episode.interventions
+        parent = next(a for a in coarse if np.array_equal(a.action[-branch.length :], branch.action))
+        # What is left of the history is whole control steps before the frame of the edit itself.
+        assert branch.interventions == (replace(edit, step=step),)
+        np.testing.assert_allclose(branch.observation.time, parent.observation.time[-branch.length - 1 :], atol=1e-9)
+
+
 def test_hidden_worlds_declare_the_nominal(pusher_simulation: Simulation) -> None:
     scene = pusher_simulation.scene
     layout = pushing.layouts(np.random.default_rng(0), scene, 200, "hidden", (2, 4), 0.3)
@@ -245,5 +265,5 @@ def test_the_configuration_chooses_the_world(tmp_path: Path) -> None:
     assert len(stored) == 6
     assert stored[0].task == "play_chains"
     assert stored[0].observation.objects.names[:2] == ("table", "pusher")
-    with pytest.raises(EmbodiedError, match=r"set trainer\.demonstrations=0"):
+    with pytest.raises(EmbodiedError, match="nobody demonstrates"):
         collect_demonstrations(config, tmp_path, lambda done, wanted: None)

@@ -179,6 +179,30 @@ def test_do_acts_on_the_chosen_worlds_alone(contact):
         assert same(seen[world : world + 1], factual[0][world : world + 1])
 
 
+def test_some_worlds_are_observed_as_among_all(contact):
+    made, state, _, _ = contact
+    made.restore(state)
+    made.do(Intervention.parse("remove(green_cube)"), [2])
+    made.do(Intervention.parse("mass(red_cube, 0.05)"), [0])
+    whole = made.observe()
+    assert whole.objects.present[:, GREEN].tolist() == [world != 2 for world in range(WORLDS)]
+    assert whole.objects.mass[0, SCENE.index("red_cube")] == 0.05
+    for ids in ([2, 0], [3]):
+        assert same(made.observe(ids), whole[ids])
+
+
+def test_edits_world_by_world_are_edits_at_once(contact):
+    made, state, actions, _ = contact
+    rows = []
+    for turns in ([[0, 2]], [[2], [0]]):
+        made.restore(state)
+        for worlds in turns:
+            made.do(Intervention.parse("remove(green_cube)"), worlds)
+        made.step(actions[0])
+        rows.append(made.save().rows)
+    np.testing.assert_array_equal(*rows)
+
+
 def test_declared_properties_are_shown_and_felt():
     made = simulation()
     made.do(Intervention.parse("mass(red_cube, 0.5)"), [0])

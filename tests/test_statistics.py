@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embodied.evaluation.statistics import Estimate, auroc, average_precision, bootstrap, wilson
+from embodied.evaluation.statistics import (
+    Estimate,
+    auroc,
+    average_precision,
+    bootstrap,
+    bootstrap_blocks,
+    ratio,
+    wilson,
+)
 from envs.errors import EmbodiedError
 
 
@@ -79,6 +87,26 @@ def test_rankings_equal_the_slow_way(rows: list[tuple[int, bool, int]]) -> None:
     assert auroc(score.astype(float), label, weight.astype(float)) == pytest.approx(slow, nan_ok=True)
     precision = average_precision(score[repeated].astype(float), label[repeated])
     assert average_precision(score.astype(float), label, weight.astype(float)) == pytest.approx(precision, nan_ok=True)
+
+
+def test_many_resamples_at_once_are_one_after_the_other() -> None:
+    generator = np.random.default_rng(0)
+    score, label = generator.integers(0, 9, 40).astype(float), generator.random(40) < 0.4
+    score[:3], label[:3] = -np.inf, (True, False, False)
+    owner = np.arange(40) % 13
+    for measure in (auroc, average_precision):
+        one, many = (
+            bootstrap_of(
+                lambda draws, measure=measure: measure(score, label, draws[..., owner]),
+                13,
+                np.random.default_rng(1),
+                150,
+            )
+            for bootstrap_of in (bootstrap, bootstrap_blocks)
+        )
+        assert one.low < one.value < one.high
+        np.testing.assert_allclose([one.value, one.low, one.high], [many.value, many.low, many.high], rtol=1e-12)
+    np.testing.assert_array_equal(ratio(np.array([1.0, 2.0]), np.array([0.0, 4.0])), [np.nan, 0.5])
 
 
 def test_average_precision_by_hand() -> None:

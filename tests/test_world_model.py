@@ -1,6 +1,7 @@
 """The world model: what its predictions may depend on, what an untrained one says, and exact resumption."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slot_scenes import history, observations, plan, reordered, shaken
 
+from embodied import checkpoint
 from embodied.data.windows import Windows
+from embodied.training.members import load_members
 from embodied.training.world_model import MemberTrainer, TrainConfig
 from envs.errors import EmbodiedError
 from envs.goals import Goal
@@ -19,7 +22,7 @@ from world_models.cjepa.contact_geometry import rotation_vector, turn
 from world_models.cjepa.masking import draw_mask
 from world_models.cjepa.model import ModelConfig, WorldModel, canonical, ramped
 from world_models.embodiment.arm import Arm
-from world_models.embodiment.joints import Joints
+from world_models.embodiment.joints import Effector, Embodiment, Joints
 from world_models.slots.bodies import Bodies, nearest_labels
 from world_models.slots.slots import slots_of
 
@@ -138,6 +141,17 @@ def test_solids_of_the_arm_are_the_geoms_of_the_scene() -> None:
         np.testing.assert_allclose(hand.half[index], scene.model.geom_size[geom], atol=1e-7)
 
 
+def test_a_robot_without_its_geometry_cannot_be_made() -> None:
+    class Headless(Embodiment):
+        name, joints, solids = "headless", 2, 1
+
+        def effector(self, joints: Joints) -> Effector:
+            raise AssertionError("it cannot be made")
+
+    with pytest.raises(TypeError, match="abstract methods 'places', 'pose'"):
+        Headless(0.1, 8)
+
+
 @given(st.integers(0, 10_000))
 def test_labels_bring_a_rotation_near_the_identity(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -196,9 +210,6 @@ def test_slots_are_zero_where_absent_and_know_their_names() -> None:
     assert slots.names == ("red_cube", "blue_cube", "green_cube")
     assert not slots.latent[..., 1, :].any()
     assert slots.latent[..., 0, :].abs().max() < 6
-    swapped = slots.permuted([2, 1, 0])
-    assert swapped.names[0] == "green_cube"
-    assert torch.equal(swapped.latent[..., 0, :], slots.latent[..., 2, :])
 
 
 def episodes(count: int = 6, steps: int = 14) -> list[Episode]:
@@ -291,5 +302,23 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(EmbodiedError, match="looks as far"):
         MemberTrainer(SMALL, TrainConfig(horizon=(3, 9)), Windows(episodes(), 3), 0)
     other = MemberTrainer(replace(SMALL, width=8), TrainConfig(steps=3), Windows(episodes(), 3), 0)
-    with pytest.raises(EmbodiedError, match="another shape"):
+    with pytest.raises(EmbodiedError, match=r"WorldModel of another configuration.*size mismatch"):
         trainer().load_state_dict(other.state_dict())
+    damaged = episodes(count=2)
+    damaged[1].observation.objects.position_in_world[3, 4, 0] = np.nan
+    with pytest.raises(EmbodiedError, match="poses are not all finite"):
+        Windows(damaged, 3)
+    with pytest.raises(EmbodiedError, match="at least 3 steps"):
+        Windows(episodes(steps=2), 3)
+
+
+def test_a_checkpoint_for_other_features_is_refused(tmp_path: Path) -> None:
+    run = trainer()
+    checkpoint.save(tmp_path / "member.safetensors", run.state_dict(), {"step": 0})
+    (member,) = load_members([tmp_path / "member.safetensors"], SMALL)
+    assert all(torch.equal(value, run.state_dict()[f"model.{name}"]) for name, value in member.state_dict().items())
+    message = r"member\.safetensors is of a WorldModel of another configuration than .*hidden=32.*size mismatch"
+    with pytest.raises(EmbodiedError, match=message):
+        load_members([tmp_path / "member.safetensors"], replace(SMALL, hidden=32))
+    with pytest.raises(EmbodiedError, match=r"of another configuration than .*robot='pusher'"):
+        load_members([tmp_path / "member.safetensors"], replace(SMALL, robot="pusher"))

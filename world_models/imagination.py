@@ -85,8 +85,9 @@ def imagine(
     """
     if (actions is None) == (policy is None) or (policy is not None and (goal is None or horizon is None)):
         raise EmbodiedError("imagine needs either actions, or a policy with a goal and a horizon.")
-    if horizon is not None and horizon < 1:
-        raise EmbodiedError(f"A horizon of {horizon} was given; at least one step is imagined.")
+    steps = horizon if horizon is not None else None if actions is None else actions.shape[-2]
+    if steps is not None and steps < 1:
+        raise EmbodiedError(f"A horizon of {steps} was given; at least one step is imagined.")
     control = control or default_control(robot_among(history.objects.names).name)
     for intervention in interventions:
         intervention.check(history.objects.names, history.objects.kind)

@@ -14,7 +14,7 @@ from envs import pusher
 from envs.control import PlanarDelta
 from envs.geometry import box_signed_distance, quat_conjugate, quat_from_yaw, quat_rotate
 from envs.layout import Layout
-from envs.scene import OBJECTS, Scene, SceneConfig
+from envs.scene import CAMERAS, OBJECTS, Camera, Scene, SceneConfig
 from envs.types import MOVABLE, Kind, Observation, proprioception
 from envs.variation import Parameters, Variation
 
@@ -47,9 +47,14 @@ ROOM = 0.004
 """[m] around the pusher where it begins and where it goes to begin a stroke."""
 
 
+FRONT = Camera("front", (0.80, -0.55, 0.55), (0.27, 0.0, 0.0), 34.0)
+"""Takes in all that a pusher can reach; an arm's stands so near that what is pushed far leaves its picture."""
+
+
 def pushing_scene() -> SceneConfig:
     """The scene of all three worlds: a pusher and every object there is."""
-    return SceneConfig(objects=tuple(OBJECTS), robot="pusher")
+    cameras = tuple(FRONT if camera.name == FRONT.name else camera for camera in CAMERAS)
+    return SceneConfig(objects=tuple(OBJECTS), robot="pusher", cameras=cameras)
 
 
 def layouts(

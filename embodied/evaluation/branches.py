@@ -206,10 +206,10 @@ def plans(contexts: Contexts, questions: Sequence[Question]) -> NDArray[np.float
     return actions
 
 
-def histories(contexts: Contexts, questions: Sequence[Question], only: NDArray[np.int64] | None = None) -> Observation:
+def histories(contexts: Contexts, questions: Sequence[Question], only: int | None = None) -> Observation:
     """`[M W ...]` what a model is shown: the history with the edits in every frame, so that velocities stay true.
 
-    `only` `[M]` leaves one movable entity (its index) in each branch and takes the others away. Raises `EmbodiedError`
+    `only` leaves one movable entity (its index) in every branch and takes the others away. Raises `EmbodiedError`
     for an edit that no history can show, see `questions.UNSHOWN`.
     """
     for question in questions:
@@ -224,17 +224,16 @@ def histories(contexts: Contexts, questions: Sequence[Question], only: NDArray[n
         objects = shown.objects[index]
         for edit in question.state_edits:
             objects = apply_to_state(edit, objects, time_axis=0)
-        if only is not None:
-            for k in contexts.movable:
-                if k != only[index]:
-                    objects = apply_to_state(Intervention("remove", names[k]), objects)
         changed.append(objects)
-    return Observation(shown.proprioception, ObjectState.stack(changed), shown.time)
+    objects = ObjectState.stack(changed)
+    if only is not None:
+        for k in contexts.movable:
+            if k != only:
+                objects = apply_to_state(Intervention("remove", names[k]), objects)
+    return Observation(shown.proprioception, objects, shown.time)
 
 
-def imagine(
-    model: Imagine, contexts: Contexts, questions: Sequence[Question], only: NDArray[np.int64] | None = None
-) -> Paths:
+def imagine(model: Imagine, contexts: Contexts, questions: Sequence[Question], only: int | None = None) -> Paths:
     """Run a branch per question in a model, under the same edits and actions as `simulate`."""
     rollout = model(histories(contexts, questions, only), plans(contexts, questions))
     observation = rollout.observation.map(lambda array: np.asarray(array, dtype=np.float64))

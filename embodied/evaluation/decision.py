@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.evaluation.contexts import Contexts
-from embodied.evaluation.statistics import Estimate, Floats, bootstrap, spearman
+from embodied.evaluation.statistics import Estimate, Floats, bootstrap_blocks, ratio, spearman
 from envs.errors import EmbodiedError
 
 CANDIDATES = 16
@@ -106,16 +106,12 @@ def decide(truth: Floats, said: Floats, generator: np.random.Generator, resample
     def mean(top: Floats, bottom: Floats) -> Estimate:
         above, below = top * counts, bottom * counts
 
-        def ratio(weight: Floats) -> float:
-            divisor = float(weight @ below)
-            return float(weight @ above) / divisor if divisor > 0 else float("nan")
-
-        return bootstrap(ratio, total, generator, resamples)
+        return bootstrap_blocks(lambda weight: ratio(weight @ above, weight @ below), total, generator, resamples)
 
     ones = np.ones(total)
     return {
         "spearman": mean(correlation, ones),
         "regret": mean(regret, ones),
         "value": mean(blind - regret, blind),
-        "decidable": bootstrap(lambda weight: float(weight @ counts / total), total, generator, resamples),
+        "decidable": bootstrap_blocks(lambda weight: weight @ counts / total, total, generator, resamples),
     }

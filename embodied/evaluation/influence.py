@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodied.evaluation.effects import EDGE, Branches, Cases, influenced
-from embodied.evaluation.statistics import Estimate, Floats, auroc, average_precision, bootstrap
+from embodied.evaluation.statistics import Estimate, Floats, auroc, average_precision, bootstrap_blocks, ratio
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ def recovered(edges: Edges, generator: np.random.Generator, resamples: int) -> d
     """
     contexts = len(edges.validation)
 
-    def ranking(measure: Callable[[Floats, NDArray[np.bool_], Floats], float]) -> Estimate:
-        return bootstrap(
-            lambda weight: measure(edges.score, edges.label, weight[edges.context]), contexts, generator, resamples
+    def ranking(measure: Callable[[Floats, NDArray[np.bool_], Floats], Floats]) -> Estimate:
+        return bootstrap_blocks(
+            lambda weight: measure(edges.score, edges.label, weight[:, edges.context]), contexts, generator, resamples
         )
 
     threshold = edges.threshold
@@ -75,15 +74,10 @@ def recovered(edges: Edges, generator: np.random.Generator, resamples: int) -> d
     return {
         "auroc": ranking(auroc),
         "precision": ranking(average_precision),
-        "f1": bootstrap(
+        "f1": bootstrap_blocks(
             lambda weight: ratio(2 * weight @ hit, weight @ (2 * hit + false + missed)), contexts, generator, resamples
         ),
-        "shd": bootstrap(
+        "shd": bootstrap_blocks(
             lambda weight: ratio(weight @ (false + missed), weight @ asked), contexts, generator, resamples
         ),
     }
-
-
-def ratio(top: Any, bottom: Any) -> float:
-    """NaN where there is nothing to divide by."""
-    return float(top / bottom) if bottom > 0 else float("nan")

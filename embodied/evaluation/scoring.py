@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.evaluation.effects import EDGE, GROUPS, Branches, Cases, checked, influenced, rotation_angle
-from embodied.evaluation.influence import Edges, ratio, recovered
+from embodied.evaluation.influence import Edges, recovered
 from embodied.evaluation.questions import UNSHOWN
-from embodied.evaluation.statistics import Estimate, Floats, bootstrap
+from embodied.evaluation.statistics import Estimate, Floats, bootstrap, bootstrap_blocks, ratio
 from embodied.evaluation.strata import STRATA
 
 
@@ -108,7 +108,9 @@ class Rows:
         context = self.context[chosen]
         above = np.bincount(context, weights=top[chosen], minlength=self.contexts)
         below = np.bincount(context, weights=bottom[chosen], minlength=self.contexts)
-        return bootstrap(lambda weight: ratio(weight @ above, weight @ below), self.contexts, generator, resamples)
+        return bootstrap_blocks(
+            lambda weight: ratio(weight @ above, weight @ below), self.contexts, generator, resamples
+        )
 
     def skill(self, chosen: NDArray[np.bool_], generator: np.random.Generator, resamples: int) -> Estimate:
         """Effect skill over the chosen rows; NaN where nothing is felt."""

@@ -66,21 +66,23 @@ class Alone:
     model: Imagine
 
     def answer(self, contexts: Contexts, questions: Sequence[Question]) -> Branches:
-        """See `WhatIfModel.answer`."""
+        """See `WhatIfModel.answer`; absent objects, which nobody scores, are not imagined."""
         where, count, objects = context_of(questions), len(contexts), len(contexts.movable)
         shape = (objects, contexts.horizon + 1)
         position, quaternion = np.zeros((count, *shape, 3)), np.zeros((count, *shape, 4))
         changed_position, changed_quaternion = np.zeros((len(where), *shape, 3)), np.zeros((len(where), *shape, 4))
         for column, k in enumerate(contexts.movable):
-            factual = imagine(self.model, contexts, unedited(contexts), np.full(count, k))
-            position[:, column], quaternion[:, column] = factual.position[:, :, k], factual.quaternion[:, :, k]
+            there = contexts.present[:, column]
+            if there.any():
+                factual = imagine(self.model, contexts, [Question(int(c)) for c in np.flatnonzero(there)], k)
+                position[there, column] = factual.position[:, :, k]
+                quaternion[there, column] = factual.quaternion[:, :, k]
             changed_position[:, column] = position[where, column]
             changed_quaternion[:, column] = quaternion[where, column]
             felt = [_felt(question, contexts.names[column]) for question in questions]
-            rows = np.array([bool(question.parts) for question in felt])
+            rows = there[where] & np.array([bool(question.parts) for question in felt])
             if rows.any():
-                asked = [question for question in felt if question.parts]
-                acted = imagine(self.model, contexts, asked, np.full(len(asked), k))
+                acted = imagine(self.model, contexts, [felt[row] for row in np.flatnonzero(rows)], k)
                 changed_position[rows, column] = acted.position[:, :, k]
                 changed_quaternion[rows, column] = acted.quaternion[:, :, k]
         a, b, c, d = (

@@ -57,6 +57,10 @@ def wilson(successes: int, total: int, level: float = 0.95) -> Estimate:
     return Estimate(rate, min(rate, max(0.0, centre - spread)), max(rate, min(1.0, centre + spread)), total)
 
 
+BLOCK = 64
+"""Resamples that a statistic is asked for at once: more only cost memory."""
+
+
 def bootstrap(
     statistic: Callable[[Floats], float],
     contexts: int,
@@ -70,11 +74,26 @@ def bootstrap(
     resamples on which it is NaN (a ranking without positives, say) are left out of the interval.
     Raises `EmbodiedError` without contexts.
     """
+    return bootstrap_blocks(
+        lambda draws: np.array([statistic(draw) for draw in draws], dtype=np.float64),
+        contexts, generator, resamples, level,
+    )  # fmt: skip
+
+
+def bootstrap_blocks(
+    statistic: Callable[[Floats], Floats],
+    contexts: int,
+    generator: np.random.Generator,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Estimate:
+    """`bootstrap` of a statistic that answers many resamples `[R C]` at once, with `[R]` numbers; much faster."""
     if contexts <= 0:
         raise EmbodiedError(f"A bootstrap needs at least one context, got {contexts}.")
-    value = float(statistic(np.ones(contexts)))
+    value = float(statistic(np.ones((1, contexts)))[0])
     draws = generator.multinomial(contexts, np.full(contexts, 1 / contexts), size=resamples).astype(np.float64)
-    values = np.array([statistic(draw) for draw in draws], dtype=np.float64)
+    blocks = [statistic(draws[start : start + BLOCK]) for start in range(0, resamples, BLOCK)]
+    values = np.concatenate([np.zeros(0), *blocks])
     values = values[np.isfinite(values)]
     if not len(values) or math.isnan(value):
         return Estimate(value, math.nan, math.nan, contexts)
@@ -82,32 +101,44 @@ def bootstrap(
     return Estimate(value, float(low), float(high), contexts)
 
 
+def ratio(top: Floats, bottom: Floats) -> Floats:
+    """`top / bottom`; NaN where there is nothing to divide by."""
+    found: Floats = np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    return found
+
+
 def _grouped(score: Floats, label: NDArray[np.bool_], weight: Floats | None) -> tuple[Floats, Floats]:
-    """Weight of positives and of negatives per distinct score, in falling order of score."""
+    """Weight of positives and of negatives per distinct score `[*B G]`, in falling order of score."""
     weight = np.ones(len(score)) if weight is None else weight
-    _, group = np.unique(-score, return_inverse=True)
-    groups = int(group.max()) + 1 if len(group) else 0
-    positive, negative = (np.bincount(group, weights=weight * side, minlength=groups) for side in (label, ~label))
-    return positive.astype(np.float64), negative.astype(np.float64)
+    order = np.argsort(-score, kind="stable")
+    if not len(order):
+        return np.zeros(weight.shape), np.zeros(weight.shape)
+    ordered = score[order]
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    positive, negative = (np.add.reduceat((weight * side)[..., order], first, axis=-1) for side in (label, ~label))
+    return positive, negative
 
 
-def auroc(score: Floats, label: NDArray[np.bool_], weight: Floats | None = None) -> float:
-    """Probability that a positive scores above a negative, ties counting half. `[N] [N] [N]`; NaN without both."""
+def auroc(score: Floats, label: NDArray[np.bool_], weight: Floats | None = None) -> Floats:
+    """Probability `[*B]` that a positive scores above a negative, ties counting half; NaN without both.
+
+    Scores and labels are `[N]`, weights `[*B N]`, by default one for each.
+    """
     positive, negative = _grouped(score, label, weight)
-    if positive.sum() <= 0 or negative.sum() <= 0:
-        return math.nan
-    below = negative.sum() - np.cumsum(negative)
-    return float((positive * (below + 0.5 * negative)).sum() / (positive.sum() * negative.sum()))
+    all_positive, all_negative = positive.sum(-1), negative.sum(-1)
+    below = all_negative[..., None] - np.cumsum(negative, axis=-1)
+    return ratio((positive * (below + 0.5 * negative)).sum(-1), all_positive * all_negative)
 
 
-def average_precision(score: Floats, label: NDArray[np.bool_], weight: Floats | None = None) -> float:
-    """Precision averaged over the recall gained at each distinct score, from the highest. NaN without positives."""
+def average_precision(score: Floats, label: NDArray[np.bool_], weight: Floats | None = None) -> Floats:
+    """Precision averaged over the recall gained at each distinct score, from the highest; NaN without positives.
+
+    Shapes are as of `auroc`.
+    """
     positive, negative = _grouped(score, label, weight)
-    if positive.sum() <= 0:
-        return math.nan
-    hits, drawn = np.cumsum(positive), np.cumsum(positive + negative)
+    hits, drawn = np.cumsum(positive, axis=-1), np.cumsum(positive + negative, axis=-1)
     precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
-    return float((precision * positive).sum() / positive.sum())
+    return ratio((precision * positive).sum(-1), positive.sum(-1))
 
 
 def ranks(values: Floats) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embodied.evaluation.branches import Imagine
 from embodied.evaluation.contexts import Contexts
-from embodied.evaluation.statistics import Estimate, Floats, auroc, bootstrap
+from embodied.evaluation.statistics import Estimate, Floats, auroc, bootstrap_blocks
 from embodied.evaluation.violations import CONTROL, STEPS, VIOLATIONS, in_play, violated, watch
 from envs.errors import EmbodiedError
 from envs.simulation import Simulation
@@ -123,4 +123,4 @@ def _auroc(
     value = np.concatenate([calm[chosen], *(surprise for _, surprise in rows)])
     label = np.arange(len(value)) >= len(chosen)
     owner = (np.cumsum(test) - 1)[np.concatenate([chosen, chosen])]
-    return bootstrap(lambda weight: auroc(value, label, weight[owner]), int(test.sum()), generator, resamples)
+    return bootstrap_blocks(lambda weight: auroc(value, label, weight[:, owner]), int(test.sum()), generator, resamples)

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation.statistics import Estimate, Floats, bootstrap, spearman
+from embodied.evaluation.statistics import Estimate, Floats, bootstrap, bootstrap_blocks, ratio, spearman
 from envs.errors import EmbodiedError
 
 LEVELS = (0.5, 0.9)
@@ -169,11 +169,9 @@ def assess(
         def mean(values: Floats, owner: NDArray[np.int64] = owner, total: int = total) -> Estimate:
             top, count = np.bincount(owner, values, total), np.bincount(owner, minlength=total)
 
-            def ratio(weight: Floats) -> float:
-                rows = float(weight @ count)
-                return float(weight @ top) / rows if rows else float("nan")
-
-            return bootstrap(ratio, total, generator, resamples)
+            # Where too little was seen, radii have no end: their mean over contexts not drawn, 0 * inf, is NaN.
+            with np.errstate(invalid="ignore"):
+                return bootstrap_blocks(lambda weight: ratio(weight @ top, weight @ count), total, generator, resamples)
 
         error, spread = one.error[row, :, entity], one.spread[row, :, entity]
         for level in LEVELS:

@@ -132,7 +132,7 @@ def whatif(arguments: WhatIfArguments, console: Console) -> None:
     if arguments.case >= len(held.contexts):
         raise EmbodiedError(f"case={arguments.case} is not there; cases 0 to {len(held.contexts) - 1} are.")
     case = one_case(held, load_model(run, config, play_control(config)), edit, arguments.case)
-    columns = ["object", "factual, mm", "what if, mm", "model says, mm", "effect, mm", "model says, mm", "unsure, mm"]
+    columns = ["object", "factual, mm", "what if, mm", "imagined, mm", "effect, mm", "imagined, mm", "unsure, mm"]
     console.table(columns, case.table(), title=f"{edit}, case {arguments.case}, {case.seconds:.1f} s ahead")
     file = Path(arguments.picture) if arguments.picture else run.folder / "whatif.png"
     from embodied.report.picture import draw
@@ -175,7 +175,8 @@ def one_case(held: HeldOut, model: Imagine, edit: Intervention, case: int) -> On
     if edit.step:
         raise EmbodiedError(f"{edit} acts at t={edit.step}; a what-if acts at its instant: leave t out.")
     if edit.entity is not None and not some.present[0][_column(some, edit.entity)]:
-        raise EmbodiedError(f"{edit.entity} is not on the table in case {case}; try another case.")
+        there = [name for name, shown in zip(some.names, some.present[0], strict=True) if shown]
+        raise EmbodiedError(f"{edit.entity} is not on the table in case {case}; {', '.join(there)} are. Try another.")
     whatifs = single(held.simulation, model, some, Question(0, (edit,)))
     return OneCase(whatifs, some.horizon / held.simulation.control.spec.rate)
 

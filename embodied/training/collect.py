@@ -35,6 +35,17 @@ def chosen_task(config: Config) -> Task:
     return replace(found, scene=replace(found.scene, servo=SERVOS[config.robot.servo]))
 
 
+def refuse_policy(config: Config) -> None:
+    """Raise `EmbodiedError` where a policy is to be learned or demonstrated in a world that has no task."""
+    if config.env.play != "tabletop" and (config.agent.name == "td3" or config.trainer.demonstrations):
+        raise EmbodiedError(
+            f"The world env.play={config.env.play} has a pusher and no task: there is no policy to learn in it "
+            f"(agent={config.agent.name}) and nobody demonstrates (trainer.demonstrations="
+            f"{config.trainer.demonstrations}). Train its world model alone, with agent=planner "
+            f"trainer.demonstrations=0: embodied train experiment=boxes env.play={config.env.play}"
+        )
+
+
 def chosen_control(config: Config) -> Controller:
     """The controller of a configuration."""
     return controller(config.env.action, config.env.rate)
@@ -61,13 +72,10 @@ def play_control(config: Config) -> Controller:
 def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int:
     """Episodes in which the expert, disturbed, succeeded; returns how many resets it took.
 
-    Raises `EmbodiedError` in a world with a pusher, which has no expert, and where the expert does not act in the
-    chosen actions or seldom satisfies the chosen goal.
+    Raises `EmbodiedError` where there is no task, and where the expert does not act in the chosen actions or seldom
+    satisfies the chosen goal.
     """
-    if config.env.play != "tabletop":
-        raise EmbodiedError(
-            f"There are no demonstrations with a pusher (env.play={config.env.play}): set trainer.demonstrations=0."
-        )
+    refuse_policy(config)
     store = _empty(run / DEMONSTRATIONS)
     worlds = task_worlds(config, config.env.worlds, config.seed)
     demonstrator = expert(config.env.task)

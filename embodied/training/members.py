@@ -13,6 +13,7 @@ from embodied.config import Config, WorldModelConfig
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig
 from embodied.data.windows import Windows
+from embodied.training.optimiser import load_weights, weights_of
 from embodied.training.world_model import LOSSES, MemberTrainer, TrainConfig
 from envs.errors import EmbodiedError
 from world_models.cjepa.model import ModelConfig, WorldModel
@@ -120,17 +121,8 @@ def load_members(paths: list[Path], model: ModelConfig, device: str = "cpu") -> 
     for path in paths:
         state, _ = checkpoint.load(path)
         member = WorldModel(model)
-        weights = {
-            name.removeprefix("model."): torch.as_tensor(value)
-            for name, value in state.items()
-            if name.startswith("model.")
-        }
-        try:
-            member.load_state_dict(weights)
-        except RuntimeError as error:
-            raise EmbodiedError(
-                f"{path} holds a world model of another shape; was the run made by this version?"
-            ) from error
+        weights = weights_of({name: torch.as_tensor(value) for name, value in state.items()})
+        load_weights(member, weights, str(path))
         members.append(member.to(device).eval())
     return members
 

@@ -1,8 +1,6 @@
 """Training of the encoder of camera frames, from pictures that the simulator labels."""
 
-import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from embodied.data.pictures import Pictures, PictureSource, join
-from envs.errors import EmbodiedError
+from embodied.training.optimiser import load_state, precision, set_rate, share, state_of
 from world_models.slots.pixels import Percepts, PixelEncoder, PixelModelConfig, prepare
 
 LOSSES = ("attention", "position", "spread", "yaw", "up", "size", "colour", "here", "visible")
@@ -77,10 +75,9 @@ class PixelTrainer:
         pool = self._data()
         rows = torch.randint(pool.count, (self.config.batch,), generator=generator)
         batch = _on(pool[rows], self.device)
-        share = self._schedule()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * share
-        with self._precision():
+        config = self.config
+        set_rate(self.optimiser, config.learning_rate * share(self.step, config.steps, config.warmup))
+        with precision(self.device, config.mixed_precision):
             parts = losses(self.model, batch, round(self.config.attended * self.config.batch), generator)
         self.optimiser.zero_grad(set_to_none=True)
         (parts * parts.new_tensor(WEIGHTS)).sum().backward()
@@ -91,26 +88,11 @@ class PixelTrainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, optimiser moments and step as a flat mapping of tensors."""
-        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        names = [name for name, _ in self.model.named_parameters()]
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{names[index]}.{key}": value for key, value in moments.items()}
-        state["step"] = torch.tensor(self.step)
-        return {name: value.detach().clone() for name, value in state.items()}
+        return state_of(self.model, self.optimiser, self.step)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state_dict`. Raises `EmbodiedError` if it is of another model."""
-        load_weights(self.model, {name[6:]: value for name, value in state.items() if name.startswith("model.")})
-        names = [name for name, _ in self.model.named_parameters()]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for index, name in enumerate(names):
-            prefix = f"optimiser.{name}."
-            found = {key[len(prefix) :]: value.clone() for key, value in state.items() if key.startswith(prefix)}
-            if found:
-                moments[index] = found
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        self.step = int(state["step"])
+        self.step = load_state(self.model, self.optimiser, state)
 
     def _data(self) -> Pictures:
         newest = self.step // self.config.steps_per_chunk
@@ -119,29 +101,6 @@ class PixelTrainer:
             self._chunks = {n: self._chunks.get(n) or self.source.chunk(n) for n in wanted}
             self._pool = join(list(self._chunks.values()))
         return self._pool
-
-    def _schedule(self) -> float:
-        config = self.config
-        if self.step < config.warmup:
-            return (self.step + 1) / config.warmup
-        progress = (self.step - config.warmup) / max(1, config.steps - config.warmup)
-        return 0.005 + 0.995 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-
-    def _precision(self) -> AbstractContextManager[object]:
-        if not self.config.mixed_precision:
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def load_weights(model: PixelEncoder, weights: Mapping[str, Tensor]) -> None:
-    """Load an encoder's weights; raises `EmbodiedError` where they are of another configuration."""
-    try:
-        model.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise EmbodiedError(
-            f"This checkpoint is of an encoder of another configuration than {model.config}: {lines[-1].strip()}"
-        ) from error
 
 
 def losses(model: PixelEncoder, batch: Pictures, attended: int, generator: torch.Generator) -> Float[Tensor, " 9"]:

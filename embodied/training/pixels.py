@@ -17,7 +17,8 @@ from embodied.data.pictures import PictureSource
 from embodied.run import Run
 from embodied.schema import from_dict
 from embodied.stages import stage as perform
-from embodied.training.pixel_trainer import LOSSES, PixelTrainConfig, PixelTrainer, load_weights
+from embodied.training.optimiser import load_weights
+from embodied.training.pixel_trainer import LOSSES, PixelTrainConfig, PixelTrainer
 from envs.cameras import views_of
 from envs.errors import EmbodiedError
 from envs.scene import OBJECTS, Scene

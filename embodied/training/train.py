@@ -17,6 +17,7 @@ from embodied.training.collect import (
     chosen_control,
     collect_demonstrations,
     collect_play,
+    refuse_policy,
     task_worlds,
 )
 from embodied.training.imagined import Imagine, dreamer
@@ -35,9 +36,10 @@ EVALUATIONS = 10
 
 
 def train(config: Config, run: Run, console: Console) -> None:
-    """Run all stages."""
+    """Run all stages. Raises `EmbodiedError` for a policy in a world that has no task."""
     import torch
 
+    refuse_policy(config)
     torch.set_num_threads(1)
     if config.slots.source == "pixels":
         pixels(config, run, console)

@@ -1,8 +1,6 @@
 """Training of one member of the world model: short open-loop rollouts against what really followed."""
 
-import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from embodied.data.windows import Window, Windows
+from embodied.training.optimiser import load_state, precision, set_rate, share, state_of
 from envs.errors import EmbodiedError
 from world_models.cjepa.context import Context
 from world_models.cjepa.masking import draw_mask
@@ -92,11 +91,10 @@ class MemberTrainer:
         if self._mirror is not None:
             which = torch.rand(config.batch, generator=self.generator, device=self.windows.device) < 0.5
             window = window.mirrored(which, self._mirror)
-        share = self._schedule()
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * share
-        recall = config.recall * max(share, 0.1)
-        with self._precision():
+        fall = share(self.step, config.steps, config.warmup)
+        set_rate(self.optimiser, config.learning_rate * fall)
+        recall = config.recall * max(fall, 0.1)
+        with precision(self.windows.device, config.mixed_precision):
             parts = self._loss(window)
         weights = parts.new_tensor([1.0, 0.7, 0.1, 0.1, 0.2, recall])
         self.optimiser.zero_grad(set_to_none=True)
@@ -129,32 +127,13 @@ class MemberTrainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, optimiser moments, generator and step as a flat mapping of tensors."""
-        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        names = [name for name, _ in self.model.named_parameters()]
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{names[index]}.{key}": value for key, value in moments.items()}
-        state["generator"] = self.generator.get_state()
-        state["step"] = torch.tensor(self.step)
-        return {name: value.detach().clone() for name, value in state.items()}
+        state = state_of(self.model, self.optimiser, self.step)
+        return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state_dict`. Raises `EmbodiedError` if it is of another model."""
-        model = {name[6:]: value for name, value in state.items() if name.startswith("model.")}
-        try:
-            self.model.load_state_dict(model)
-        except RuntimeError as error:
-            raise EmbodiedError(f"This checkpoint is of a world model of another shape: {error}") from error
-        names = [name for name, _ in self.model.named_parameters()]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for index, name in enumerate(names):
-            prefix = f"optimiser.{name}."
-            found = {key[len(prefix) :]: value.clone() for key, value in state.items() if key.startswith(prefix)}
-            if found:
-                moments[index] = found
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.step = load_state(self.model, self.optimiser, state)
         self.generator.set_state(state["generator"].cpu())
-        self.step = int(state["step"])
 
     def _robot_loss(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """1 for an error of `tolerance` in position, or thirty times as much per second in velocity."""
@@ -163,18 +142,6 @@ class MemberTrainer:
         return functional.smooth_l1_loss(said.position / unit, true.position / unit) + 0.1 * (
             functional.smooth_l1_loss(said.velocity / (30.0 * unit), true.velocity / (30.0 * unit))
         )
-
-    def _schedule(self) -> float:
-        config = self.config
-        if self.step < config.warmup:
-            return (self.step + 1) / config.warmup
-        progress = (self.step - config.warmup) / max(1, config.steps - config.warmup)
-        return 0.005 + 0.995 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-
-    def _precision(self) -> AbstractContextManager[object]:
-        if not self.config.mixed_precision:
-            return nullcontext()
-        return torch.autocast(self.windows.device.type, torch.bfloat16)
 
 
 LOSSES = ("position", "orientation", "velocity", "spin", "robot", "recall")

@@ -3,6 +3,9 @@
 Rows: a pose is position and rotation row by row (12), a velocity is linear, angular and linear at the end of the step
 (9). Row `b (N + S) + j` is object j of scene b for j < N, then the effector's S solids. `no_type_check` keeps the
 tests' shape checks out of compiled code.
+
+All kernels live in this one file on purpose: numba's disk cache looks only at the file of the outermost function, and
+would keep running old code after an edit to another one.
 """
 
 from typing import no_type_check

@@ -1,6 +1,6 @@
 """Members trained from different seeds: their mean is the prediction, their disagreement the uncertainty."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from envs.errors import EmbodiedError
 from world_models.cjepa.contact_geometry import turn
-from world_models.cjepa.model import History, ModelConfig, Prediction, WorldModel, canonical
+from world_models.cjepa.model import History, Prediction, WorldModel, canonical
 from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, concatenated
 
@@ -43,19 +43,6 @@ class Ensemble(nn.Module):
         if not members or len({member.config.history for member in members}) != 1:
             raise EmbodiedError("An ensemble needs at least one member, and members with one length of history.")
         self.members = nn.ModuleList(members)
-
-    @classmethod
-    def from_states(cls, config: ModelConfig, states: Sequence[Mapping[str, Tensor]]) -> "Ensemble":
-        """An ensemble of the given weights. Raises `EmbodiedError` if they are of a model of another shape."""
-        members = []
-        for state in states:
-            member = WorldModel(config)
-            try:
-                member.load_state_dict(dict(state))
-            except RuntimeError as error:
-                raise EmbodiedError(f"These weights are of a world model of another shape: {error}") from error
-            members.append(member)
-        return cls(members).eval()
 
     @property
     def history(self) -> int:

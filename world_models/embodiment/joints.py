@@ -1,5 +1,6 @@
 """What every embodiment has: joints that follow commands, and solids that push and feel nothing."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -51,7 +52,7 @@ class Effector:
         return Effector(**{f.name: getattr(self, f.name)[key] for f in fields(self)})
 
 
-class Embodiment(nn.Module):
+class Embodiment(nn.Module, ABC):
     """How joints follow commands, learned; and where the solids they carry are, known.
 
     A linear path carries the servo's own law. Both last layers start at zero, so that an untrained model says the
@@ -103,15 +104,15 @@ class Embodiment(nn.Module):
         """What the objects near the robot tell its servos; None where they do not matter."""
         return None
 
+    @abstractmethod
     def effector(self, joints: Joints) -> Effector:
         """Forward kinematics."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def places(position: Float[Tensor, "*B J"]) -> tuple[Float[Tensor, "*B E 3"], Float[Tensor, "*B E 4"]]:
         """Where `entities` are at joints: positions [m] and quaternions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pose(self, position: Float[Tensor, "*B J"]) -> Float[Tensor, "*B 7"]:
         """The tool's place [m] and orientation at joints, scaled to about one: what tokens of the encoder hold."""
-        raise NotImplementedError

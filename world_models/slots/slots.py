@@ -32,11 +32,6 @@ class Slots:
     names: tuple[str, ...]
     """K identities; slot k of every batch element and time is entity `names[k]`."""
 
-    def permuted(self, order: list[int]) -> "Slots":
-        """The same entities in another order."""
-        names = tuple(self.names[i] for i in order)
-        return type(self)(self.latent[..., order, :], self.present[..., order], names)
-
 
 def slots_of(objects: ObjectState) -> Slots:
     """The movable boxes of a state as slots `[*B N D]`, on the CPU."""
