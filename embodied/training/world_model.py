@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from embodied.data.windows import Window, Windows
+from embodied.training.muon import Muon
 from embodied.training.optimiser import load_state, precision, set_rate, share, state_of
 from envs.errors import EmbodiedError
 from world_models.cjepa.context import Context
@@ -69,9 +70,10 @@ class MemberTrainer:
             self.model = WorldModel(model)
         self.model.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        servo = set(self.model.robot.parameters())
+        others = [p for p in self.model.parameters() if p not in servo]
+        groups = [{"params": list(self.model.robot.parameters()), "boost": 0.0}, {"params": others}]
+        self.optimiser = Muon(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         mirror = self.model.robot.mirror
         self._mirror = None if mirror is None else torch.tensor(mirror, device=device)
