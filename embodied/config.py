@@ -71,6 +71,8 @@ class WorldModelConfig:
     """Gradient steps."""
     batch: int = 128
     """Windows per gradient step."""
+    accumulate: int = 1
+    """Parts that a batch is gone through in, to save memory; the gradient is the same."""
     horizon: int = 2
     """Control steps of the open-loop rollout in the loss from half time on; half as many before."""
     learning_rate: float = 2e-3
@@ -86,7 +88,9 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        _at_least(self, "world_model", 1, "width", "heads", "hidden", "rounds", "horizon", "members", "batch")
+        _at_least(
+            self, "world_model", 1, "width", "heads", "hidden", "rounds", "horizon", "members", "batch", "accumulate"
+        )
         _at_least(self, "world_model", 2, "history")
         _at_least(self, "world_model", 0, "layers", "steps", "learning_rate", "weight_decay", "warmup", "clip")
         if self.parts not in (1, 5):

@@ -224,6 +224,7 @@ def test_twenty_steps_equal_ten_and_ten_resumed() -> None:
     for _ in range(10):
         first.train_step()
     second = trainer(seed=5)
+    second.train_step()
     second.load_state_dict(first.state_dict())
     for _ in range(10):
         second.train_step()
@@ -286,8 +287,12 @@ def test_commands_are_ramped_as_the_driver_does() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(EmbodiedError, match="at least 3 steps"):
+    with pytest.raises(EmbodiedError, match="got none"):
         Windows([], 3)
+    with pytest.raises(EmbodiedError, match="at least 15 steps"):
+        Windows(episodes(), 15)
+    with pytest.raises(EmbodiedError, match=r"8 windows cannot be shared by 1 processes in 9 parts"):
+        MemberTrainer(SMALL, TrainConfig(batch=8, accumulate=9, horizon=(2, 3)), Windows(episodes(), 3), 0)
     with pytest.raises(EmbodiedError, match="looks as far"):
         MemberTrainer(SMALL, TrainConfig(horizon=(3, 9)), Windows(episodes(), 3), 0)
     other = MemberTrainer(replace(SMALL, width=8), TrainConfig(steps=3), Windows(episodes(), 3), 0)
