@@ -1,6 +1,5 @@
 """Scale: memory-mapped frames, accumulated gradients, two processes, half precision and compilation change nothing."""
 
-import functools
 import json
 import os
 import subprocess
@@ -8,7 +7,6 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -104,13 +102,18 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(parts: int) -> None:
             torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def torchrun(*words: str, folder: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words]
+def python(*words: str, folder: Path) -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def torchrun(*words: str, folder: Path) -> None:
+    """Start two processes, on a port that is free."""
+    python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words, folder=folder)
 
 
 def test_two_processes_train_the_model_of_one(tmp_path: Path) -> None:
@@ -157,12 +160,5 @@ def test_half_precision_learns_alike() -> None:
         torch.testing.assert_close(half.train_step(), plain.train_step(), rtol=0.05, atol=1e-3)
 
 
-# Tracing warns of what it must leave to the interpreter.
-@pytest.mark.filterwarnings("ignore")
-def test_a_compiled_step_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Traced as for a GPU, without the minutes that generating code takes; shape checks cannot be traced.
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    plain, compiled = trainer(), trainer(compile=True)
-    for _ in range(2):
-        torch.testing.assert_close(compiled.train_step(), plain.train_step(), rtol=1e-4, atol=1e-6)
+def test_a_compiled_step_learns_the_same(tmp_path: Path) -> None:
+    python(str(ROOT / "tests" / "two_ranks.py"), folder=tmp_path)

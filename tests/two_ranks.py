@@ -1,5 +1,10 @@
-"""What each of the processes does that `test_scale` starts with `torchrun`: train a member, resumed half way."""
+"""What `test_scale` does in processes of its own.
 
+With a folder, train a member, resumed half way, as each process of `torchrun` does. Without, compile a step: traced as
+for a GPU, without the minutes that generating code takes, and without shape checks, which cannot be traced.
+"""
+
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +35,8 @@ def episodes(count: int = 6, steps: int = 9) -> list[Episode]:
     ]
 
 
-def trainer(seed: int = 0, **changes: object) -> MemberTrainer:
-    return MemberTrainer(MODEL, replace(TRAINING, **changes), Windows(episodes(), MODEL.history), seed)
+def trainer(seed: int = 0, model: ModelConfig = MODEL, **changes: object) -> MemberTrainer:
+    return MemberTrainer(model, replace(TRAINING, **changes), Windows(episodes(), model.history), seed)
 
 
 def main(folder: Path) -> None:
@@ -46,5 +51,14 @@ def main(folder: Path) -> None:
         checkpoint.save(folder / f"rank{ranks.rank()}.safetensors", state)
 
 
+def compiled() -> None:
+    torch.compile = functools.partial(torch.compile, backend="eager")
+    small = replace(MODEL, layers=0)
+    one, other = trainer(model=small), trainer(model=small, compile=True)
+    torch.testing.assert_close(other.train_step(), one.train_step(), rtol=1e-4, atol=1e-6)
+    for (name, expected), found in zip(one.model.named_parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1])) if sys.argv[1:] else compiled()

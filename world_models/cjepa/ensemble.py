@@ -38,7 +38,11 @@ class Belief:
 
 
 class Ensemble(nn.Module):
-    """Steps E members side by side, each along its own future."""
+    """Steps E members side by side, each along its own future.
+
+    In one call with stacked weights where no compiled code runs, that is on a GPU. On a CPU one after the other: a
+    thread for each was not reliably faster (0.7 to 1.9 times, 1 to 1024 scenes on two busy cores).
+    """
 
     def __init__(self, members: Sequence[WorldModel]) -> None:
         """Raises `EmbodiedError` for no members, or members that see histories of different lengths."""
@@ -139,7 +143,9 @@ def _with_one_more_past(history: History, period: float = 0.1) -> History:
 def mean_of(members: Sequence[Bodies], labels: Float[Tensor, "*#B N 3 3"]) -> tuple[Bodies, Float[Tensor, "*#B N"]]:
     """The mean of several beliefs about the same boxes, body axes restored, and the spread of their positions [m].
 
-    The mean rotation is the nearest to all in the least-squares sense.
+    The mean rotation is the nearest to all in the least-squares sense. All members count, always: leaving out one from
+    the instant on at which its object sinks into another (6 mm), jumps or gains energy by itself was measured on 1393
+    what-ifs among boxes, and moves the effect skill by -0.006 to +0.006 and the error of a path by less than 1 %.
     """
     position = torch.stack([member.position for member in members])
     spread = (position - position.mean(0)).square().sum(-1).mean(0).sqrt()
