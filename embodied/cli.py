@@ -85,7 +85,16 @@ def _main(words: list[str]) -> int:
         sys.stdout.write(command_usage(name, command))
         return 0
     if command.arguments is Config:
-        return _experiments(name, command, words)
+        # Imported here, for --help does not wait for packages.
+        from embodied.training import ranks
+
+        with ranks.joined():
+            if ranks.rank() > 0:
+                help_train: Callable[[], int] = importlib.import_module("embodied.training.members").help_train
+                return help_train()
+            code = _experiments(name, command, words)
+            ranks.send(None)
+            return code
     first = _bench_name(words) if name == "bench" else []
     arguments: Any = from_text(command.arguments, words)
     json = getattr(arguments, "json", False)

@@ -53,13 +53,13 @@ class WorldModelConfig:
     """Observed frames the model sees [control steps]."""
     width: int = 32
     """Features of a token in the masked encoder of history and plan."""
-    layers: int = 1
-    """Transformer blocks of the encoder; 0 is the contact model alone."""
+    layers: int = 0
+    """Transformer blocks of the encoder; 0 is the contact model alone, as `embodied bench whatif` shows to be best."""
     heads: int = 4
     """Attention heads."""
     hidden: int = 64
     """Units in the contact model's hidden layers."""
-    rounds: int = 1
+    rounds: int = 2
     """Rounds of contact messages per small step: the longest chain of contacts within one."""
     parts: int = 5
     """Small steps in a control step, as play is recorded: 5, or 1 for none."""
@@ -71,6 +71,8 @@ class WorldModelConfig:
     """Gradient steps."""
     batch: int = 128
     """Windows per gradient step."""
+    accumulate: int = 1
+    """Parts that a batch is gone through in, to save memory; the gradient is the same."""
     horizon: int = 2
     """Control steps of the open-loop rollout in the loss from half time on; half as many before."""
     learning_rate: float = 2e-3
@@ -86,7 +88,9 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        _at_least(self, "world_model", 1, "width", "heads", "hidden", "rounds", "horizon", "members", "batch")
+        _at_least(
+            self, "world_model", 1, "width", "heads", "hidden", "rounds", "horizon", "members", "batch", "accumulate"
+        )
         _at_least(self, "world_model", 2, "history")
         _at_least(self, "world_model", 0, "layers", "steps", "learning_rate", "weight_decay", "warmup", "clip")
         if self.parts not in (1, 5):

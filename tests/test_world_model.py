@@ -57,7 +57,7 @@ def test_order_of_entities_does_not_matter() -> None:
     past, order = history(1, 16), [2, 0, 1]
     said = model()(past, plan(1, 16, 3))
     other = model()(replace(past, bodies=reordered(past.bodies, order)), plan(1, 16, 3))
-    same(reordered(said.bodies, order), other.bodies, 1e-5)
+    same(reordered(said.bodies, order), other.bodies, 1e-4)
     torch.testing.assert_close(said.proprioception, other.proprioception)
 
 
@@ -235,6 +235,7 @@ def test_twenty_steps_equal_ten_and_ten_resumed() -> None:
     for _ in range(10):
         first.train_step()
     second = trainer(seed=5)
+    second.train_step()
     second.load_state_dict(first.state_dict())
     for _ in range(10):
         second.train_step()
@@ -297,8 +298,12 @@ def test_commands_are_ramped_as_the_driver_does() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(EmbodiedError, match="at least 3 steps"):
+    with pytest.raises(EmbodiedError, match="got none"):
         Windows([], 3)
+    with pytest.raises(EmbodiedError, match="at least 15 steps"):
+        Windows(episodes(), 15)
+    with pytest.raises(EmbodiedError, match=r"8 windows cannot be shared by 1 processes in 9 parts"):
+        MemberTrainer(SMALL, TrainConfig(batch=8, accumulate=9, horizon=(2, 3)), Windows(episodes(), 3), 0)
     with pytest.raises(EmbodiedError, match="looks as far"):
         MemberTrainer(SMALL, TrainConfig(horizon=(3, 9)), Windows(episodes(), 3), 0)
     other = MemberTrainer(replace(SMALL, width=8), TrainConfig(steps=3), Windows(episodes(), 3), 0)

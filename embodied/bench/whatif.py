@@ -33,10 +33,11 @@ WORLDS: Mapping[str, str] = {"boxes": "", "more_objects": "more_objects_", "tabl
                              "hidden": "hidden_"}  # fmt: skip
 """Parts that are worlds, and how their figures begin; `more_objects` asks the model of `boxes` about 6 to 8."""
 ABLATIONS: Mapping[str, tuple[str, ...]] = {
-    "mask_none": ("world_model.mask=none",),
-    "mask_token": ("world_model.mask=token",),
-    "mask_tube": ("world_model.mask=tube",),
-    "no_encoder": ("world_model.layers=0",),
+    "mask_object": ("world_model=cjepa",),
+    "mask_token": ("world_model=token",),
+    "mask_tube": ("world_model=tube",),
+    "mask_none": ("world_model=unmasked",),
+    "one_round": ("world_model.rounds=1",),
     "whole_steps": ("world_model.parts=1", "world_model.rounds=2", "world_model.horizon=5"),
 }
 """Parts that train on `boxes` with one thing changed, and the same number of gradient steps."""

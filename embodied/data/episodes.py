@@ -6,8 +6,8 @@ whole shards alone. One writer at a time; any number of readers.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from embodied.checkpoint import write_atomically
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.interventions import Intervention
-from envs.types import Array, Episode, ObjectState, Observation
+from envs.types import MOVABLE, Array, Episode, Kind, ObjectState, Observation
 
 FORMAT = 1
 _OBJECT_ARRAYS = tuple(field.name for field in fields(ObjectState) if field.name not in ("names", "kind"))
@@ -71,6 +71,20 @@ class EpisodeStore:
         """Per episode what is said once: `length seed task robot goal interventions versions`, as JSON values."""
         return [self._shards[shard].heads[place] for shard, place in self._locations]
 
+    @property
+    def shards(self) -> list[list[Any]]:
+        """Name and size in bytes of each file, in order: what tells one state of the store from another."""
+        return [[shard.path.name, shard.path.stat().st_size] for shard in self._shards]
+
+    @property
+    def movable(self) -> list[int]:
+        """Per shard, how many of its entities can move."""
+        return [shard.movable for shard in self._shards]
+
+    def observations(self) -> Iterator[Observation]:
+        """Shard by shard, all frames of its episodes end to end, without images: far faster than one by one."""
+        return (shard.observation() for shard in self._shards)
+
     def append(self, episodes: Sequence[Episode]) -> None:
         """Write episodes behind the others; those of one layout (entities, array shapes) share a shard."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -115,14 +129,9 @@ class _Shard:
             return self._file.get_slice(name)[steps]
 
         head = self.heads[place]
-        objects = ObjectState(
-            names=self.names,
-            kind=self._file.get_tensor("kind"),
-            **{name: stepwise(f"objects.{name}") for name in _OBJECT_ARRAYS},
-        )
         images = {key.removeprefix("image."): stepwise(key) for key in self._keys if key.startswith("image.")}
         return Episode(
-            observation=Observation(stepwise("proprioception"), objects, stepwise("time"), images),
+            observation=replace(self._observed(stepwise), images=images),
             action=self._file.get_slice("action")[actions],
             success=stepwise("success"),
             goal=Goal.parse(head["goal"]),
@@ -133,6 +142,29 @@ class _Shard:
             simulator_state=stepwise("simulator_state") if "simulator_state" in self._keys else None,
             versions=head["versions"],
         )
+
+    @property
+    def movable(self) -> int:
+        return sum(Kind(int(kind)) in MOVABLE for kind in self._file.get_tensor("kind"))
+
+    def observation(self) -> Observation:
+        """All frames of the shard."""
+
+        def stepwise(name: str) -> Array:
+            if f"still.{name}" in self._keys:
+                return np.repeat(self._file.get_tensor(f"still.{name}"), np.diff(self._step_start), axis=0)
+            return self._file.get_tensor(name)
+
+        return self._observed(stepwise)
+
+    def _observed(self, stepwise: Callable[[str], Array]) -> Observation:
+        """Without images, from what gives an array `[T+1 ...]` by name."""
+        objects = ObjectState(
+            names=self.names,
+            kind=self._file.get_tensor("kind"),
+            **{name: stepwise(f"objects.{name}") for name in _OBJECT_ARRAYS},
+        )
+        return Observation(stepwise("proprioception"), objects, stepwise("time"))
 
 
 def _stepwise_arrays(episode: Episode) -> dict[str, Array]:

@@ -43,7 +43,7 @@ class PlayConfig:
     history: int = 3
     """Recorded frames before the edit that a branch shows, edited alike: what a model sees before it predicts."""
     variation: float = 0.3
-    """Share of the worlds with other masses, frictions and sizes than nominal; with a pusher, of other frictions."""
+    """Share of the arm's worlds with other masses, frictions and sizes than nominal; with a pusher all have."""
     states: bool = False
     """Keep exact simulator states, which evaluation branches from; then there are no branches."""
     world: Literal["tabletop", "boxes", "chains", "hidden"] = "tabletop"
@@ -94,7 +94,7 @@ def play_batch(simulation: Simulation, config: PlayConfig, seed: tuple[int, int]
         layout = strokes.layouts(generator, count, len(config.scene.objects), config.variation)
         player = strokes.TabletopPlayer(generator, count)
     else:
-        layout = pushing.layouts(generator, simulation.scene, count, config.world, config.objects, config.variation)
+        layout = pushing.layouts(generator, simulation.scene, count, config.world, config.objects)
         player = pushing.PushingPlayer(generator, count, row=config.world == "chains")
     simulation.reset(layout)
     seen, states, actions = [simulation.observe()], [simulation.save().rows], []

@@ -57,13 +57,10 @@ def pushing_scene() -> SceneConfig:
     return SceneConfig(objects=tuple(OBJECTS), robot="pusher", cameras=cameras)
 
 
-def layouts(
-    generator: np.random.Generator, scene: Scene, worlds: int, world: str, objects: tuple[int, int], variation: float
-) -> Layout:
+def layouts(generator: np.random.Generator, scene: Scene, worlds: int, world: str, objects: tuple[int, int]) -> Layout:
     """Beginnings of play in `boxes`, `chains` or `hidden`, with `objects` (least, most) present.
 
-    `variation` is the share of worlds with other declared frictions than nominal. An object that finds no place is
-    left out, which is rare.
+    An object that finds no place is left out, which is rare.
     """
     total = len(scene.objects)
     row = world == "chains"
@@ -84,8 +81,7 @@ def layouts(
     friction = np.tile(nominal, (worlds, 1))
     if world != "hidden":
         mass = mass * _factor(generator, MASS, mass.shape)
-        varied = generator.random((worlds, 1)) < variation
-        friction = friction * np.where(varied, _factor(generator, FRICTION, friction.shape), 1.0)
+        friction = friction * _factor(generator, FRICTION, friction.shape)
     layout = Layout(
         joints=_free_starts(generator, position, quaternion, half, present),
         object_position=position,

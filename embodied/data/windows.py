@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from embodied.data.frames import Frames
 from envs.errors import EmbodiedError
 from envs.types import Episode
 from world_models.cjepa.model import History
 from world_models.embodiment.joints import Joints
-from world_models.slots.bodies import Bodies, bodies_of, labels_of
+from world_models.slots.bodies import Bodies, labels_of
 
 MOVING = 0.02
 """[m/s] An object that travels faster is in motion."""
@@ -53,43 +54,35 @@ class Window:
 
 
 class Windows:
-    """All frames of many episodes as tensors on one device, and where windows may start.
-
-    Episodes with fewer movable objects than others are filled up with absent ones.
-    """
+    """Where windows may start in many episodes, and the windows themselves."""
 
     def __init__(
         self, episodes: Iterable[Episode], history: int, parts: int = 1, device: torch.device | str = "cpu"
     ) -> None:
         """Frames are recorded `parts` times in a control step, see `PlayConfig.parts`.
 
+        Those of a store are read from a memory-mapped file, see `Frames.of`. On a GPU they are copied to it where they
+        fit; where not, windows are gathered here and sent.
+
         Raises `EmbodiedError` if there is no episode longer than the history, or numbers that are not finite.
         """
         before = (history - 1) * parts
-        kept = [episode for episode in episodes if episode.length > before]
-        if not kept:
+        self.history, self.parts = history, parts
+        self.device = torch.device(device)
+        frames = Frames.of(episodes)
+        if not (frames.lengths > before + 1).any():
             raise EmbodiedError(
                 f"The world model needs episodes of at least {before + 1} steps to learn from; got none."
             )
-        self.history, self.parts = history, parts
-        self.device = torch.device(device)
-        bodies = [bodies_of(episode.observation.objects) for episode in kept]
-        most = max(part.present.shape[-1] for part in bodies)
-        padded = [_filled_up(part, most) for part in bodies]
-        self.bodies = Bodies(
-            **{f.name: torch.cat([getattr(part, f.name) for part in padded]).to(device) for f in fields(Bodies)}
-        )
-        self.proprioception = torch.cat(
-            [torch.as_tensor(np.asarray(e.observation.proprioception), dtype=torch.float32) for e in kept]
-        ).to(device)
-        for name, array in (("poses", self.bodies.position), ("proprioception", self.proprioception)):
-            if not array.isfinite().all():
-                raise EmbodiedError(f"The episodes' {name} are not all finite: the recording is damaged.")
-        lengths = np.array([episode.length + 1 for episode in kept])
-        self._first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        self._lengths = lengths
-        moving = self.bodies.linear_velocity.norm(dim=-1) > MOVING
-        self._moving = np.concatenate([moving[1:].cpu().numpy(), np.zeros((1, most), bool)])
+        place = self.device if _fits(frames, self.device) else torch.device("cpu")
+        self.bodies = Bodies(**{f.name: getattr(frames.bodies, f.name).to(place) for f in fields(Bodies)})
+        self.proprioception = frames.proprioception.to(place)
+        self.present = frames.bodies.present
+        """`[M N]` of all frames, on the CPU always: what is drawn depends on it."""
+        self._first = np.concatenate([[0], np.cumsum(frames.lengths)[:-1]])
+        self._lengths = frames.lengths
+        moving = frames.bodies.linear_velocity.norm(dim=-1).numpy() > MOVING
+        self._moving = np.concatenate([moving[1:], np.zeros_like(moving[:1])])
         self._starts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -116,41 +109,65 @@ class Windows:
             frames = np.minimum(present[:, None] + ahead, len(self._moving) - 1)
             count = self._moving[frames].sum(-1).max(1)
             self._starts[future] = tuple(  # type: ignore[assignment]
-                torch.as_tensor(rows, device=self.device)
-                for rows in (present, present[count >= 1], present[count >= 2])
+                torch.as_tensor(rows) for rows in (present, present[count >= 1], present[count >= 2])
             )
         return self._starts[future]
 
-    def sample(self, batch: int, future: int, moving: float, busy: float, generator: torch.Generator) -> Window:
-        """Draw `batch` windows; shares of them among the moving and the busy ones, if there are any."""
+    def draw(
+        self, batch: int, future: int, moving: float, busy: float, generator: torch.Generator
+    ) -> Int[Tensor, " B"]:
+        """Draw the starts of `batch` windows; shares of them among the moving and the busy ones, if there are any."""
         everywhere, some, several = self.starts(future)
         first = round(batch * busy) if len(several) else 0
         second = round(batch * moving) if len(some) else 0
         picks = [
-            pool[torch.randint(len(pool), (size,), generator=generator, device=self.device)]
+            pool[torch.randint(len(pool), (size,), generator=generator)]
             for pool, size in ((several, first), (some, second), (everywhere, batch - first - second))
             if size
         ]
-        return self.at(torch.cat(picks), future)
+        return torch.cat(picks)
 
-    def transitions(self, batch: int, generator: torch.Generator) -> tuple[Bodies, Tensor, Tensor]:
-        """Single small steps: the objects before `[B N ...]`, and the robot before and after `[B P]`."""
-        everywhere, _, _ = self.starts(1)
-        frame = everywhere[torch.randint(len(everywhere), (batch,), generator=generator, device=self.device)]
-        return self.bodies[frame], self.proprioception[frame], self.proprioception[frame + 1]
+    def transitions(self, frame: Int[Tensor, " B"]) -> tuple[Bodies, Tensor, Tensor]:
+        """Single small steps from `frame` on: the objects before `[B N ...]`, the robot before and after `[B P]`."""
+        return self._bodies(frame), self._robot(frame), self._robot(frame + 1)
 
     def at(self, present: Int[Tensor, " B"], future: int) -> Window:
         """The windows whose last frame of history is `present`, with `future` small steps."""
-        past = present[:, None] + self.parts * torch.arange(1 - self.history, 1, device=self.device)
-        coming = present[:, None] + torch.arange(1, future + 1, device=self.device)
+        past = present[:, None] + self.parts * torch.arange(1 - self.history, 1)
+        coming = self.coming(present, future)
+        history = self._bodies(past)
         # Whether an object is there is decided by the present: later frames are masked by it.
-        axes = labels_of(self.bodies[present])[:, None]
+        axes = labels_of(history[:, -1])[:, None]
         return Window(
-            History(self.bodies[past].relabelled(axes), self.proprioception[past]),
-            self.bodies[coming].relabelled(axes),
-            self.proprioception[coming],
+            History(history.relabelled(axes), self._robot(past)),
+            self._bodies(coming).relabelled(axes),
+            self._robot(coming),
             self.parts,
         )
+
+    @staticmethod
+    def coming(present: Int[Tensor, " B"], future: int) -> Int[Tensor, "B K"]:
+        """The frames that follow `present`."""
+        return present[:, None] + torch.arange(1, future + 1)
+
+    def _bodies(self, frame: Tensor) -> Bodies:
+        return Bodies(**{f.name: self._rows(getattr(self.bodies, f.name), frame) for f in fields(Bodies)})
+
+    def _robot(self, frame: Tensor) -> Tensor:
+        return self._rows(self.proprioception, frame)
+
+    def _rows(self, array: Tensor, frame: Tensor) -> Tensor:
+        rows: Tensor = array.index_select(0, frame.flatten().to(array.device)).unflatten(0, frame.shape)
+        return rows.to(self.device, non_blocking=True)
+
+
+def _fits(frames: Frames, device: torch.device) -> bool:
+    """Whether frames leave at least half of the free memory of a GPU free."""
+    if device.type != "cuda":
+        return True
+    arrays = [getattr(frames.bodies, f.name) for f in fields(Bodies)] + [frames.proprioception]
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return bool(2 * sum(array.nbytes for array in arrays) < free)
 
 
 def _mirrored(bodies: Bodies, which: Bool[Tensor, " B"]) -> Bodies:
@@ -164,16 +181,3 @@ def _mirrored(bodies: Bodies, which: Bool[Tensor, " B"]) -> Bodies:
         linear_velocity=bodies.linear_velocity * reflect,
         angular_velocity=bodies.angular_velocity * torch.where(chosen, -reflect, reflect),
     )
-
-
-def _filled_up(bodies: Bodies, most: int) -> Bodies:
-    missing = most - bodies.present.shape[-1]
-    if missing == 0:
-        return bodies
-    changes = {}
-    for f in fields(Bodies):
-        array = getattr(bodies, f.name)
-        shape = (*array.shape[:1], missing, *array.shape[2:])
-        filler = torch.eye(3).expand(shape) if f.name == "rotation" else torch.zeros(shape)
-        changes[f.name] = torch.cat([array, filler.to(array)], 1)
-    return replace(bodies, **changes)

@@ -1,6 +1,7 @@
 """The world model's ensemble: one process per member and core, each continuing from its own checkpoint."""
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -11,8 +12,10 @@ import torch
 from embodied import checkpoint
 from embodied.config import Config, WorldModelConfig
 from embodied.data.episodes import EpisodeStore
+from embodied.data.frames import Frames
 from embodied.data.play import PlayConfig
 from embodied.data.windows import Windows
+from embodied.training import ranks
 from embodied.training.optimiser import load_weights, weights_of
 from embodied.training.world_model import LOSSES, MemberTrainer, TrainConfig
 from envs.errors import EmbodiedError
@@ -22,7 +25,8 @@ REPORT_EVERY = 25
 """Gradient steps between two reports of the loss; reading it waits for the device."""
 
 Report = Callable[[int, int, dict[str, float]], None]
-"""Called with member, step and losses by name."""
+"""Called with member, step and losses by name; with them, as `WAITED`, the share of the time waited for data."""
+WAITED = "waited"
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,20 @@ def train_config(config: WorldModelConfig, device: str) -> TrainConfig:
         clip=config.clip,
         mixed_precision=device == "cuda",
         compile=config.compile,
+        accumulate=config.accumulate,
     )
 
 
 def train_members(assignments: list[Assignment], report: Report) -> None:
-    """Train all members: side by side on CPU cores, one after the other on a GPU.
+    """Train all members: side by side on CPU cores; one after the other on a GPU, or with `torchrun` on all ranks.
 
     A member that is finished is left alone; one that was stopped goes on, bit for bit on a CPU. Raises `EmbodiedError`
     where a member fails.
     """
-    if assignments[0].device != "cpu":
+    # Written once, before processes that need it all look for it.
+    Frames.of(EpisodeStore(assignments[0].episodes))
+    ranks.send(assignments)
+    if ranks.world() > 1 or assignments[0].device != "cpu":
         for assignment in assignments:
             _train(assignment, lambda step, losses, a=assignment: report(a.member, step, losses))  # type: ignore[misc]
         return
@@ -115,6 +123,15 @@ def train_members(assignments: list[Assignment], report: Report) -> None:
             process.terminate()
 
 
+def help_train() -> int:
+    """What every rank but 0 does: its part of the training of members, until rank 0 is done."""
+    torch.set_num_threads(1)
+    while (assignments := ranks.received()) is not None:
+        for assignment in assignments:
+            _train(assignment, lambda step, losses: None)
+    return 0
+
+
 def load_members(paths: list[Path], model: ModelConfig, device: str = "cpu") -> list[WorldModel]:
     """Trained members; raises `EmbodiedError` where a checkpoint is missing, damaged, foreign or of another shape."""
     members = []
@@ -145,7 +162,7 @@ def _train(assignment: Assignment, report: Callable[[int, dict[str, float]], Non
     if assignment.checkpoint.is_file():
         state, _ = checkpoint.load(assignment.checkpoint)
         trainer.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
-    parts = None
+    start = time.perf_counter()
     while not trainer.done:
         parts = trainer.train_step()
         if trainer.step % REPORT_EVERY == 0 or trainer.done:
@@ -153,6 +170,6 @@ def _train(assignment: Assignment, report: Callable[[int, dict[str, float]], Non
             bad = [name for name, value in losses.items() if value != value]
             if bad:
                 raise EmbodiedError(f"The world model's {', '.join(bad)} loss became NaN at step {trainer.step}.")
-            report(trainer.step, losses)
-        if trainer.step % assignment.every == 0 or trainer.done:
+            report(trainer.step, {**losses, WAITED: trainer.waited / (time.perf_counter() - start)})
+        if ranks.rank() == 0 and (trainer.step % assignment.every == 0 or trainer.done):
             checkpoint.save(assignment.checkpoint, trainer.state_dict(), {"step": trainer.step})

@@ -21,7 +21,14 @@ from embodied.training.collect import (
     task_worlds,
 )
 from embodied.training.imagined import Imagine, dreamer
-from embodied.training.members import Assignment, load_members, model_config, train_config, train_members
+from embodied.training.members import (
+    WAITED,
+    Assignment,
+    load_members,
+    model_config,
+    train_config,
+    train_members,
+)
 from embodied.training.pixels import pixels
 from embodied.training.policy import PolicyTrainer
 from envs.experts import expert
@@ -99,8 +106,11 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     for member, step in steps.items():
         run.rewind("world model", step, member=member)
 
+    waited: dict[int, float] = {}
+
     def report(member: int, step: int, losses: dict[str, float]) -> None:
         steps[member] = step
+        waited[member] = losses.pop(WAITED)
         run.log("world model", step, member=member, **losses)
         stage.update(sum(steps.values()), len(steps) * config.world_model.steps, f"position {losses['position']:.4f}")
 
@@ -109,6 +119,8 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     loss = float(np.mean(list(last.values()))) if last else None
     if loss is not None:
         stage.result("position loss", f"{loss:.4f}")
+    if waited:
+        stage.result("waited for data", f"{max(waited.values()):.1%} of the time")
     return {"members": len(assignments), "position_loss": loss}
 
 

@@ -42,10 +42,13 @@ def follow(
     )
     scene = _Scene(bodies, effectors, parts, between_bodies)
     parameters = list(model.parameters())
-    if torch.is_grad_enabled():
-        path: Tensor = _Follow.apply(model, scene, state, context, *parameters)  # type: ignore[no-untyped-call]
-    else:
-        path = _run(model, scene, state, context, None)
+    # Rows go to and fro between torch and compiled code, which knows single precision alone.
+    context = None if context is None else context.float()
+    with torch.autocast("cpu", enabled=False):
+        if torch.is_grad_enabled():
+            path: Tensor = _Follow.apply(model, scene, state, context, *parameters)  # type: ignore[no-untyped-call]
+        else:
+            path = _run(model, scene, state, context, None)
     position, rotation, linear, angular = path.split([3, 9, 3, 3], -1)
     steps = path.shape[1]
 

@@ -115,7 +115,8 @@ def features(
     )
     # The way out of a box: from its surface to a point outside, and to the nearest side from a point within.
     deepest = functional.one_hot(excess.argmax(2), 3).transpose(2, 3)
-    away = torch.where(excess.amax(2, keepdim=True) > 0, outside / (outside.square().sum(2, keepdim=True) + 1e-10).sqrt(), deepest)
+    straight = outside / (outside.square().sum(2, keepdim=True) + 1e-10).sqrt()
+    away = torch.where(excess.amax(2, keepdim=True) > 0, straight, deepest)
     away = (away * torch.where(points >= 0, 1.0, -1.0)).gather(3, order[:, :, None].expand(-1, -1, 3, -1))
     normal = torch.cat([-away[0], across @ away[1]], 2).mT
     push = (-depth).clamp(min=0)[..., None] * normal

@@ -138,7 +138,7 @@ class WorldModel(nn.Module):
         config = self.config
         with torch.no_grad():
             effectors = self.robot.effector(Joints.of(proprioception))
-        if bodies.position.device.type == "cpu":
+        if self.compiled(bodies.position):
             return contact_fast.follow(
                 self.contact, bodies, effectors, said, config.parts, between_bodies=config.between_bodies
             )
@@ -151,6 +151,11 @@ class WorldModel(nn.Module):
             )  # fmt: skip
             moved.append(bodies)
         return stacked(moved)
+
+    @staticmethod
+    def compiled(where: Tensor) -> bool:
+        """Whether objects are moved by compiled code: on a CPU. It cannot be traced, nor mapped over members."""
+        return where.device.type == "cpu"
 
     def roll_robot(
         self, seen: Float[Tensor, "B K P"], targets: Float[Tensor, "B K J"], bodies: Bodies
