@@ -205,7 +205,7 @@ def test_fine_play_seen_at_control_steps_is_coarse_play(pusher_simulation: Simul
 
 def test_hidden_worlds_declare_the_nominal(pusher_simulation: Simulation) -> None:
     scene = pusher_simulation.scene
-    layout = pushing.layouts(np.random.default_rng(0), scene, 200, "hidden", (2, 4), 0.3)
+    layout = pushing.layouts(np.random.default_rng(0), scene, 200, "hidden", (2, 4))
     truth = layout.parameters
     assert truth is not None
     assert layout.mass is not None
@@ -215,7 +215,7 @@ def test_hidden_worlds_declare_the_nominal(pusher_simulation: Simulation) -> Non
     assert 0.3 <= ratio.min() < 0.4
     assert 2.5 < ratio.max() <= 3.0
     assert 0.4 < (truth.centre_of_mass[..., :2] != 0).any(axis=-1).mean() < 0.6
-    pusher_simulation.reset(pushing.layouts(np.random.default_rng(0), scene, WORLDS, "hidden", (2, 4), 0.3))
+    pusher_simulation.reset(pushing.layouts(np.random.default_rng(0), scene, WORLDS, "hidden", (2, 4)))
     seen = pusher_simulation.observe().objects
     shown = seen.mass[:, objects][seen.present[:, objects]]
     assert not np.isin(pusher_simulation.parameters.mass.round(9), shown.round(9)).any()
@@ -224,7 +224,7 @@ def test_hidden_worlds_declare_the_nominal(pusher_simulation: Simulation) -> Non
 @pytest.mark.parametrize("world", ["boxes", "chains"])
 def test_pushed_layouts_are_free_of_overlap(pusher_simulation: Simulation, world: str) -> None:
     scene = pusher_simulation.scene
-    layout = pushing.layouts(np.random.default_rng(1), scene, 150, world, (6, 8), 0.5)
+    layout = pushing.layouts(np.random.default_rng(1), scene, 150, world, (6, 8))
     assert layout.present is not None
     assert layout.half_extents is not None
     assert (layout.present.sum(axis=1) >= 6).mean() > 0.9
