@@ -35,7 +35,7 @@ def test_it_learns_to_move_the_arm_and_what_it_pushes_and_the_same_twice() -> No
     there = contexts.movable
     assert (
         np.linalg.norm(error[:, -1][:, there], axis=-1).mean()
-        < 0.7 * np.linalg.norm(still[:, -1][:, there], axis=-1).mean()
+        < 0.75 * np.linalg.norm(still[:, -1][:, there], axis=-1).mean()
     )
     again = train(row_episodes(), Recipe(steps=100, batch=32))
     for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 LEAST = 8
 """Matrices with fewer rows or columns are tables of embeddings, and go to AdamW."""
 ITERATIONS = 5
+EPSILON = 1e-8
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Of the odd polynomial whose iterates send singular values in 0..1 near to 1."""
 
@@ -65,22 +65,25 @@ class Muon(torch.optim.Optimizer):
                 p.sub_(direction if p.shape[0] <= p.shape[1] else direction.mT, alpha=far)
 
     def _adam(self, others: list[Tensor], group: dict[str, Any]) -> None:
+        first, second = group["betas"]
         for p in others:
+            assert p.grad is not None
             state = self.state[p]
             if not state:
+                # The count stays on the CPU: a GPU is not waited for.
                 state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-        if others:
-            states = [self.state[p] for p in others]
-            adamw(
-                others, [p.grad for p in others], *([s[key] for s in states] for key in ("exp_avg", "exp_avg_sq")), [],
-                [s["step"] for s in states], fused=True, amsgrad=False, beta1=group["betas"][0],
-                beta2=group["betas"][1], lr=group["lr"], weight_decay=group["weight_decay"], eps=1e-8, maximize=False,
-            )  # fmt: skip
+            state["step"] += 1
+            step = float(state["step"])
+            average = state["exp_avg"].lerp_(p.grad, 1.0 - first)
+            size = state["exp_avg_sq"].mul_(second).addcmul_(p.grad, p.grad, value=1.0 - second).sqrt()
+            size.div_((1.0 - second**step) ** 0.5).add_(EPSILON)
+            p.mul_(1.0 - group["lr"] * group["weight_decay"])
+            p.addcdiv_(average, size, value=-group["lr"] / (1.0 - first**step))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """Matrices `[M R C]`, R <= C, with all singular values sent near to 1."""
-    x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+    x: Tensor = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = _A * x + (_B * square + _C * square @ square) @ x

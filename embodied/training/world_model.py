@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -147,7 +148,10 @@ class MemberTrainer:
         self._ahead = Ahead(self._batch, self._generator)
         servo = set(self.model.robot.parameters())
         others = [p for p in self.model.parameters() if p not in servo]
-        groups = [{"params": list(self.model.robot.parameters()), "boost": 0.0}, {"params": others}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.model.robot.parameters()), "boost": 0.0},
+            {"params": others},
+        ]
         self.optimiser = Muon(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         mirror = self.model.robot.mirror
