@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.types import Array
 from world_models.slots.bodies import Bodies
 
 
@@ -49,6 +50,18 @@ class Effector:
     def __getitem__(self, key: Any) -> "Effector":
         """Index the leading dimensions."""
         return Effector(**{f.name: getattr(self, f.name)[key] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the objects near the robots of some scenes tell their servos; numpy."""
+
+    scene: Array
+    """`[R]` of each row, in order."""
+    nearness: Array
+    """`[R]` 0..1, the weight of what is said."""
+    inputs: Array
+    """`[R I]` of `Embodiment.hear`."""
 
 
 class Embodiment(nn.Module):
@@ -114,4 +127,30 @@ class Embodiment(nn.Module):
 
     def pose(self, position: Float[Tensor, "*B J"]) -> Float[Tensor, "*B 7"]:
         """The tool's place [m] and orientation at joints, scaled to about one: what tokens of the encoder hold."""
+        raise NotImplementedError
+
+    @staticmethod
+    def lay_out(position: Array, velocity: Array, pose: Array, speed: Array, tool: Array) -> None:
+        """The compiled twin of `effector`: numpy float32 `[R ...]` in and out.
+
+        Fills the solids' poses `[R S 12]` (position, rotation row by row), their centres' velocities `[R S 3]`, and the
+        pose `[R 12]` of the tool that `overhear` listens at.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def entity_poses(position: Array) -> Array:
+        """The compiled twin of `places`: poses `[*B E 12]`, float64."""
+        raise NotImplementedError
+
+    @staticmethod
+    def overhear(tool: Array, position: Array, command: Array, state: Array, fixed: Array) -> Heard | None:
+        """The compiled first half of `feel`, for objects `[R N 18]` as rows; None where objects do not matter.
+
+        Commands `[B J]` are those of plans, row r being of plan r % B.
+        """
+        return None
+
+    def hear(self, inputs: Float[Tensor, "R I"]) -> Float[Tensor, "R M"]:
+        """The learned second half of `feel`: what is said, to be weighted and summed per scene."""
         raise NotImplementedError
