@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tabletop import random_tabletop, tabletop
 from toy_worlds import SPEC, ToyWorlds, toy_observation, toy_step
 
 from embodied.agents.oracle import Oracle
 from embodied.agents.planner import Planner, PlannerConfig
+from embodied.training.policies import progress
 from envs import tasks
 from envs.errors import EmbodiedError
 from envs.goals import Goal
@@ -167,6 +169,19 @@ def test_any_batch_shape_and_bounds():
     assert action.shape == (2, 3, 5)
     assert np.all(action >= spec.low)
     assert np.all(action <= spec.high)
+
+
+def test_progress_a_planner_sees_is_whole_only_where_the_goal_holds():
+    goal = Goal.parse("near(red_cube, target, 0.02) & released(red_cube)")
+    states = random_tabletop(np.random.default_rng(0), 400)
+    seen, holds = progress(states, goal), goal.satisfied(states)
+    assert np.all((seen >= 0) & (seen <= 1))
+    assert np.all((seen > 1 - 1e-9) == holds)
+    # Nothing is won by a grasp on the way: a shove will do.
+    far, near = (progress(tabletop(red_cube=(x, 0.1, 0.014), gripper=(x, 0.1, 0.05)), goal) for x in (0.2, 0.27))
+    closed = tabletop(red_cube=(0.27, 0.1, 0.014), gripper=(0.27, 0.1, 0.014), fixed_jaw=(0.254, 0.1, 0.014))
+    assert far < near < 1.0
+    assert progress(closed, goal) == pytest.approx(near, abs=1e-9)
 
 
 def test_search_begins_from_what_is_proposed():

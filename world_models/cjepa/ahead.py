@@ -147,6 +147,7 @@ class _Weights:
     members: tuple[WorldModel, ...]
     joints: tuple[tuple[Tensor, Tensor], ...]
     """Of all members in one, `[E I O]` and `[E 1 O]`: the MLP's three layers and the linear path."""
+    listener: tuple[_Layer, ...]
     free: tuple[_Layer, ...]
     context: _Layer
     rounds: tuple["_Round", ...]
@@ -166,6 +167,7 @@ class _Weights:
                     )
                     for layer in joints
                 ),
+                _layers([robot.listener for robot in robots]) if robots[0].feels else (),
                 _layers([model.free for model in models]),
                 _layer(context),
                 tuple(
@@ -242,11 +244,11 @@ class _Batch:
         """From one history `[B T ...]` of all members."""
         members = weights.members
         self._weights, self._members, self._config = weights, members, members[0].config
-        self._robots: list[Embodiment] = [member.robot for member in members]
+        self._robot: Embodiment = members[0].robot
         contact = members[0].contact
         self._scale, self._width = contact.scale, contact.width
         self._reach = (contact.scale.reach, contact.scale.margin, contact.scale.known_margin)
-        bodies, count, robot = history.bodies[:, -1], len(members), members[0].robot
+        bodies, count, robot = history.bodies[:, -1], len(members), self._robot
         self.there = bodies.present.contiguous().numpy()
         plans, self._entities = self.there.shape
         self._plans, self._solids = plans, robot.solids
@@ -314,21 +316,17 @@ class _Batch:
         return np.empty((*shape, 12), np.float32), np.empty((*shape, 3), np.float32)
 
     def _move_robot(self, command: Array) -> None:
-        robot, count = self._robots[0], len(self._members)
+        robot, count = self._robot, len(self._members)
         one, two, three, linear = self._weights.joints
         size, width = len(linear[0][0]), len(one[0][0])
         inputs = torch.zeros(count, self._plans, width)
         flat = inputs.view(-1, width).numpy()
         ahead_kernel.lead(self.position, self._velocity, self._command, command, robot.rates, robot.gain, flat)
         heard = robot.overhear(self._tool, self.position, command, self.state.numpy(), self._fixed)
-        if heard is not None:
-            start = 0
-            ends = np.searchsorted(heard.scene, [self._plans * (index + 1) for index in range(count)])
-            for end, own in zip(ends.tolist(), self._robots, strict=True):
-                if end > start:
-                    said = own.hear(torch.from_numpy(heard.inputs[start:end])).numpy()
-                    ahead_kernel.tell(heard.scene[start:end], heard.nearness[start:end], said, size, flat)
-                start = end
+        if heard is not None and len(heard.scene):
+            ends = np.searchsorted(heard.scene, [self._plans * (index + 1) for index in range(count)]).tolist()
+            said = _mlp(torch.from_numpy(heard.inputs), ends, self._weights.listener)
+            ahead_kernel.tell(heard.scene, heard.nearness, said.numpy(), size, flat)
         first = functional.silu(torch.baddbmm(one[1], inputs, one[0]), inplace=True)
         second = functional.silu(torch.baddbmm(two[1], first, two[0]), inplace=True)
         moved = torch.baddbmm(three[1] + linear[1], inputs[:, :, :size], linear[0]).baddbmm_(second, three[0])

@@ -113,10 +113,10 @@ class Arm(Embodiment):
         )
         return Heard(scene[:count], nearness[:count], inputs[:count])
 
-    def hear(self, inputs: Float[Tensor, "R I"]) -> Float[Tensor, "R M"]:
+    @property
+    def listener(self) -> nn.Sequential:
         """See `Embodiment`."""
-        message: Tensor = self.felt(inputs)
-        return message
+        return self.felt
 
 
 def _finger() -> tuple[tuple[float, ...], float]:

@@ -61,7 +61,7 @@ class Heard:
     nearness: Array
     """`[R]` 0..1, the weight of what is said."""
     inputs: Array
-    """`[R I]` of `Embodiment.hear`."""
+    """`[R I]` of `Embodiment.listener`."""
 
 
 class Embodiment(nn.Module):
@@ -151,6 +151,7 @@ class Embodiment(nn.Module):
         """
         return None
 
-    def hear(self, inputs: Float[Tensor, "R I"]) -> Float[Tensor, "R M"]:
-        """The learned second half of `feel`: what is said, to be weighted and summed per scene."""
+    @property
+    def listener(self) -> nn.Sequential:
+        """The learned second half of `feel`, from `Heard.inputs` to what is weighted and summed per scene."""
         raise NotImplementedError
