@@ -50,13 +50,14 @@ def slowly(model: Ensemble, history: Observation, plans: Array, control: Cartesi
 
 
 def assert_same(said: tuple[ObjectState, Array], expected: tuple[ObjectState, Array]) -> None:
+    # Random weights make contacts wild, and 25 steps of that tell the last digit of one sum from another's.
     (fast, doubt), (slow, slow_doubt) = said, expected
     np.testing.assert_allclose(fast.position_in_world, slow.position_in_world, rtol=0, atol=1e-4)
     # The sign of a quaternion means nothing.
     rotations = (quat_to_matrix(state.quaternion_in_world) for state in (fast, slow))
     np.testing.assert_allclose(*rotations, rtol=0, atol=2e-3)
-    for name in VELOCITIES:
-        np.testing.assert_allclose(getattr(fast, name), getattr(slow, name), rtol=0, atol=2e-3)
+    for name, tolerance in zip(VELOCITIES, (1e-3, 2e-2), strict=True):
+        np.testing.assert_allclose(getattr(fast, name), getattr(slow, name), rtol=0, atol=tolerance)
     for name in ("half_extents", "mass", "friction", "present", "colour", "confidence"):
         np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name))
     np.testing.assert_allclose(doubt, slow_doubt, rtol=0, atol=1e-4)
