@@ -1,4 +1,4 @@
-"""The Cartesian controller's arithmetic compiled row by row: the fast twin of `forward` and `project` for numpy.
+"""Kinematics compiled row by row, for numpy: the fast twins of the Cartesian controller's arithmetic and `body_poses`.
 
 The array code of `envs.kinematics` spends a couple of hundred small numpy calls per control step, several times what
 the physics of a single world costs. Formulas and names are the same; a test holds the two together.
@@ -10,11 +10,16 @@ import numpy as np
 from numba import njit
 
 from envs.kinematics import (
+    _FIXED_PAD,
     _FORE,
     _FORE_PITCH,
     _HALVINGS,
+    _JAW_ANCHOR,
     _LATERAL,
     _MIDDLE,
+    _MOVING_PAD,
+    _MOVING_PAD_ANGLE,
+    _PAN_X,
     _SHOULDER,
     _UPPER,
     _UPPER_PITCH,
@@ -145,3 +150,65 @@ def _targets(previous: Array, action: Array, step: float, turn: float, arm: Arra
             lift, elbow, wrist, slack = _triangle(along, height, out, tilt)
         arm[n, 0], arm[n, 1], arm[n, 2], arm[n, 4] = pan, lift, elbow, roll
         arm[n, 3] = _between(_LOW[3], _HIGH[3], wrist)
+
+
+def hand_poses(joints: Array) -> Array:
+    """Poses `[*B 3 12]` of the entities gripper, fixed_jaw, moving_jaw at `[*B 6]`, as `body_poses`; float64.
+
+    Each is a position [m] and a rotation row by row.
+    """
+    rows = np.ascontiguousarray(joints, np.float64).reshape(-1, joints.shape[-1])
+    poses = np.empty((len(rows), 3, 12))
+    _hands(rows, poses)
+    return poses.reshape(*joints.shape[:-1], 3, 12)
+
+
+@njit(cache=True, nogil=True)
+def _hands(joints: Array, poses: Array) -> None:
+    for n in range(joints.shape[0]):
+        row = joints[n]
+        hand_at(row[0], row[1], row[2], row[3], row[4], row[5], poses[n])
+
+
+@njit(cache=True, nogil=True)
+def hand_at(pan: float, lift: float, elbow: float, wrist: float, roll: float, jaw: float, out: Array) -> None:
+    """Fill `out` `[3 12]` with the poses of gripper, fixed_jaw and moving_jaw."""
+    upper, fore = lift + _UPPER_PITCH, lift + elbow + _FORE_PITCH
+    tilt, spin = 0.5 * math.pi - lift - elbow - wrist, roll - ROLL_OFFSET
+    along = _OUT + _UPPER * math.sin(upper) + _FORE * math.sin(fore)
+    height = _UP + _UPPER * math.cos(upper) + _FORE * math.cos(fore)
+    pan_sine, pan_cosine, sine, cosine = math.sin(pan), math.cos(pan), math.sin(tilt), math.cos(tilt)
+    turn_sine, turn_cosine = math.sin(spin), math.cos(spin)
+    jaw_sine, jaw_cosine = math.sin(jaw), math.cos(jaw)
+    x, y, z = _MOVING_PAD
+    for part in range(3):
+        px, py, pz = _X, _Y, _Z
+        if part == 1:
+            px, py, pz = _FIXED_PAD
+        elif part == 2:
+            px = _JAW_ANCHOR[0] + x * jaw_cosine - y * jaw_sine
+            py = _JAW_ANCHOR[1] - z
+            pz = _JAW_ANCHOR[2] + x * jaw_sine + y * jaw_cosine
+        upright, side = px * turn_cosine - py * turn_sine, px * turn_sine + py * turn_cosine + _LATERAL
+        reach = along + upright * cosine + (_WRIST - pz) * sine
+        out[part, 0] = _PAN_X + reach * pan_cosine + side * pan_sine
+        out[part, 1] = side * pan_cosine - reach * pan_sine
+        out[part, 2] = height + upright * sine - (_WRIST - pz) * cosine
+    # Rz(-pan) Ry(-tilt) Rz(spin); the moving jaw is then turned a quarter about x, and by its own angle.
+    turn_sine_pad, turn_cosine_pad = math.sin(jaw + _MOVING_PAD_ANGLE), math.cos(jaw + _MOVING_PAD_ANGLE)
+    for axis in range(3):
+        if axis == 0:
+            first, second, third = cosine * turn_cosine, turn_sine, sine * turn_cosine
+        elif axis == 1:
+            first, second, third = -cosine * turn_sine, turn_cosine, -sine * turn_sine
+        else:
+            first, second, third = -sine, 0.0, cosine
+        for part in range(2):
+            out[part, 3 + axis] = pan_cosine * first + pan_sine * second
+            out[part, 6 + axis] = pan_cosine * second - pan_sine * first
+            out[part, 9 + axis] = third
+    for i in range(3):
+        first, second, third = out[0, 3 + 3 * i], out[0, 4 + 3 * i], out[0, 5 + 3 * i]
+        out[2, 3 + 3 * i] = first * turn_cosine_pad + third * turn_sine_pad
+        out[2, 4 + 3 * i] = third * turn_cosine_pad - first * turn_sine_pad
+        out[2, 5 + 3 * i] = -second

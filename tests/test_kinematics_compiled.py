@@ -2,7 +2,9 @@ import numpy as np
 import torch
 
 from envs.control import CartesianDelta
-from envs.kinematics_compiled import cartesian_target
+from envs.geometry import quat_to_matrix
+from envs.kinematics import JOINT_HIGH, JOINT_LOW, body_poses
+from envs.kinematics_compiled import cartesian_target, hand_poses
 from envs.scene import HOME
 
 
@@ -38,3 +40,11 @@ def test_leading_shapes_and_dtypes_are_kept():
     target = CartesianDelta().target(joints, np.zeros((2, 3, 5), np.float32))
     assert target.shape == (2, 3, 6)
     assert target.dtype == np.float32
+
+
+def test_compiled_hand_equals_the_array_code():
+    joints = np.random.default_rng(2).uniform(JOINT_LOW, JOINT_HIGH, (4, 50, 6))
+    poses = hand_poses(joints)
+    position, quaternion = body_poses(joints)
+    np.testing.assert_allclose(poses[..., :3], position, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(poses[..., 3:].reshape(4, 50, 3, 3, 3), quat_to_matrix(quaternion), rtol=0, atol=1e-12)

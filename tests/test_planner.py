@@ -4,32 +4,50 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tabletop import random_tabletop, tabletop
 from toy_worlds import SPEC, ToyWorlds, toy_observation, toy_step
 
-from embodied.agents.planner import Planner, PlannerConfig, over_time
+from embodied.agents.oracle import Oracle
+from embodied.agents.planner import Planner, PlannerConfig
+from embodied.training.policies import progress
 from envs import tasks
 from envs.errors import EmbodiedError
 from envs.goals import Goal
-from envs.types import Observation, Rollout
+from envs.types import Observation
 from envs.worlds import TaskWorlds
 
 REACH = Goal.parse("near(gripper, target, 0.02)")
 PLACE = Goal.parse("near(red_cube, target, 0.02)")
 
 
-def imagine(observation: Observation, actions: np.ndarray) -> Rollout:
+def begin(history: Observation):
     """The toy itself as its own model."""
-    if len(observation.objects.shape) == 2:
-        observation = observation[:, -1]
-    position = observation.objects.position_in_world
+    now = history[:, -1]
+
+    def outlook(plans: np.ndarray):
+        return follow(now, plans), None
+
+    return outlook
+
+
+def follow(now: Observation, plans: np.ndarray):
+    """Where plans `[M N H A]` lead to."""
+    worlds, count, horizon, _ = plans.shape
+    position = np.repeat(now.objects.position_in_world, count, axis=0)
     tool, target, cube = position[:, 1], position[:, 4], position[:, 5]
-    opening = observation.proprioception[:, 5]
+    opening = np.repeat(now.proprioception[:, 5], count, axis=0)
     steps = [(tool, opening, cube)]
-    for step in range(actions.shape[1]):
-        steps.append(toy_step(*steps[-1], actions[:, step]))
+    for step in range(horizon):
+        steps.append(toy_step(*steps[-1], plans[:, :, step].reshape(worlds * count, -1)))
     tools, openings, cubes = (np.stack(parts, axis=1) for parts in zip(*steps, strict=True))
     targets = np.broadcast_to(target[:, None], tools.shape)
-    return Rollout("model", toy_observation(tools, openings, targets, cubes), actions)
+    objects = toy_observation(tools, openings, targets, cubes).objects
+    return objects.map(lambda array: array.reshape(worlds, count, *array.shape[1:]))
+
+
+def imagine(now: Observation, plan: np.ndarray):
+    """Where one plan each `[M H A]` leads to, `[M H+1 ...]`."""
+    return follow(now, plan[:, None])[:, 0]
 
 
 def nearness(objects, goal):
@@ -44,7 +62,7 @@ def nearness(objects, goal):
 
 def planner(method: str = "cem", seed: int = 0, **changes) -> Planner:
     config = PlannerConfig(method=method, horizon=6, candidates=64, elites=8, iterations=4)
-    return Planner(imagine, nearness, SPEC, np.random.default_rng(seed), replace(config, **changes))
+    return Planner(begin, nearness, SPEC, np.random.default_rng(seed), replace(config, **changes))
 
 
 @pytest.mark.parametrize("method", ["cem", "mppi"])
@@ -53,8 +71,8 @@ def test_first_step_of_a_plan_is_the_best_there_is(method):
     plan = planner(method, candidates=256, elites=24, iterations=6).plan(worlds.observation, REACH)
     assert plan.shape == (4, 6, 5)
     assert np.abs(plan).max() <= 1.0
-    reached = imagine(worlds.observation, plan).observation.objects
-    best = imagine(worlds.observation, straight(worlds, 6)).observation.objects
+    reached = imagine(worlds.observation, plan)
+    best = imagine(worlds.observation, straight(worlds, 6))
     assert np.all(nearness(reached, REACH)[:, -1] > nearness(best, REACH)[:, -1] - 0.15)
 
 
@@ -77,29 +95,24 @@ def test_replanning_carries_the_cube_to_the_target():
 
 def test_reaches_with_mujoco_itself_as_the_model():
     task = replace(tasks.task("reach"), horizon=9)
-    worlds, candidates = TaskWorlds(task, 1, seed=3, threads=1), 96
-    model = TaskWorlds(task, candidates, seed=0, threads=1).simulation
-
-    def simulate(history: Observation, actions: np.ndarray) -> Rollout:
-        now = worlds.simulation.save()
-        model.restore(replace(now, rows=np.repeat(now.rows, candidates, axis=0)))
-        frames = [model.observe(), *(model.step(actions[:, step]) for step in range(actions.shape[1]))]
-        return Rollout("simulator", over_time(frames), actions)
+    worlds, candidates = TaskWorlds(task, 2, seed=3, threads=1), 96
+    model = Oracle(worlds.simulation, candidates, threads=1)
 
     config = PlannerConfig(horizon=4, candidates=candidates, elites=10, iterations=3)
-    agent = Planner(simulate, nearness, worlds.spec, np.random.default_rng(0), config)
+    agent = Planner(model.begin, nearness, worlds.spec, np.random.default_rng(0), config)
     for _ in range(task.horizon):
         success = worlds.step(agent.act(worlds.observation, task.goal)).success
     assert success.all()
 
 
 def test_doubtful_futures_do_not_count():
-    def doubtful(observation, actions):
-        rollout = imagine(observation, actions)
-        objects = rollout.observation.objects
-        # Beyond x = 0.2 m the model knows nothing, and dreams of success.
-        doubt = np.where(objects.position_in_world[..., 0] > 0.2, 1.0, 0.0)
-        return replace(rollout, uncertainty=doubt)
+    def doubtful(history):
+        def outlook(plans):
+            objects = follow(history[:, -1], plans)
+            # Beyond x = 0.2 m the model knows nothing, and dreams of success.
+            return objects, np.where(objects.position_in_world[..., 0] > 0.2, 1.0, 0.0)
+
+        return outlook
 
     def dream(objects, goal):
         return objects.position_in_world[..., 1, 0]
@@ -108,10 +121,10 @@ def test_doubtful_futures_do_not_count():
     worlds.tool[:] = [0.18, 0.0, 0.05]
     start = toy_observation(worlds.tool, worlds.opening, worlds.target, worlds.cube)
     config = PlannerConfig(horizon=4, candidates=64, elites=8, doubt_weight=0.0)
-    blind = Planner(imagine, dream, SPEC, np.random.default_rng(0), config).plan(start, REACH)
+    blind = Planner(begin, dream, SPEC, np.random.default_rng(0), config).plan(start, REACH)
     careful = Planner(doubtful, dream, SPEC, np.random.default_rng(0), config).plan(start, REACH)
-    assert imagine(start, blind).observation.objects.position_in_world[0, -1, 1, 0] > 0.25
-    inside = imagine(start, careful).observation.objects.position_in_world[0, :, 1, 0]
+    assert imagine(start, blind).position_in_world[0, -1, 1, 0] > 0.25
+    inside = imagine(start, careful).position_in_world[0, :, 1, 0]
     assert inside[inside <= 0.2].max() > 0.19
     assert inside[1] <= 0.2
 
@@ -119,9 +132,9 @@ def test_doubtful_futures_do_not_count():
 def test_models_that_look_back_are_given_what_was_seen():
     given = []
 
-    def remember(history, actions):
+    def remember(history):
         given.append(history.objects.position_in_world[:, :, 1])
-        return imagine(history, actions)
+        return begin(history)
 
     worlds = ToyWorlds(1, seed=0)
     config = PlannerConfig(horizon=2, candidates=4, elites=2, iterations=1)
@@ -151,18 +164,62 @@ def test_any_batch_shape_and_bounds():
     flat = ToyWorlds(6, seed=2).observation
     grid = flat.map(lambda array: array.reshape(2, 3, *array.shape[1:]))
     spec = replace(SPEC, low=np.full(5, -0.2), high=np.array([0.4, 0.1, 0.1, 0.0, 0.3]))
-    agent = Planner(
-        imagine, nearness, spec, np.random.default_rng(0), PlannerConfig(horizon=3, candidates=16, elites=4)
-    )
+    agent = Planner(begin, nearness, spec, np.random.default_rng(0), PlannerConfig(horizon=3, candidates=16, elites=4))
     action = agent.act(grid, REACH)
     assert action.shape == (2, 3, 5)
     assert np.all(action >= spec.low)
     assert np.all(action <= spec.high)
 
 
+def test_progress_a_planner_sees_is_whole_only_where_the_goal_holds():
+    goal = Goal.parse("near(red_cube, target, 0.02) & released(red_cube)")
+    states = random_tabletop(np.random.default_rng(0), 400)
+    seen, holds = progress(states, goal), goal.satisfied(states)
+    assert np.all((seen >= 0) & (seen <= 1))
+    assert np.all((seen > 1 - 1e-9) == holds)
+    # Nothing is won by a grasp on the way: a shove will do.
+    far, near = (progress(tabletop(red_cube=(x, 0.1, 0.014), gripper=(x, 0.1, 0.05)), goal) for x in (0.2, 0.27))
+    closed = tabletop(red_cube=(0.27, 0.1, 0.014), gripper=(0.27, 0.1, 0.014), fixed_jaw=(0.254, 0.1, 0.014))
+    assert far < near < 1.0
+    assert progress(closed, goal) == pytest.approx(near, abs=1e-9)
+
+
+def test_search_begins_from_what_is_proposed():
+    worlds = ToyWorlds(2, seed=1)
+    best = straight(worlds, 6)
+    quick = {"candidates": 4, "elites": 1, "iterations": 1, "spread": 0.05}
+    config = replace(PlannerConfig(horizon=6), **quick)
+    search = Planner(begin, nearness, SPEC, np.random.default_rng(0), config, propose=lambda seen, goal: best[:, None])
+    reached = nearness(imagine(worlds.observation, search.plan(worlds.observation, REACH)), REACH)[:, -1]
+    alone = nearness(imagine(worlds.observation, planner(**quick).plan(worlds.observation, REACH)), REACH)[:, -1]
+    assert np.all(reached >= nearness(imagine(worlds.observation, best), REACH)[:, -1] - 1e-9)
+    assert np.all(alone < reached - 0.1)
+
+
+def test_a_plan_is_carried_out_for_as_long_as_was_asked():
+    begun = []
+
+    def noting(history):
+        begun.append(history.time[0])
+        return begin(history)
+
+    worlds = ToyWorlds(1, seed=0)
+    config = PlannerConfig(horizon=6, candidates=16, elites=4, iterations=1, execute=3)
+    agent = Planner(noting, nearness, SPEC, np.random.default_rng(0), config, history=2)
+    first = planner(candidates=16, elites=4, iterations=1).plan(worlds.observation, REACH)
+    for step in range(7):
+        action = agent.act(worlds.observation, REACH)
+        if step < 3:
+            np.testing.assert_array_equal(action, first[:, step])
+        worlds.step(action)
+    assert len(begun) == 3
+
+
 def test_errors():
     with pytest.raises(EmbodiedError, match="use fewer elites"):
         planner(candidates=4, elites=8)
-    broken = Planner(imagine, lambda o, g: nearness(o, g) * np.nan, SPEC, np.random.default_rng(0))
+    with pytest.raises(EmbodiedError, match="cannot be carried out"):
+        PlannerConfig(horizon=4, execute=5)
+    broken = Planner(begin, lambda o, g: nearness(o, g) * np.nan, SPEC, np.random.default_rng(0))
     with pytest.raises(EmbodiedError, match="not finite"):
         broken.act(ToyWorlds(1).observation, REACH)

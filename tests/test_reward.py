@@ -13,7 +13,7 @@ from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import ObjectState, Observation
 from world_models.reward.analytic import AnalyticReward, confirmed
-from world_models.reward.ladder import ladders
+from world_models.reward.ladder import bringing, ladders
 from world_models.reward.shaping import potential, shaping
 
 PLACE = Goal.parse("near(red_cube, target, 0.02) & released(red_cube)")
@@ -43,6 +43,15 @@ def stack(states) -> ObjectState:
 def observed(objects) -> Observation:
     batch = objects.shape
     return Observation(np.zeros((*batch, 18)), objects, np.zeros(batch))
+
+
+def test_bringing_leaves_letting_go_out():
+    assert bringing(PLACE) == Goal.parse("near(red_cube, target, 0.02)")
+    assert bringing(INTO_BIN) == Goal.parse("in(red_cube, bin)")
+    holding = Goal.parse("lifted(red_cube, 0.04) & grasped(red_cube)")
+    assert bringing(holding) == holding
+    alone = Goal.parse("released(red_cube)")
+    assert bringing(alone) == alone
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Planning by sampling over a dynamics model: CEM with reused elites, or MPPI, behind the `Policy` contract.
+"""Planning by sampling over any dynamics model: CEM with reused elites, or MPPI, behind the `Policy` contract.
 
 Sources: Pinneri et al. 2020 (iCEM: coloured noise, kept elites, shifted means), Williams et al. 2017 (MPPI: weights
 exp(return / temperature)).
@@ -14,10 +14,15 @@ import numpy as np
 from embodied.agents.features import roles
 from envs.errors import EmbodiedError
 from envs.goals import Goal
-from envs.types import ActionSpec, Array, ObjectState, Observation, Rollout
+from envs.types import ActionSpec, Array, ObjectState, Observation
 
-Imagine = Callable[[Observation, Array], Rollout]
-"""Rolls actions `[M H A]` forward from histories `[M W ...]`, the present last; the rollout is `[M H+1 ...]`."""
+Outlook = Callable[[Array], tuple[ObjectState, Array | None]]
+"""Where everything is under plans `[M N H A]`: states `[M N H+1 ...]`, the present first, and, of a model that doubts,
+how much `[M N H+1 K]` [m]."""
+Begin = Callable[[Observation], Outlook]
+"""A model: what it says after histories `[M W ...]` of M worlds, the present last. What plans share is done once."""
+Propose = Callable[[Observation, Goal], Array]
+"""Plans `[M P H A]` to begin a search from, given the present `[M ...]`, e.g. what a policy would do."""
 Progress = Callable[[ObjectState, Goal], Array]
 """How far along the goal is `[*B]`, larger is better, e.g. the reward model's progress in 0..1."""
 
@@ -49,57 +54,76 @@ class PlannerConfig:
     """Return lost per metre of the subject's uncertainty (standard deviation over the ensemble)."""
     trusted: float = 0.05
     """[m] an imagined future counts up to the step where the subject's uncertainty first exceeds this."""
+    execute: int = 1
+    """Steps of a plan that are carried out before the next search."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        if not 0 < self.elites <= self.candidates:
+            raise EmbodiedError(f"{self.elites} elites of {self.candidates} candidates; use fewer elites.")
+        if not 0 < self.execute <= self.horizon:
+            raise EmbodiedError(f"{self.execute} steps cannot be carried out of a plan of {self.horizon}.")
 
 
 class Planner:
-    """Replans at every step from what it sees; remembers its last plan as the next start."""
+    """Plans anew every `execute` steps from what it sees; remembers its last plan as the next start."""
 
     def __init__(
         self,
-        imagine: Imagine,
+        begin: Begin,
         progress: Progress,
         spec: ActionSpec,
         rng: np.random.Generator,
         config: PlannerConfig = PlannerConfig(),
         history: int = 1,
+        propose: Propose | None = None,
     ) -> None:
-        """`imagine` and `progress` see numpy arrays in and give numpy arrays or CPU tensors out.
+        """`begin` and `progress` see numpy arrays in and give numpy arrays or CPU tensors out.
 
-        `history` is W, the frames that `imagine` looks back on.
+        `history` is W, the frames that the model looks back on; `propose` shares the first round of candidates.
         """
-        if not 0 < config.elites <= config.candidates:
-            raise EmbodiedError(f"{config.elites} elites of {config.candidates} candidates; use fewer elites.")
         self.config, self.spec = config, spec
-        self._imagine, self._progress, self._rng = imagine, progress, rng
+        self._begin, self._progress, self._rng, self._propose = begin, progress, rng, propose
         self._middle = (np.asarray(spec.high) + np.asarray(spec.low)) / 2.0
         self._half = (np.asarray(spec.high) - np.asarray(spec.low)) / 2.0
         self._mean: Array | None = None
+        self._ready: list[Array] = []
         self._seen: deque[Observation] = deque(maxlen=history)
 
     def reset(self) -> None:
         """Forget the last plan, and what was seen."""
         self._mean = None
+        self._ready = []
         self._seen.clear()
 
     def act(self, observation: Observation, goal: Goal) -> Array:
-        """The first actions `[*B A]` of the best plans found."""
-        return self.plan(observation, goal)[..., 0, :]
+        """The next actions `[*B A]` of the best plans found."""
+        batch = observation.objects.shape
+        if not self._ready or self._ready[0].shape[:-1] != batch:
+            plan = self.plan(observation, goal)
+            self._ready = [plan[..., step, :] for step in range(self.config.execute)]
+        else:
+            self._remember(_flat(observation))
+        return self._ready.pop(0)
 
     def plan(self, observation: Observation, goal: Goal) -> Array:
         """The best plans found, `[*B H A]` within the spec's bounds."""
         batch, config = observation.objects.shape, self.config
-        worlds, steps, size = int(np.prod(batch)), config.horizon, self.spec.size
-        flat = observation.map(lambda array: np.asarray(array).reshape(worlds, *np.shape(array)[len(batch) :]))
+        flat = _flat(observation)
+        worlds, steps, size = flat.objects.shape[0], config.horizon, self.spec.size
+        outlook = self._begin(self._remember(flat))
         mean: Array = self._warm_start(worlds)
-        history = self._remember(flat)
+        centres = mean[:, None]
+        if self._propose is not None:
+            proposed = (np.asarray(self._propose(flat, goal)) - self._middle) / self._half
+            centres = np.concatenate([centres, np.clip(proposed, -1.0, 1.0)], axis=1)
         spread = np.full((worlds, steps, size), config.spread)
         kept: Array = np.zeros((worlds, 0, steps, size))
         best: Array = mean
         best_return: Array = np.full(worlds, -np.inf)
         for _ in range(config.iterations):
-            plans = np.concatenate([self._draw(mean, spread, config.candidates - kept.shape[1]), kept], axis=1)
-            plans[:, 0] = mean
-            returns = self._returns(history, plans, goal)
+            plans = np.concatenate([self._draw(centres, spread, config.candidates - kept.shape[1]), kept], axis=1)
+            returns = self._returns(outlook, plans, flat.objects, goal)
             order = np.argsort(-returns, axis=1)[:, : config.elites]
             elites = np.take_along_axis(plans, order[:, :, None, None], axis=1)
             top = np.take_along_axis(returns, order, axis=1)
@@ -107,7 +131,7 @@ class Planner:
             best = np.where(better[:, None, None], elites[:, 0], best)
             best_return = np.where(better, top[:, 0], best_return)
             mean, spread = self._fit(elites, top, mean, spread)
-            kept = elites[:, : max(1, config.elites // 4)]
+            centres, kept = mean[:, None], elites[:, : max(1, config.elites // 4)]
         self._mean = mean if config.method == "mppi" else best
         # Clipped, for the middle plus half the range may pass the end by one rounding.
         plan = np.clip(self._middle + self._half * self._mean, self.spec.low, self.spec.high)
@@ -122,31 +146,35 @@ class Planner:
         return over_time([self._seen[0]] * missing + list(self._seen))
 
     def _warm_start(self, worlds: int) -> Array:
-        """The last plan, moved on by one step; zeros at first or for another number of worlds."""
+        """The last plan, moved on by what was carried out; zeros at first or for another number of worlds."""
         if self._mean is None or len(self._mean) != worlds:
             return np.zeros((worlds, self.config.horizon, self.spec.size))
-        return np.concatenate([self._mean[:, 1:], self._mean[:, -1:]], axis=1)
+        done = self.config.execute
+        return np.concatenate([self._mean[:, done:], np.repeat(self._mean[:, -1:], done, axis=1)], axis=1)
 
-    def _draw(self, mean: Array, spread: Array, count: int) -> Array:
-        """Plans `[W count H A]` in -1..1 with noise that persists over steps."""
-        worlds, steps, size = mean.shape
+    def _draw(self, centres: Array, spread: Array, count: int) -> Array:
+        """Plans `[W count H A]` in -1..1 in turn about centres `[W C H A]`, with noise that persists over steps.
+
+        The first about each centre is the centre itself.
+        """
+        worlds, _, steps, size = centres.shape
         noise = self._rng.standard_normal((worlds, count, steps, size))
         keep = self.config.persistence
         for step in range(1, steps):
             noise[:, :, step] = keep * noise[:, :, step - 1] + np.sqrt(1.0 - keep**2) * noise[:, :, step]
-        return np.clip(mean[:, None] + spread[:, None] * noise, -1.0, 1.0)
+        noise[:, : centres.shape[1]] = 0.0
+        around = centres[:, np.arange(count) % centres.shape[1]]
+        return np.clip(around + spread[:, None] * noise, -1.0, 1.0)
 
-    def _returns(self, history: Observation, plans: Array, goal: Goal) -> Array:
+    def _returns(self, outlook: Outlook, plans: Array, objects: ObjectState, goal: Goal) -> Array:
         """Returns `[W N]` of plans `[W N H A]`: progress over the trusted steps, less a charge for doubt."""
-        worlds, count, steps, size = plans.shape
-        starts = history.map(lambda array: np.repeat(array, count, axis=0))
-        actions = self._middle + self._half * plans.reshape(worlds * count, steps, size)
-        rollout = self._imagine(starts, actions)
-        progress = np.asarray(self._progress(rollout.observation.objects, goal), dtype=np.float64)
+        worlds, count, steps, _ = plans.shape
+        futures, uncertainty = outlook(self._middle + self._half * plans)
+        progress: Array = np.asarray(self._progress(futures, goal), dtype=np.float64).reshape(-1, steps + 1)
         doubt = np.zeros_like(progress)
-        if rollout.uncertainty is not None:
-            subject = rollout.observation.objects.index(roles(goal).subject)
-            doubt = np.asarray(rollout.uncertainty, dtype=np.float64)[..., subject]
+        if uncertainty is not None:
+            subject = objects.index(roles(goal).subject)
+            doubt = np.asarray(uncertainty, dtype=np.float64)[..., subject].reshape(-1, steps + 1)
         trusted = np.cumsum(doubt > self.config.trusted, axis=1) == 0
         trusted[:, 0] = True
         # Beyond the trusted steps nothing more is won or lost: the last trusted progress stands.
@@ -171,6 +199,13 @@ class Planner:
         mean = config.momentum * mean + (1.0 - config.momentum) * fitted
         spread = config.momentum * spread + (1.0 - config.momentum) * deviation
         return mean, np.maximum(spread, config.least_spread)
+
+
+def _flat(observation: Observation) -> Observation:
+    """With one leading dimension `[M ...]`."""
+    batch = observation.objects.shape
+    worlds = int(np.prod(batch))
+    return observation.map(lambda array: np.asarray(array).reshape(worlds, *np.shape(array)[len(batch) :]))
 
 
 def over_time(frames: Sequence[Observation]) -> Observation:

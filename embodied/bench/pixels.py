@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from embodied.bench.harness import Figure, figure, over_seeds
-from embodied.bench.whatif import over, part_config
+from embodied.bench.whatif import over, world_config
 from embodied.console import Console
 from embodied.data.pictures import NOBODY, PictureSource, queries_of
 from embodied.data.play import PlayConfig, play_batch
@@ -281,7 +281,7 @@ def _whatif(seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
     # Training needs much that the other parts do without.
     from embodied.training.train import train
 
-    config = part_config("tabletop", seed, quick)
+    config = world_config("tabletop", seed, quick)
     with Run.open(config.run, to_dict(config)) as run:
         train(config, run, console)
         model = load_model(run, config, play_control(config))

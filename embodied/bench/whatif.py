@@ -64,7 +64,7 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     """Train, or continue, the world model of one seed and its monolithic rival, and ask both what-ifs."""
     from embodied.training.train import train
 
-    config = part_config(part, seed, quick)
+    config = world_config(part, seed, quick)
     count = config.trainer.whatif_pairs if quick else CONTEXTS
     with Run.open(config.run, to_dict(config)) as run:
         train(config, run, console)
@@ -76,7 +76,7 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         return suite(config, run, count, console.say, {MONOLITHIC: _rival(config, run).imagine}, full=True).as_dict()
 
 
-def part_config(part: str, seed: int, quick: bool) -> Config:
+def world_config(part: str, seed: int, quick: bool) -> Config:
     """A part's own configuration; a planner needs no policy, so the world model is all that is trained."""
     world = "boxes" if part == "more_objects" or part in ABLATIONS else part
     words = ["agent=planner", "trainer.demonstrations=0", f"env.play={world}", *ABLATIONS.get(part, ())]
@@ -99,7 +99,7 @@ def export(folder: Path, quick: bool, console: Console) -> None:
     """Write the fixed set of what-ifs that other people's models can be scored on; it needs no model of ours."""
     from embodied.evaluation.export import export as write
 
-    config = part_config("boxes", 0, quick)
+    config = world_config("boxes", 0, quick)
     console.say("recording play")
     held = held_out(config, config.trainer.whatif_pairs if quick else EXPORTED)
     console.say(f"asking MuJoCo about {len(held.contexts)} instants")

@@ -21,8 +21,16 @@ def load_model(run: Run, config: Config, control: Controller) -> Imagine:
 
     Raises `EmbodiedError` where a member is missing, damaged or foreign.
     """
+    return imagining(load_ensemble(run, config), control)
+
+
+def load_ensemble(run: Run, config: Config) -> Ensemble:
+    """The ensemble that a run trained.
+
+    Raises `EmbodiedError` where a member is missing, damaged or foreign.
+    """
     paths = [run.path(member_name(member)) for member in range(config.world_model.members)]
-    return imagining(Ensemble(load_members(paths, model_config(config))), control)
+    return Ensemble(load_members(paths, model_config(config)))
 
 
 def imagining(dynamics: Dynamics, control: Controller) -> Imagine:

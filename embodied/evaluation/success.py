@@ -50,12 +50,20 @@ def success(
 ) -> Success:
     """Run one whole episode from each beginning, the same for every policy.
 
-    Nothing is reset early: a policy that drops what it had placed has failed. Raises `EmbodiedError` without seeds or
-    where the policy's action is not finite.
+    Raises `EmbodiedError` without seeds or where the policy's action is not finite.
     """
     if not len(seeds):
         raise EmbodiedError("Success needs at least one beginning.")
-    worlds = TaskWorlds(task, len(seeds), control=control or CartesianDelta(), threads=threads)
+    return success_in(TaskWorlds(task, len(seeds), control=control or CartesianDelta(), threads=threads), policy, seeds)
+
+
+def success_in(worlds: TaskWorlds, policy: Policy, seeds: NDArray[np.int64]) -> Success:
+    """Run one whole episode in each world, from the beginning that its seed gives.
+
+    Nothing is reset early: a policy that drops what it had placed has failed. Raises `EmbodiedError` for another number
+    of seeds than worlds.
+    """
+    task = worlds.task
     observation = worlds.reset(seeds=seeds)
     policy.reset()
     holds = np.zeros((task.horizon, len(seeds)), dtype=bool)

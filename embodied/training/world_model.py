@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from embodied.data.ahead import Ahead
+from embodied.data.prefetch import Ahead
 from embodied.data.windows import Window, Windows
 from embodied.training import ranks
 from embodied.training.muon import Muon

@@ -2,13 +2,17 @@
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.geometry import quat_to_matrix
 from envs.kinematics import body_poses
-from world_models.embodiment.joints import Effector, Embodiment, Joints
+from envs.kinematics_compiled import hand_poses
+from envs.types import Array
+from world_models.embodiment import arm_kernel
+from world_models.embodiment.joints import Effector, Embodiment, Heard, Joints
 from world_models.slots.bodies import Bodies
 
 _HALF = ((0.004, 0.009, 0.008), (0.004, 0.008, 0.009), (0.0055, 0.010, 0.018), (0.0045, 0.0280, 0.0100))
@@ -22,6 +26,8 @@ _INSTANT = 0.01
 """[s]."""
 GRIPPER = 5
 """Index of the gripper's joint."""
+_NEAR = 0.04
+"""[m] Cubes nearer to the tool than this tell the gripper something."""
 
 
 class Arm(Embodiment):
@@ -71,7 +77,7 @@ class Arm(Embodiment):
             _, _, tool = _boxes(joints.position)
             to_tool = quat_to_matrix(tool[..., 3:]).mT
             offset = (bodies.position - tool[..., None, :3]) @ to_tool.mT
-            nearness = ((0.04 - offset.square().sum(-1).sqrt()) / 0.02).clamp(0, 1) * bodies.present
+            nearness = ((_NEAR - offset.square().sum(-1).sqrt()) / (0.5 * _NEAR)).clamp(0, 1) * bodies.present
             axes = to_tool[..., None, :, :] @ bodies.rotation
             turned = 4 * torch.atan2(axes[..., 1, 0] - axes[..., 0, 1], axes[..., 0, 0] + axes[..., 1, 1] + 1e-9)
             inputs = torch.cat(
@@ -87,21 +93,52 @@ class Arm(Embodiment):
         message: Tensor = (self.felt(inputs) * nearness[..., None]).sum(-2)
         return message
 
+    @staticmethod
+    def lay_out(position: Array, velocity: Array, pose: Array, speed: Array, tool: Array) -> None:
+        """See `Embodiment`."""
+        arm_kernel.solids(position, velocity, _FIXED_FINGER, _MOVING_FINGER, _BEND, _INSTANT, pose, speed, tool)
+
+    @staticmethod
+    def entity_poses(position: Array) -> Array:
+        """See `Embodiment`."""
+        return hand_poses(position)
+
+    @staticmethod
+    def overhear(tool: Array, position: Array, command: Array, state: Array, fixed: Array) -> Heard | None:
+        """See `Embodiment`."""
+        rows = len(state)
+        scene, nearness, inputs = np.empty(rows, np.int64), np.empty(rows, np.float32), np.empty((rows, 13), np.float32)
+        count = arm_kernel.overhear(
+            tool, position[:, GRIPPER], command[:, GRIPPER], state, fixed, _NEAR, scene, nearness, inputs
+        )
+        return Heard(scene[:count], nearness[:count], inputs[:count])
+
+    @property
+    def listener(self) -> nn.Sequential:
+        """See `Embodiment`."""
+        return self.felt
+
+
+def _finger() -> tuple[tuple[float, ...], float]:
+    """Centre of the moving finger in the moving pad's frame [m], and its turn about the pad's z axis [rad]."""
+    sine, cosine = math.sin(-_JAW_PAD_ANGLE), math.cos(-_JAW_PAD_ANGLE)
+    x, y, z = (finger - pad for finger, pad in zip(_JAW_FINGER, _JAW_PAD, strict=True))
+    return (cosine * x - sine * y, sine * x + cosine * y, z), _JAW_FINGER_ANGLE - _JAW_PAD_ANGLE
+
+
+_MOVING_FINGER, _BEND = _finger()
+
 
 def _boxes(joints: Float[Tensor, "*B 6"]) -> tuple[Tensor, Tensor, Tensor]:
     """Positions and rotations of the boxes, and the tool's pose, at joints [rad]."""
     position, quaternion = body_poses(joints)
     pads = quat_to_matrix(quaternion[..., 1:, :])
-    sine, cosine = math.sin(-_JAW_PAD_ANGLE), math.cos(-_JAW_PAD_ANGLE)
-    x, y, z = (finger - pad for finger, pad in zip(_JAW_FINGER, _JAW_PAD, strict=True))
-    moving = (cosine * x - sine * y, sine * x + cosine * y, z)
-    offsets = joints.new_tensor([_FIXED_FINGER, moving])
+    offsets = joints.new_tensor([_FIXED_FINGER, _MOVING_FINGER])
     fingers = position[..., 1:, :] + (pads @ offsets[..., None])[..., 0]
-    bend = _JAW_FINGER_ANGLE - _JAW_PAD_ANGLE
     turns = joints.new_tensor(
         [
             [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-            [[math.cos(bend), -math.sin(bend), 0], [math.sin(bend), math.cos(bend), 0], [0, 0, 1]],
+            [[math.cos(_BEND), -math.sin(_BEND), 0], [math.sin(_BEND), math.cos(_BEND), 0], [0, 0, 1]],
         ]
     )
     return (

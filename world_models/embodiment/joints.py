@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.errors import EmbodiedError
+from envs.types import Array
 from world_models.slots.bodies import Bodies
 
 
@@ -50,6 +52,18 @@ class Effector:
     def __getitem__(self, key: Any) -> "Effector":
         """Index the leading dimensions."""
         return Effector(**{f.name: getattr(self, f.name)[key] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the objects near the robots of some scenes tell their servos; numpy."""
+
+    scene: Array
+    """`[R]` of each row, in order."""
+    nearness: Array
+    """`[R]` 0..1, the weight of what is said."""
+    inputs: Array
+    """`[R I]` of `Embodiment.listener`."""
 
 
 class Embodiment(nn.Module, ABC):
@@ -116,3 +130,30 @@ class Embodiment(nn.Module, ABC):
     @abstractmethod
     def pose(self, position: Float[Tensor, "*B J"]) -> Float[Tensor, "*B 7"]:
         """The tool's place [m] and orientation at joints, scaled to about one: what tokens of the encoder hold."""
+
+    @staticmethod
+    @abstractmethod
+    def lay_out(position: Array, velocity: Array, pose: Array, speed: Array, tool: Array) -> None:
+        """The compiled twin of `effector`: numpy float32 `[R ...]` in and out.
+
+        Fills the solids' poses `[R S 12]` (position, rotation row by row), their centres' velocities `[R S 3]`, and the
+        pose `[R 12]` of the tool that `overhear` listens at.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def entity_poses(position: Array) -> Array:
+        """The compiled twin of `places`: poses `[*B E 12]`, float64."""
+
+    @staticmethod
+    def overhear(tool: Array, position: Array, command: Array, state: Array, fixed: Array) -> Heard | None:
+        """The compiled first half of `feel`, for objects `[R N 18]` as rows; None where objects do not matter.
+
+        Commands `[B J]` are those of plans, row r being of plan r % B.
+        """
+        return None
+
+    @property
+    def listener(self) -> nn.Sequential:
+        """The learned second half of `feel`, from `Heard.inputs` to what is weighted and summed per scene."""
+        raise EmbodiedError(f"A {self.name} does not feel what it touches.")

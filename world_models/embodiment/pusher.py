@@ -1,10 +1,12 @@
 """A disc on two slides: the planar pusher of the scenes with loose boxes."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from envs.pusher import HALF_LENGTH, HEIGHT, RADIUS
+from envs.types import Array
 from world_models.embodiment.joints import Effector, Embodiment, Joints
 
 
@@ -46,3 +48,21 @@ class Pusher(Embodiment):
         upright = position.new_tensor([1.0, 0.0, 0.0, 0.0])
         place = torch.cat([position, height], -1)[..., None, :]
         return place, upright.expand(*place.shape[:-1], 4)
+
+    @staticmethod
+    def lay_out(position: Array, velocity: Array, pose: Array, speed: Array, tool: Array) -> None:
+        """See `Embodiment`."""
+        pose[:, 0] = _UPRIGHT
+        pose[:, 0, :2] = position
+        speed[:, 0, :2], speed[:, 0, 2] = velocity, 0.0
+
+    @staticmethod
+    def entity_poses(position: Array) -> Array:
+        """See `Embodiment`."""
+        poses = np.tile(_UPRIGHT, (*position.shape[:-1], 1, 1))
+        poses[..., 0, :2] = position
+        return poses
+
+
+_UPRIGHT = np.array([0.0, 0.0, HEIGHT, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+"""The pose of the disc at joints 0."""

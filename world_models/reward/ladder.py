@@ -53,6 +53,16 @@ def ladders(goal: Goal, state: ObjectState) -> tuple[Ladder, ...]:
     return tuple(Ladder(subject, _rungs(subject, literals, state)) for subject, literals in groups.items())
 
 
+def bringing(goal: Goal) -> Goal:
+    """The goal without what comes last, letting go and coming to rest; itself where it asks for nothing else.
+
+    Who only has to bring an object somewhere may as well push it: the ladder of what is left grasps only what has to be
+    raised, or is to be held.
+    """
+    moving = tuple(literal for literal in goal.literals if not _is_finishing(literal))
+    return Goal(moving) if moving else goal
+
+
 def _subject(literal: Literal, state: ObjectState) -> str:
     """The first argument that is a movable object, else the first argument."""
     movable = [name for name in literal.arguments if int(state.kind[state.index(name)]) == Kind.BOX]
