@@ -30,6 +30,8 @@ def test_the_promised_figures_are_there(samples):
         "memory_mib",
     } <= figures.keys()
     assert {"pictures_per_s", "train_seconds", "looks_presence_accuracy"} <= figures.keys()
+    assert figures["position_mm"] == figures["looks_position_mm_mean"]
+    assert figures["yaw_deg"] == figures["looks_yaw_deg_mean"]
 
 
 def test_the_shipped_encoder_is_within_its_bounds(samples):

@@ -100,6 +100,8 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
             figures["play_switches_per_1000_frames"] = _over(rate, None, "1", len(raws))
         figures[f"{part}_ms_per_frame"] = over_seeds([1e3 * raw["seconds"] / raw["frames"] for raw in raws], "ms")
     if samples.get("looks"):
+        # The headlines, where everything is drawn at random and no past helps.
+        figures |= {name: figures[f"looks_{name}_mean"] for name in ("position_mm", "yaw_deg")}
         figures["pictures_per_s"] = over_seeds([raw["pictures_per_s"] for raw in samples["looks"]], "1/s")
         figures["memory_mib"] = figure(max(raw["memory_mib"] for raw in samples["looks"]), "MiB", 1)
         figures["train_seconds"] = figure(float(shipped_card()["train_seconds"]), "s", 1)
