@@ -54,7 +54,7 @@ class WorldModelConfig:
     width: int = 32
     """Features of a token in the masked encoder of history and plan."""
     layers: int = 0
-    """Transformer blocks of the encoder; 0 is the contact model alone, as `embodied bench whatif` shows to be best."""
+    """Transformer blocks of the encoder; 0 is the contact model alone, which knows states no worse."""
     heads: int = 4
     """Attention heads."""
     hidden: int = 64

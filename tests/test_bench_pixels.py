@@ -7,6 +7,7 @@ import pytest
 
 from embodied.bench import pixels as bench
 from embodied.console import Console
+from embodied.evaluation.seen_skill import ASKED
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,8 @@ def test_the_promised_figures_are_there(samples):
         "memory_mib",
     } <= figures.keys()
     assert {"pictures_per_s", "train_seconds", "looks_presence_accuracy"} <= figures.keys()
+    assert figures["position_mm"] == figures["looks_position_mm_mean"]
+    assert figures["yaw_deg"] == figures["looks_yaw_deg_mean"]
 
 
 def test_the_shipped_encoder_is_within_its_bounds(samples):
@@ -38,6 +41,20 @@ def test_the_shipped_encoder_is_within_its_bounds(samples):
     assert figures["looks_position_mm_median"]["value"] < 5.0
     assert figures["play_presence_accuracy"]["value"] > 0.95
     assert figures["play_fg_ari"]["value"] > 0.8
+
+
+def test_the_gap_between_state_and_pixels_is_told():
+    estimate = {"value": 0.1, "interval": [0.0, 0.2], "count": 9}
+    skill = dict.fromkeys(ASKED, estimate)
+    raw = {"skill": {"state": skill, "pixels": skill}, "gap": dict.fromkeys(ASKED, estimate)}
+    raw |= {"factual_ade": {"state": estimate, "pixels": estimate}, "position": 0.002, "speed": 0.01}
+    other = raw | {"gap": {key: {"value": 0.3, "interval": [0.1, 0.5], "count": 9} for key in ASKED}}
+    figures = bench.summarise({"whatif": [raw, other]})
+    assert figures["skill_gap"]["value"] == pytest.approx(0.2)
+    assert figures["skill_gap"]["interval"] == [0.0, 0.5]
+    assert figures["skill_spillover_pixels"]["seeds"] == 2
+    assert figures["factual_ade_mm_state"]["value"] == pytest.approx(100.0)
+    assert {"skill_spillover_state", "skill_gap_move", "skill_gap_action", "whatif_position_mm_mean"} <= figures.keys()
 
 
 def test_scenes_are_none_of_training():

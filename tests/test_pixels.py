@@ -239,7 +239,7 @@ def test_a_hidden_object_keeps_its_name_and_place(world):
     scene, simulation, cameras = world
     observation = simulation.observe()
     observation = replace(observation, images=cameras.render(observation))
-    start = torch.tensor([[[0.2, 0.0, 0.014], [0.25, 0.05, 0.014], [0.3, -0.05, 0.014]]])
+    start = torch.tensor([[[0.2, 0.0, 0.0134], [0.25, 0.05, 0.0134], [0.3, -0.05, 0.0134]]])
     shown = torch.tensor([[True, True, True], [True, False, True], [True, False, True], [True, True, True]])
     path = torch.stack(
         [start[0] + torch.tensor([0.0, 0.01 * t, 0.0]) * torch.tensor([[1.0], [0.0], [0.0]]) for t in range(4)]
@@ -256,6 +256,17 @@ def test_a_hidden_object_keeps_its_name_and_place(world):
     assert states[2].linear_velocity_in_world[0, red] == pytest.approx([0.0, 0.1, 0.0], abs=1e-4)
     with pytest.raises(EmbodiedError, match=r"call reset\(\) between"):
         perceiver.perceive(Observation.stack([observation[0], observation[0]]))
+
+
+def test_boxes_that_nearly_lie_on_the_table_do(world):
+    scene, simulation, cameras = world
+    observation = simulation.observe()
+    observation = replace(observation, images=cameras.render(observation))
+    heights = torch.tensor([0.0152, 0.0125, 0.0190])
+    path = torch.stack([torch.tensor([0.2, 0.25, 0.3]), torch.tensor([0.0, 0.05, -0.05]), heights], -1)[None]
+    seen = perceiver_of(Oracle(path, torch.ones(1, 3, dtype=torch.bool)), scene).perceive(observation)
+    found = seen.position_in_world[0, [seen.index(name) for name in CUBES]]
+    assert found == pytest.approx(np.array([[0.2, 0.0, 0.0134], [0.25, 0.05, 0.0134], [0.3, -0.05, 0.019]]), abs=1e-6)
 
 
 def test_nothing_of_the_true_boxes_is_used(world):

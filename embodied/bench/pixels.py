@@ -3,6 +3,8 @@
 `play`: whole episodes of play in the scene's own looks, tracked frame by frame. `looks`: single states of
 play with random cameras, light, paint and clutter, told nothing of the past. `discovery`: slot attention
 that learns from frames alone, trained here for minutes on play in the scene's own looks, read by a linear probe.
+`whatif`: the world model of `embodied bench whatif part=tabletop` (trained here, if it is not), asked the same what-ifs
+twice: with histories as the simulator tells them, and as the shipped encoder sees them through two cameras.
 """
 
 import resource
@@ -16,12 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from embodied.bench.harness import Figure, figure, over_seeds
+from embodied.bench.whatif import over, world_config
 from embodied.console import Console
 from embodied.data.pictures import NOBODY, PictureSource, queries_of
 from embodied.data.play import PlayConfig, play_batch
 from embodied.evaluation.discovery import discover
+from embodied.evaluation.model import load_model
 from embodied.evaluation.seeing import (
     SHOWN,
+    as_seen,
     compare,
     foreground_ari,
     owner_of,
@@ -29,7 +34,12 @@ from embodied.evaluation.seeing import (
     switches,
     turn_errors,
 )  # fmt: skip
+from embodied.evaluation.seen_skill import ASKED, PIXELS, STATE, SeenSkill, paired_skills
 from embodied.evaluation.statistics import bootstrap
+from embodied.evaluation.whatif import held_out
+from embodied.run import Run
+from embodied.schema import to_dict
+from embodied.training.collect import play_control
 from embodied.training.pixels import perceiver_of, shipped_card, shipped_encoder
 from envs.cameras import CameraConfig, Cameras
 from envs.control import CartesianDelta
@@ -40,11 +50,11 @@ from envs.types import Array, Episode, Kind, ObjectState, Observation
 from world_models.slots.perceive import rotation_of
 from world_models.slots.pixels import PixelEncoder, prepare
 
-PARTS = ("play", "looks", "discovery")
+PARTS = ("play", "looks", "discovery", "whatif")
 SEEDS = 3
 UNSEEN = 2**31
 """Scenes are drawn from seeds from here on; training draws below."""
-EPISODES, STATES, VIDEOS = 32, 512, 256
+EPISODES, STATES, VIDEOS, INSTANTS = 32, 512, 256, 100
 DISCOVERY_STEPS = 500
 """Gradient steps of the comparison."""
 
@@ -58,6 +68,8 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         return _play(seed, 4 if quick else EPISODES)
     if part == "looks":
         return _looks(seed, 32 if quick else STATES)
+    if part == "whatif":
+        return _whatif(seed, quick, console)
     _, episodes = _episodes(seed, 16 if quick else VIDEOS)
     return discover(episodes, 4 if quick else DISCOVERY_STEPS, seed)
 
@@ -88,9 +100,13 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
             figures["play_switches_per_1000_frames"] = _over(rate, None, "1", len(raws))
         figures[f"{part}_ms_per_frame"] = over_seeds([1e3 * raw["seconds"] / raw["frames"] for raw in raws], "ms")
     if samples.get("looks"):
+        # The headlines, where everything is drawn at random and no past helps.
+        figures |= {name: figures[f"looks_{name}_mean"] for name in ("position_mm", "yaw_deg")}
         figures["pictures_per_s"] = over_seeds([raw["pictures_per_s"] for raw in samples["looks"]], "1/s")
         figures["memory_mib"] = figure(max(raw["memory_mib"] for raw in samples["looks"]), "MiB", 1)
         figures["train_seconds"] = figure(float(shipped_card()["train_seconds"]), "s", 1)
+    if samples.get("whatif"):
+        figures |= _gaps(samples["whatif"])
     for name, unit in (
         ("fg_ari", "1"),
         ("probe_position_mm", "mm"),
@@ -260,6 +276,42 @@ def _looks(seed: int, count: int) -> Mapping[str, Any]:
         "pictures_per_s": count * len(config.cameras) / drawn,
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
     }
+
+
+def _whatif(seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
+    """The same what-ifs from state and from pixels: skills, their differences, and how the instants were seen."""
+    # Training needs much that the other parts do without.
+    from embodied.training.train import train
+
+    config = world_config("tabletop", seed, quick)
+    with Run.open(config.run, to_dict(config)) as run:
+        train(config, run, console)
+        model = load_model(run, config, play_control(config))
+    console.say("recording unseen play")
+    held = held_out(config, config.trainer.whatif_pairs if quick else INSTANTS)
+    console.say(f"looking at {len(held.contexts)} instants")
+    encoder = shipped_encoder()
+    views = [CameraConfig(name, encoder.config.size, encoder.config.size) for name in encoder.config.cameras]
+    cameras = Cameras(held.simulation.scene, views, threads=1)
+    seen = as_seen(held.contexts, held.episodes, perceiver_of(encoder, held.simulation.scene), cameras)
+    console.say(f"asking {len(held.contexts)} instants twice")
+    return paired_skills(held.simulation, model, held.contexts, seen, np.random.default_rng((seed, 1))).as_dict()
+
+
+def _gaps(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Means over training seeds; intervals span those of the single seeds, each a bootstrap over instants."""
+    told = [SeenSkill.from_dict(raw) for raw in raws]
+    figures = {"skill_gap": over([each.gap["spillover"] for each in told], "1")}
+    for kind in ASKED:
+        for source in (STATE, PIXELS):
+            figures[f"skill_{kind}_{source}"] = over([each.skill[source][kind] for each in told], "1")
+        if kind != "spillover":
+            figures[f"skill_gap_{kind}"] = over([each.gap[kind] for each in told], "1")
+    for source in (STATE, PIXELS):
+        figures[f"factual_ade_mm_{source}"] = over([each.factual_ade[source] for each in told], "mm", 1000.0)
+    figures["whatif_position_mm_mean"] = over_seeds([1e3 * each.position for each in told], "mm")
+    figures["whatif_speed_mm_s_mean"] = over_seeds([1e3 * each.speed for each in told], "mm/s")
+    return figures
 
 
 _NAMES = PlayConfig().scene.objects

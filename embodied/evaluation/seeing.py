@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embodied.evaluation.contexts import Contexts
 from envs.cameras import Cameras
 from envs.geometry import quat_to_matrix
 from envs.types import Array, Episode, Kind, ObjectState, Observation
@@ -69,6 +70,28 @@ def perceive_all(observations: Sequence[Observation], perceiver: Perceiver, came
         for row, n in enumerate(which):
             result[n] = replace(observations[n], objects=whole[row])
     return [one for one in result if one is not None]
+
+
+def as_seen(contexts: Contexts, episodes: Sequence[Episode], perceiver: Perceiver, cameras: Cameras) -> Contexts:
+    """The same instants, their histories as whoever watched each episode from its first frame would know them.
+
+    Masses and frictions, which no camera shows, are not told either. Exact states, plans and what followed stay.
+    """
+    width = int(contexts.history.time.shape[1])
+    used, row = np.unique(contexts.place[:, 0], return_inverse=True)
+    frames = int(contexts.place[:, 1].max()) + 1
+    seen = perceive_all([_undeclared(episodes[n].observation[:frames]) for n in used], perceiver, cameras)
+    steps = contexts.place[:, 1]
+    histories = [seen[n].objects[t - width + 1 : t + 1] for n, t in zip(row, steps, strict=True)]
+    return replace(contexts, history=replace(contexts.history, objects=ObjectState.stack(histories)))
+
+
+def _undeclared(observation: Observation) -> Observation:
+    """Without the physics of boxes."""
+    objects = observation.objects
+    box = np.asarray(objects.kind) == Kind.BOX
+    mass, friction = (np.where(box, 0.0, np.asarray(each)) for each in (objects.mass, objects.friction))
+    return replace(observation, objects=replace(objects, mass=mass, friction=friction))
 
 
 def compare(truth: ObjectState, seen: ObjectState) -> Sight:
