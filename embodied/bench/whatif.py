@@ -8,7 +8,7 @@ import numpy as np
 
 from embodied.bench.demo import configured
 from embodied.bench.harness import Figure, figure
-from embodied.config import Config
+from embodied.config import Config, WorldModelConfig
 from embodied.console import Console
 from embodied.evaluation.monolithic import Monolithic
 from embodied.evaluation.questions import FULL
@@ -80,6 +80,9 @@ def world_config(part: str, seed: int, quick: bool) -> Config:
     """A part's own configuration; a planner needs no policy, so the world model is all that is trained."""
     world = "boxes" if part == "more_objects" or part in ABLATIONS else part
     words = ["agent=planner", "trainer.demonstrations=0", f"env.play={world}", *ABLATIONS.get(part, ())]
+    if not quick:
+        # The demo is in a hurry.
+        words.append(f"world_model.steps={WorldModelConfig().steps}")
     folder = "boxes" if part == "more_objects" else part
     return configured(f"whatif_runs/{folder}", seed, quick, *words)
 
