@@ -148,7 +148,7 @@ def test_a_robot_without_its_geometry_cannot_be_made() -> None:
         def effector(self, joints: Joints) -> Effector:
             raise AssertionError("it cannot be made")
 
-    with pytest.raises(TypeError, match="abstract methods .*'places', 'pose'"):
+    with pytest.raises(TypeError, match=r"abstract methods .*'places', 'pose'"):
         Headless(0.1, 8)
 
 
