@@ -71,4 +71,3 @@ def test_everything_that_is_measured_runs(part):
 def test_the_real_time_preset_is_one_of_the_agents():
     preset = plan.realtime()
     assert preset.candidates * preset.iterations < plan.FULL.candidates
-    assert preset.execute == 1

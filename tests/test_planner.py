@@ -184,42 +184,9 @@ def test_progress_a_planner_sees_is_whole_only_where_the_goal_holds():
     assert progress(closed, goal) == pytest.approx(near, abs=1e-9)
 
 
-def test_search_begins_from_what_is_proposed():
-    worlds = ToyWorlds(2, seed=1)
-    best = straight(worlds, 6)
-    quick = {"candidates": 4, "elites": 1, "iterations": 1, "spread": 0.05}
-    config = replace(PlannerConfig(horizon=6), **quick)
-    search = Planner(begin, nearness, SPEC, np.random.default_rng(0), config, propose=lambda seen, goal: best[:, None])
-    reached = nearness(imagine(worlds.observation, search.plan(worlds.observation, REACH)), REACH)[:, -1]
-    alone = nearness(imagine(worlds.observation, planner(**quick).plan(worlds.observation, REACH)), REACH)[:, -1]
-    assert np.all(reached >= nearness(imagine(worlds.observation, best), REACH)[:, -1] - 1e-9)
-    assert np.all(alone < reached - 0.1)
-
-
-def test_a_plan_is_carried_out_for_as_long_as_was_asked():
-    begun = []
-
-    def noting(history):
-        begun.append(history.time[0])
-        return begin(history)
-
-    worlds = ToyWorlds(1, seed=0)
-    config = PlannerConfig(horizon=6, candidates=16, elites=4, iterations=1, execute=3)
-    agent = Planner(noting, nearness, SPEC, np.random.default_rng(0), config, history=2)
-    first = planner(candidates=16, elites=4, iterations=1).plan(worlds.observation, REACH)
-    for step in range(7):
-        action = agent.act(worlds.observation, REACH)
-        if step < 3:
-            np.testing.assert_array_equal(action, first[:, step])
-        worlds.step(action)
-    assert len(begun) == 3
-
-
 def test_errors():
     with pytest.raises(EmbodiedError, match="use fewer elites"):
         planner(candidates=4, elites=8)
-    with pytest.raises(EmbodiedError, match="cannot be carried out"):
-        PlannerConfig(horizon=4, execute=5)
     broken = Planner(begin, lambda o, g: nearness(o, g) * np.nan, SPEC, np.random.default_rng(0))
     with pytest.raises(EmbodiedError, match="not finite"):
         broken.act(ToyWorlds(1).observation, REACH)

@@ -183,6 +183,8 @@ def test_solver_settings(full):
     assert option.noslip_iterations == 0
     assert option.iterations >= 100
     assert option.timestep == 0.005
+    solimp = {name: tuple(full.model.geom(name).solimp[:3]) for name in ("red_cube", "table", "fixed_jaw_pad")}
+    assert solimp == {"red_cube": Physics().solimp, "table": Physics().solimp, "fixed_jaw_pad": Physics().pad_solimp}
 
 
 def test_arm_and_cubes_lie_still(full):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from whatif_scenes import CUBES, drifting, row_contexts, row_episodes, row_simulation
 
-from embodied.evaluation.branches import Disturbance, exact, histories, plans, settle, simulate, unedited
+from embodied.evaluation.branches import NUDGE, Disturbance, exact, histories, plans, settle, simulate, unedited
 from embodied.evaluation.contexts import Contexts, choose
 from embodied.evaluation.effects import influenced
 from embodied.evaluation.questions import FULL, Question, draw, kinds_of
@@ -260,6 +260,25 @@ def test_a_disturbed_simulator_is_the_truth_where_it_is_not_disturbed(
         np.testing.assert_array_equal(ours, theirs)
     heavy = Disturbed(simulation, [Disturbance(mass=1.5)]).answer(contexts, asked)
     assert not np.array_equal(heavy.factual_position, same.factual_position)
+
+
+def test_a_nudge_that_is_refused_is_left_out_alone(
+    simulation: Simulation, contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nudges = np.full((len(contexts), len(contexts.history.objects.names)), -1)
+    nudges[:, contexts.movable] = 0
+    asked, do = unedited(contexts)[:3], simulation.do
+
+    def refuse_second(edit: Intervention, ids: Array) -> None:
+        if 1 in ids:
+            raise EmbodiedError("there is no room")
+        do(edit, ids)
+
+    monkeypatch.setattr(simulation, "do", refuse_second)
+    start = simulate(simulation, contexts, asked, Disturbance(nudges)).position[:, 0][:, contexts.movable]
+    shift = start - simulate(simulation, contexts, asked).position[:, 0][:, contexts.movable]
+    np.testing.assert_allclose(shift[[0, 2], :, 0], NUDGE * contexts.present[[0, 2]], atol=1e-9)
+    assert not shift[1].any()
 
 
 def test_alone_an_object_feels_its_own_weight_and_no_other(contexts: Contexts) -> None:

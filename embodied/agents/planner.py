@@ -21,8 +21,6 @@ Outlook = Callable[[Array], tuple[ObjectState, Array | None]]
 how much `[M N H+1 K]` [m]."""
 Begin = Callable[[Observation], Outlook]
 """A model: what it says after histories `[M W ...]` of M worlds, the present last. What plans share is done once."""
-Propose = Callable[[Observation, Goal], Array]
-"""Plans `[M P H A]` to begin a search from, given the present `[M ...]`, e.g. what a policy would do."""
 Progress = Callable[[ObjectState, Goal], Array]
 """How far along the goal is `[*B]`, larger is better, e.g. the reward model's progress in 0..1."""
 
@@ -54,19 +52,15 @@ class PlannerConfig:
     """Return lost per metre of the subject's uncertainty (standard deviation over the ensemble)."""
     trusted: float = 0.05
     """[m] an imagined future counts up to the step where the subject's uncertainty first exceeds this."""
-    execute: int = 1
-    """Steps of a plan that are carried out before the next search."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         if not 0 < self.elites <= self.candidates:
             raise EmbodiedError(f"{self.elites} elites of {self.candidates} candidates; use fewer elites.")
-        if not 0 < self.execute <= self.horizon:
-            raise EmbodiedError(f"{self.execute} steps cannot be carried out of a plan of {self.horizon}.")
 
 
 class Planner:
-    """Plans anew every `execute` steps from what it sees; remembers its last plan as the next start."""
+    """Plans anew at every step from what it sees; remembers its last plan as the next start."""
 
     def __init__(
         self,
@@ -76,35 +70,26 @@ class Planner:
         rng: np.random.Generator,
         config: PlannerConfig = PlannerConfig(),
         history: int = 1,
-        propose: Propose | None = None,
     ) -> None:
         """`begin` and `progress` see numpy arrays in and give numpy arrays or CPU tensors out.
 
-        `history` is W, the frames that the model looks back on; `propose` shares the first round of candidates.
+        `history` is W, the frames that the model looks back on.
         """
         self.config, self.spec = config, spec
-        self._begin, self._progress, self._rng, self._propose = begin, progress, rng, propose
+        self._begin, self._progress, self._rng = begin, progress, rng
         self._middle = (np.asarray(spec.high) + np.asarray(spec.low)) / 2.0
         self._half = (np.asarray(spec.high) - np.asarray(spec.low)) / 2.0
         self._mean: Array | None = None
-        self._ready: list[Array] = []
         self._seen: deque[Observation] = deque(maxlen=history)
 
     def reset(self) -> None:
         """Forget the last plan, and what was seen."""
         self._mean = None
-        self._ready = []
         self._seen.clear()
 
     def act(self, observation: Observation, goal: Goal) -> Array:
-        """The next actions `[*B A]` of the best plans found."""
-        batch = observation.objects.shape
-        if not self._ready or self._ready[0].shape[:-1] != batch:
-            plan = self.plan(observation, goal)
-            self._ready = [plan[..., step, :] for step in range(self.config.execute)]
-        else:
-            self._remember(_flat(observation))
-        return self._ready.pop(0)
+        """The first actions `[*B A]` of the best plans found."""
+        return self.plan(observation, goal)[..., 0, :]
 
     def plan(self, observation: Observation, goal: Goal) -> Array:
         """The best plans found, `[*B H A]` within the spec's bounds."""
@@ -113,16 +98,12 @@ class Planner:
         worlds, steps, size = flat.objects.shape[0], config.horizon, self.spec.size
         outlook = self._begin(self._remember(flat))
         mean: Array = self._warm_start(worlds)
-        centres = mean[:, None]
-        if self._propose is not None:
-            proposed = (np.asarray(self._propose(flat, goal)) - self._middle) / self._half
-            centres = np.concatenate([centres, np.clip(proposed, -1.0, 1.0)], axis=1)
         spread = np.full((worlds, steps, size), config.spread)
         kept: Array = np.zeros((worlds, 0, steps, size))
         best: Array = mean
         best_return: Array = np.full(worlds, -np.inf)
         for _ in range(config.iterations):
-            plans = np.concatenate([self._draw(centres, spread, config.candidates - kept.shape[1]), kept], axis=1)
+            plans = np.concatenate([self._draw(mean, spread, config.candidates - kept.shape[1]), kept], axis=1)
             returns = self._returns(outlook, plans, flat.objects, goal)
             order = np.argsort(-returns, axis=1)[:, : config.elites]
             elites = np.take_along_axis(plans, order[:, :, None, None], axis=1)
@@ -131,7 +112,7 @@ class Planner:
             best = np.where(better[:, None, None], elites[:, 0], best)
             best_return = np.where(better, top[:, 0], best_return)
             mean, spread = self._fit(elites, top, mean, spread)
-            centres, kept = mean[:, None], elites[:, : max(1, config.elites // 4)]
+            kept = elites[:, : max(1, config.elites // 4)]
         self._mean = mean if config.method == "mppi" else best
         # Clipped, for the middle plus half the range may pass the end by one rounding.
         plan = np.clip(self._middle + self._half * self._mean, self.spec.low, self.spec.high)
@@ -146,25 +127,20 @@ class Planner:
         return over_time([self._seen[0]] * missing + list(self._seen))
 
     def _warm_start(self, worlds: int) -> Array:
-        """The last plan, moved on by what was carried out; zeros at first or for another number of worlds."""
+        """The last plan, moved on by one step; zeros at first or for another number of worlds."""
         if self._mean is None or len(self._mean) != worlds:
             return np.zeros((worlds, self.config.horizon, self.spec.size))
-        done = self.config.execute
-        return np.concatenate([self._mean[:, done:], np.repeat(self._mean[:, -1:], done, axis=1)], axis=1)
+        return np.concatenate([self._mean[:, 1:], self._mean[:, -1:]], axis=1)
 
-    def _draw(self, centres: Array, spread: Array, count: int) -> Array:
-        """Plans `[W count H A]` in -1..1 in turn about centres `[W C H A]`, with noise that persists over steps.
-
-        The first about each centre is the centre itself.
-        """
-        worlds, _, steps, size = centres.shape
+    def _draw(self, mean: Array, spread: Array, count: int) -> Array:
+        """Plans `[W count H A]` in -1..1 with noise that persists over steps; the first is the mean itself."""
+        worlds, steps, size = mean.shape
         noise = self._rng.standard_normal((worlds, count, steps, size))
         keep = self.config.persistence
         for step in range(1, steps):
             noise[:, :, step] = keep * noise[:, :, step - 1] + np.sqrt(1.0 - keep**2) * noise[:, :, step]
-        noise[:, : centres.shape[1]] = 0.0
-        around = centres[:, np.arange(count) % centres.shape[1]]
-        return np.clip(around + spread[:, None] * noise, -1.0, 1.0)
+        noise[:, 0] = 0.0
+        return np.clip(mean[:, None] + spread[:, None] * noise, -1.0, 1.0)
 
     def _returns(self, outlook: Outlook, plans: Array, objects: ObjectState, goal: Goal) -> Array:
         """Returns `[W N]` of plans `[W N H A]`: progress over the trusted steps, less a charge for doubt."""

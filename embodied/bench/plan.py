@@ -7,7 +7,7 @@ play in which objects move, and the tasks `push` and `place` (the arm and one cu
 real-time planner acts in; figures without a prefix are of `push`.
 
 Success. On the tasks, the same search is made over MuJoCo itself and over the world model, from the same beginnings and
-towards the same progress (`embodied.training.policies.progress`); nothing is demonstrated or proposed. The
+towards the same progress (`embodied.training.policies.progress`); nothing is demonstrated. The
 counterfactual planning gap `cpg` is the success with MuJoCo as the model minus that with ours, in points. MuJoCo as the
 model knows more than any could: the exact state and all masses. Ours is what `embodied bench whatif part=tabletop`
 trains; play is all it has seen. Both goals say where the cube ends, not how it gets there: what a planner places it has

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Ahead[Batch]:
+class Prefetch[Batch]:
     """Batches by their step, drawn with one generator; which batches they are does not depend on when they are made."""
 
     def __init__(self, make: Callable[[int], Batch], generator: torch.Generator) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from embodied.data.prefetch import Ahead
+from embodied.data.prefetch import Prefetch
 from embodied.data.windows import Window, Windows
 from embodied.training import ranks
 from embodied.training.muon import Muon
@@ -145,7 +145,7 @@ class MemberTrainer:
         self.model.to(device)
         # On the CPU wherever the model is: every rank and every device draws the same.
         self._generator = torch.Generator().manual_seed(seed)
-        self._ahead = Ahead(self._batch, self._generator)
+        self._coming = Prefetch(self._batch, self._generator)
         servo = set(self.model.robot.parameters())
         others = [p for p in self.model.parameters() if p not in servo]
         groups: list[dict[str, Any]] = [
@@ -175,7 +175,7 @@ class MemberTrainer:
     def train_step(self) -> Tensor:
         """One gradient step; returns the loss's parts `[6]` as in `LOSSES`, on the device, not waited for."""
         config = self.config
-        shares = self._ahead.take(self.step, last=self.step + 1 >= config.steps)
+        shares = self._coming.take(self.step, last=self.step + 1 >= config.steps)
         fall = share(self.step, config.steps, config.warmup)
         set_rate(self.optimiser, config.learning_rate * fall)
         recall = config.recall * max(fall, 0.1)
@@ -194,9 +194,8 @@ class MemberTrainer:
         if self._ranks > 1:
             distributed.all_reduce(total)
         # Apart, for the robot's gradients are large at first and would hold back the rest.
-        servo = set(self.model.robot.parameters())
-        torch.nn.utils.clip_grad_norm_(servo, config.clip)
-        torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p not in servo], config.clip)
+        for group in self.optimiser.param_groups:
+            torch.nn.utils.clip_grad_norm_(group["params"], config.clip)
         self.optimiser.step()
         self.step += 1
         return total
@@ -204,7 +203,7 @@ class MemberTrainer:
     @property
     def waited(self) -> float:
         """[s] that steps have waited for their data."""
-        return self._ahead.waited
+        return self._coming.waited
 
     def _batch(self, step: int) -> list[Share]:
         """What this rank learns from in a gradient step, in as many parts as gradients are accumulated over."""
@@ -249,12 +248,12 @@ class MemberTrainer:
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, optimiser moments, generator and step as a flat mapping of tensors."""
         state = state_of(self.model, self.optimiser, self.step)
-        return {**state, "generator": self._ahead.state}
+        return {**state, "generator": self._coming.state}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state_dict`. Raises `EmbodiedError` if it is of another model."""
         self.step = load_state(self.model, self.optimiser, state)
-        self._ahead.go_on(state["generator"].cpu())
+        self._coming.go_on(state["generator"].cpu())
 
 
 LOSSES = ("position", "orientation", "velocity", "spin", "robot", "recall")
