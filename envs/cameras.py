@@ -328,13 +328,14 @@ def stretch(scene: "Scene", entity: Array, movable: Array, half_extents: Array) 
     """Sizes and local positions `[*B G 3]` of geoms whose entities have half extents `[*B K 3]`.
 
     An entity of another size than its nominal one has all its parts stretched. Geoms of movable entities have their
-    entity's axes, and a cylinder's size is radius and half length.
+    entity's axes, and a cylinder's size is radius and half length; margins are part of what is seen.
     """
     model = scene.model
     ratio = half_extents[..., entity, :] / np.maximum(scene.half_extents[entity], 1e-9)
     ratio = np.where(movable[:, None], ratio, 1.0)
     axes = np.where((model.geom_type == raycast.CYLINDER)[:, None], (0, 2, 2), (0, 1, 2))
-    sizes = model.geom_size * np.take_along_axis(ratio, np.broadcast_to(axes, ratio.shape), axis=-1)
+    drawn = model.geom_size + np.where(model.geom_size > 0, model.geom_margin[:, None], 0.0)
+    sizes = drawn * np.take_along_axis(ratio, np.broadcast_to(axes, ratio.shape), axis=-1)
     return sizes, model.geom_pos * ratio
 
 

@@ -60,6 +60,12 @@ OBJECTS: Mapping[str, ObjectType] = {
 
 CUBE_HALF_EXTENT, CUBE_MASS = 0.014, 0.025
 """[m], [kg] Nominal, of every object: also a cylinder's radius and half height."""
+ROUNDING = 0.005
+"""[m] What MuJoCo collides of a cylinder is a smaller one with a margin of this around it: its edges are rounded.
+
+Touching is then a distance between solids apart. Where a plain cylinder sinks into a box, MuJoCo 4.0 takes a wrong
+normal, by more than 5 degrees in a third of all poses, and it goes on sinking, by 10 mm and more.
+"""
 
 BIN_HALF_EXTENTS, BIN_WALL = (0.055, 0.055, 0.022), 0.004
 """[m] Outer half sizes of the bin and the thickness of its four walls and floor; it is open at the top."""
@@ -291,9 +297,13 @@ def _add_object(spec: mujoco.MjSpec, name: str, at: tuple[float, float], config:
     body.add_freejoint(name=name)
     upright = OBJECTS[name].kind == Kind.CYLINDER
     geom = mujoco.mjtGeom.mjGEOM_CYLINDER if upright else mujoco.mjtGeom.mjGEOM_BOX
-    size = (CUBE_HALF_EXTENT, CUBE_HALF_EXTENT, 0.0 if upright else CUBE_HALF_EXTENT)
-    body.add_geom(name=name, type=geom, size=size, mass=CUBE_MASS, rgba=(*OBJECTS[name].colour, 1.0),
-                  contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=3,
+    half, margin = CUBE_HALF_EXTENT, ROUNDING if upright else 0.0
+    if upright:
+        across = CUBE_MASS * half**2 * (1 / 4 + 1 / 3)
+        body.explicitinertial, body.mass, body.ipos = True, CUBE_MASS, (0.0, 0.0, 0.0)
+        body.inertia = (across, across, CUBE_MASS * half**2 / 2)
+    body.add_geom(name=name, type=geom, size=(half - margin,) * 3, mass=CUBE_MASS, rgba=(*OBJECTS[name].colour, 1.0),
+                  contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=3, margin=margin,
                   friction=(config.physics.object_friction, 0.005, 0.0001))  # fmt: skip
 
 

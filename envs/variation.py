@@ -12,7 +12,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from envs.errors import EmbodiedError
-from envs.scene import Scene
+from envs.scene import ROUNDING, Scene
 from envs.types import Array, Kind
 
 Range = tuple[float, float]
@@ -192,11 +192,13 @@ class ModelFields:
         if "half_extents" in changed:
             half = values.half_extents
             # MuJoCo's size of a cylinder is radius and half length.
-            rod = np.stack([half[..., 0], half[..., 2], np.zeros_like(half[..., 0])], axis=-1)
             upright = self._upright[:, None]
-            self._batch.expand("geom_size")[rows, self._geoms] = np.where(upright, rod, half)
-            self._batch.expand("geom_rbound")[rows, self._geoms] = np.linalg.norm(np.where(upright, rod, half), axis=-1)
-            self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = half
+            collided = half - np.where(upright, ROUNDING, 0.0)
+            rod = np.stack([collided[..., 0], collided[..., 2], np.zeros_like(half[..., 0])], axis=-1)
+            size = np.where(upright, rod, half)
+            self._batch.expand("geom_size")[rows, self._geoms] = size
+            self._batch.expand("geom_rbound")[rows, self._geoms] = np.linalg.norm(size, axis=-1)
+            self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = collided
         if "centre_of_mass" in changed:
             self._batch.expand("body_ipos")[rows, self._bodies] = values.centre_of_mass
         if changed & {"mass", "half_extents"}:
@@ -221,6 +223,10 @@ class ModelFields:
             raise EmbodiedError(
                 f"Parameter half_extents of {objects[int(oval.argmax())]} must have the same x and y: it is a cylinder."
             )
+        thin = (values.half_extents <= ROUNDING).any(axis=(0, 2)) & self._upright
+        if thin.any():
+            name = objects[int(thin.argmax())]
+            raise EmbodiedError(f"Parameter half_extents of {name} must be above {ROUNDING:g} m: it is a cylinder.")
         outside = (np.abs(values.centre_of_mass) >= values.half_extents).any(axis=(0, 2))
         if outside.any():
             raise EmbodiedError(f"Parameter centre_of_mass of {objects[int(outside.argmax())]} is outside its body.")

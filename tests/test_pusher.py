@@ -13,7 +13,7 @@ from envs.control import CartesianDelta, PlanarDelta
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state
 from envs.layout import Layout
-from envs.scene import SceneConfig, build_scene
+from envs.scene import ROUNDING, SceneConfig, build_scene
 from envs.simulation import RAMP, Simulation, SimulationState
 from envs.types import MOVABLE, Kind, Observation, proprioception
 from envs.variation import Parameters, Variation
@@ -152,20 +152,47 @@ def test_a_varied_world_has_the_physics_of_its_parameters() -> None:
             size = half
             if k == WHITE:
                 across = mass * (half[0] ** 2 / 4 + half[2] ** 2 / 3)
-                inertia, size = np.array([across, across, mass * half[0] ** 2 / 2]), np.array([half[0], half[2], 0.0])
+                inertia = np.array([across, across, mass * half[0] ** 2 / 2])
+                size = np.array([half[0] - ROUNDING, half[2] - ROUNDING, 0.0])
             frame = np.zeros(9)
             mujoco.mju_quat2Mat(frame, model.body_iquat[body])
             turned = frame.reshape(3, 3) @ np.diag(model.body_inertia[body]) @ frame.reshape(3, 3).T
             np.testing.assert_allclose(turned, np.diag(inertia), rtol=1e-9, atol=1e-12)
             np.testing.assert_allclose(model.geom_size[geom], size)
-            np.testing.assert_allclose(model.geom_aabb[geom, 3:], half)
-            assert model.geom_rbound[geom] == pytest.approx(np.hypot(half[0], half[2]) if k == WHITE else
-                                                            np.linalg.norm(half))  # fmt: skip
+            np.testing.assert_allclose(model.geom_aabb[geom, 3:], half - model.geom_margin[geom])
+            assert model.geom_margin[geom] == (ROUNDING if k == WHITE else 0.0)
+            assert model.geom_rbound[geom] == pytest.approx(np.linalg.norm(size))
             np.testing.assert_array_equal(model.body_ipos[body], values.centre_of_mass[world, o])
             data = made.data(world)
             mujoco.mj_kinematics(model, data)
             offset = data.xipos[body] - data.xpos[body]
             np.testing.assert_allclose(offset, values.centre_of_mass[world, o], atol=1e-12)
+
+
+def test_a_cylinder_touches_a_box_along_the_way_between_them() -> None:
+    model, data = SCENE.model, mujoco.MjData(SCENE.model)
+    rng, half = np.random.default_rng(0), float(SCENE.half_extents[RED, 0])
+    box, rod = model.geom("red_cube").id, model.geom("white_cylinder").id
+    for _ in range(100):
+        # A point at the edge of a rounded square: half a millimetre less than a radius from the box.
+        corner = rng.uniform(-half, half, 2)
+        corner[rng.integers(2)] = half
+        out = np.where(corner == half, 1.0, 0.0)
+        if rng.random() < 0.5:
+            angle = rng.uniform(0.05, np.pi / 2 - 0.05)
+            corner, out = np.full(2, half), np.array([np.cos(angle), np.sin(angle)])
+        place = corner + (half - 5e-4) * out
+        tilt = np.array([1.0, *rng.normal(0.0, 0.002, 2), 0.0])
+        for name, xyz, quat in (("red_cube", (0.2, 0.0, half), (1.0, 0.0, 0.0, 0.0)),
+                                ("white_cylinder", (0.2 + place[0], place[1], half), tilt / np.linalg.norm(tilt)),
+                                ("orange_cube", (0.5, 0.2, half), (1.0, 0.0, 0.0, 0.0))):  # fmt: skip
+            data.joint(name).qpos[:] = (*xyz, *quat)
+        mujoco.mj_forward(model, data)
+        touching = [c for c in data.contact if set(c.geom) == {box, rod}]
+        assert touching
+        for contact in touching:
+            assert contact.dist - ROUNDING == pytest.approx(-5e-4, abs=2e-4)
+            assert np.abs(contact.frame[:2] @ out) > np.cos(np.radians(3.0))
 
 
 def test_impossible_bodies_are_refused_before_anything_changes() -> None:
@@ -178,6 +205,10 @@ def test_impossible_bodies_are_refused_before_anything_changes() -> None:
     far = replace(Parameters.nominal(SCENE, WORLDS), centre_of_mass=np.full((WORLDS, 3, 3), 0.1))
     with pytest.raises(EmbodiedError, match="centre_of_mass of red_cube is outside"):
         made.reset(layout(parameters=far))
+    thin = np.tile(HALF, (WORLDS, 1, 1))
+    thin[2, 2] = 0.003
+    with pytest.raises(EmbodiedError, match="half_extents of white_cylinder must be above"):
+        made.reset(layout(half_extents=thin))
     for text in ("size(white_cylinder, x=0.05)", "size(white_cylinder, x=0.05, y=0.04)"):
         with pytest.raises(EmbodiedError, match="oval of the cylinder"):
             made.do(Intervention.parse(text))
