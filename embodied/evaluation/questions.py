@@ -14,6 +14,8 @@ SHIFT = (0.02, 0.06)
 """[m] How far `move` puts an object aside: a fraction of a cube to two cubes."""
 FACTOR = (3.0, 5.0)
 """By how much `mass` and `friction` are raised or lowered: less, and chaos hides what it does."""
+LIMITS: Mapping[str, tuple[float, float]] = {"mass": (0.01, 0.6), "friction": (0.05, 1.0)}
+"""[kg] and coefficients that they stay within: what things of this size weigh, and what slides on dry ground."""
 ACTIONS = ("swap", "hold", "delay", "mirror")
 """Kinds that change what the robot does; `swap` follows the plan of another instant."""
 ROBOT_EDITS = (*ACTIONS, "scale", "gain")
@@ -168,6 +170,9 @@ def _physics(kind: str) -> "_Draw":
         k = contexts.history.objects.index(name)
         factor = float(generator.uniform(*FACTOR)) ** (1 if generator.random() < 0.5 else -1)
         now = float(getattr(contexts.history.objects, kind)[context, -1, k])
+        low, high = LIMITS[kind]
+        if not low <= factor * now <= high:
+            factor = 1.0 / factor
         return Intervention(kind, name, {"value": float(f"{factor * now:.4g}")})
 
     return drawn
