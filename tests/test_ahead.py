@@ -52,7 +52,7 @@ def slowly(model: Ensemble, history: Observation, plans: Array, control: Cartesi
 def assert_same(said: tuple[ObjectState, Array], expected: tuple[ObjectState, Array]) -> None:
     # Random weights make contacts wild, and 25 steps of that tell the last digit of one sum from another's.
     (fast, doubt), (slow, slow_doubt) = said, expected
-    np.testing.assert_allclose(fast.position_in_world, slow.position_in_world, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(fast.position_in_world, slow.position_in_world, rtol=0, atol=5e-4)
     # The sign of a quaternion means nothing.
     rotations = (quat_to_matrix(state.quaternion_in_world) for state in (fast, slow))
     np.testing.assert_allclose(*rotations, rtol=0, atol=2e-3)

@@ -31,7 +31,7 @@ class TrainConfig:
 
     steps: int = 2400
     """Gradient steps."""
-    batch: int = 128
+    batch: int = 64
     """Windows per step."""
     horizon: tuple[int, int] = (1, 3)
     """Control steps of the rollout in the loss before and after half time: long ones teach chains, short ones are
@@ -43,7 +43,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: int = 100
-    clip: float = 1.0
+    clip: float = 0.25
     robot_batch: int = 1024
     """Single steps of the robot per gradient step: they are cheap, and how the hand moves decides all else."""
     recall: float = 0.05
@@ -148,10 +148,7 @@ class MemberTrainer:
         self._coming = Prefetch(self._batch, self._generator)
         servo = set(self.model.robot.parameters())
         others = [p for p in self.model.parameters() if p not in servo]
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.model.robot.parameters()), "boost": 0.0},
-            {"params": others},
-        ]
+        groups: list[dict[str, Any]] = [{"params": list(self.model.robot.parameters())}, {"params": others}]
         self.optimiser = Muon(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         mirror = self.model.robot.mirror
@@ -180,7 +177,7 @@ class MemberTrainer:
         set_rate(self.optimiser, config.learning_rate * fall)
         recall = config.recall * max(fall, 0.1)
         # Ranks average their gradients; a batch's is the sum of its shares'.
-        weights = self._ranks * torch.tensor([1.0, 0.7, 0.1, 0.1, 0.2, recall], device=self.windows.device)
+        weights = self._ranks * torch.tensor([1.0, 0.7, 0.25, 0.25, 0.2, recall], device=self.windows.device)
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros_like(weights)
         for part in shares:

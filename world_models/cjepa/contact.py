@@ -47,8 +47,8 @@ class Message(nn.Module):
         """What is said, in four parts.
 
         The message; how much of the sender's rigid motion (shift, turn) the receiver takes over; how much of what would
-        undo each overlap (shift, turn, and as velocity and spin); and what is added to the receiver's change, in the
-        axes of the pair.
+        undo each overlap and slip (shift, turn, and as velocity and spin); and what is added to the receiver's change,
+        in the axes of the pair.
         """
         sender = torch.cat([self.sender(hidden), self.effector])
         first = self.seen(seen) + self.receiver(hidden).index_select(0, edges.receiver)
@@ -135,7 +135,7 @@ class ContactModel(nn.Module):
         sent, gates, shares, added = said.split([self.width, 2, 4 * WEDGES, 12], -1)
         # A held box moves rigidly with what holds it: one number says how much of that motion it takes over.
         taken = added + functional.pad(gates.repeat_interleave(3, 1) * sight.carried, (0, 6))
-        # And a struck one goes as far as it was overlapped, wholly or in part, whatever the size of the overlap.
+        # And a struck one goes as far as it was overlapped or slid along, wholly or in part, whatever the distance.
         shares, wedges = shares.reshape(-1, WEDGES, 4, 1), sight.wedges.reshape(-1, WEDGES, 2, 3)
         taken = taken + (shares * wedges.repeat(1, 1, 2, 1)).sum(1).flatten(1)
         taken = (taken.float().reshape(-1, 4, 3) @ sight.turned.mT).flatten(1)

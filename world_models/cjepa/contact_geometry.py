@@ -19,14 +19,16 @@ SKIN = 0.003
 """[m] width of the sigmoid that says `touching`."""
 FINE = 0.002
 """[m] depths of corners are divided by this, too, and clamped to +-2."""
+SLACK = 0.005
+"""[m] of boxes beside each other, a corner this much above or below the other one still counts as level with it."""
 CORNERS = 3
 """Nearest corners kept of each box."""
 GLANCE = 3 + 3 + 3 + 1
 """Length of `glance`."""
 FEATURES = GLANCE + 9 + 2 * CORNERS * 6
 """Length of `features`."""
-WEDGES = 2 * CORNERS
-"""Corners whose overlap is offered as a push, see `features`."""
+WEDGES = 2 * 2 * CORNERS
+"""Of each corner kept, what would undo its overlap and what would undo its slip, see `features`."""
 _SIGNS = tuple((x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0))
 
 
@@ -71,6 +73,18 @@ def glance(
     )  # fmt: skip
 
 
+def slack(
+    receiver: Float[Tensor, "E 12"], sender: Float[Tensor, "E 12"], gaps: Float[Tensor, "2 E 3"]
+) -> Float[Tensor, "2 E"]:
+    """By how much a corner may lie above or below the box it is compared with and still count as level with it [m].
+
+    Two boxes that stand on one table have their lower corners in one plane, where rounding alone says whether one is
+    inside the other and how deep. So heights count for boxes that lie on each other, and not for boxes side by side.
+    """
+    upright = torch.stack([receiver[:, 11], sender[:, 11]]).square()
+    return (gaps[..., :2].amax(2) - gaps[..., 2]).clamp(0, SLACK) * upright
+
+
 def features(
     across: Tensor,
     offsets: Float[Tensor, "2 E 3"],
@@ -79,18 +93,24 @@ def features(
     sender_half: Float[Tensor, "E 3"],
     radius: Float[Tensor, " E"],
     receiver_radius: Float[Tensor, " E"],
+    level: Float[Tensor, "2 E"],
+    before: tuple[Float[Tensor, "E 3 3"], Float[Tensor, "E 3"]],
 ) -> tuple[Float[Tensor, "E F"], Float[Tensor, "E C 6"]]:
-    """All features of a relation, in the receiver's axes, and what would undo the overlap at each corner.
+    """All features of a relation, in the receiver's axes, and what would undo overlap and slip at each corner.
+
+    `level` is `slack` of the pairs; `before` the sender's axes and centre in the receiver's at the step's beginning.
 
     Corners are ordered by distance; of corners equally near the lower comes first, so that two boxes standing on the
     table always give the same order. An overlap is undone by a shift of the receiver along the contact's normal [m],
-    or by a turn [rad], here as a ball of its size would answer a push there.
+    or by a turn [rad], here as a ball of its size would answer a push there; so is the slip, which is how far the two
+    have slid along each other since the step's beginning.
     """
     half = torch.stack([receiver_half, sender_half])
     # Row 0: the sender's corners in the receiver's axes; row 1: the receiver's in the sender's.
     spread = torch.stack([across * sender_half[:, None], across.mT * receiver_half[:, None]])
     points = spread @ spread.new_tensor(_SIGNS).mT + offsets[..., None]
-    excess = points.abs() - half[..., None]
+    height = torch.stack([torch.zeros_like(level), torch.zeros_like(level), level], -1)
+    excess = points.abs() - (half + height)[..., None]
     outside = excess.clamp(min=0)
     # The small constant keeps the root's gradient finite on the surface.
     distance = ((outside * outside).sum(2) + 1e-10).sqrt() + excess.amax(2).clamp(max=0) - radius[:, None]
@@ -120,8 +140,19 @@ def features(
     away = (away * torch.where(points >= 0, 1.0, -1.0)).gather(3, order[:, :, None].expand(-1, -1, 3, -1))
     normal = torch.cat([-away[0], across @ away[1]], 2).mT
     push = (-depth).clamp(min=0)[..., None] * normal
-    size = 1e-6 + (2.0 / 9.0) * receiver_half.square().sum(-1) + 0.5 * receiver_radius.square()
     lever = torch.cat([theirs, mine], 2).mT
+    # Where the surfaces meet, and where that point of the sender was at the step's beginning.
+    sender_radius = radius - receiver_radius
+    round_ = torch.stack([sender_radius, -receiver_radius], 1).repeat_interleave(CORNERS, 1)
+    meeting = lever + round_[..., None] * normal
+    earlier = ((meeting - offsets[0][:, None]) @ across) @ before[0].mT + before[1][:, None]
+    slip = meeting - earlier
+    slip = slip - (slip * normal).sum(2, keepdim=True) * normal
+    # Friction does no more than the push does: Coulomb's cone for a coefficient of 1.
+    slip = slip * ((-depth).clamp(min=0) / (slip.square().sum(2) + 1e-12).sqrt()).clamp(max=1)[..., None]
+    push = torch.cat([push, slip], 1)
+    lever = torch.cat([lever, meeting], 1)
+    size = 1e-6 + (2.0 / 9.0) * receiver_half.square().sum(-1) + 0.5 * receiver_radius.square()
     return seen, torch.cat([push, torch.linalg.cross(lever, push) / size[:, None, None]], -1)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from envs.types import Array
-from world_models.cjepa.contact_geometry import CORNERS, FEATURES, FINE, GLANCE, SCALE, SKIN, WEDGES
+from world_models.cjepa.contact_geometry import CORNERS, FEATURES, FINE, GLANCE, SCALE, SKIN, SLACK, WEDGES
 
 SLOW, TURNING, AIRBORNE = 5e-3, 5e-2, 2e-3
 """[m/s], [rad/s], [m] an object below these rests on the table, and stays where it is while nothing near it moves. A
@@ -190,6 +190,13 @@ def _glance(offset: Array, gaps: Array, gap: Array, round_: Array, out: Array) -
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
+def _slack(pose: Array, gaps: Array) -> Array:
+    level = min(max(max(gaps[0], gaps[1]) - gaps[2], np.float32(0.0)), np.float32(SLACK))
+    return level * pose[11] * pose[11]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
 def _box_distance(point: Array, half: Array) -> Array:
     outside = np.float32(1e-10)
     inside = np.float32(-1.0)
@@ -281,6 +288,10 @@ def see(
     key = np.empty(8, np.float32)
     local = np.empty((8, 3), np.float32)
     away = np.empty(3, np.float32)
+    box = np.empty(3, np.float32)
+    meeting, other = np.empty(3, np.float32), np.empty(3, np.float32)
+    slip = np.empty(3, np.float32)
+    across_now, offset_now = np.empty((3, 3), np.float32), np.empty((2, 3), np.float32)
     normal = np.empty(3, np.float32)
     twist = np.empty((3, 3), np.float32)
     vectors = np.empty((5, 3), np.float32)
@@ -302,8 +313,8 @@ def see(
         size = np.float32(1e-6) + np.float32(0.5) * radius[r] * radius[r]
         for i in range(3):
             size += np.float32(2.0 / 9.0) * near_half[i] * near_half[i]
-        gap_now = _relate(near_now, near_half, now[s], half[s], across, offset, gaps)
-        _glance(offset, gaps, gap_now, round_, out)
+        gap_now = _relate(near_now, near_half, now[s], half[s], across_now, offset_now, gaps)
+        _glance(offset_now, gaps, gap_now, round_, out)
         gap = _relate(near_after, near_half, after[s], half[s], across, offset, gaps)
         _glance(offset, gaps, gap, round_, out[GLANCE:])
         at = 2 * GLANCE
@@ -313,6 +324,9 @@ def see(
         at += 9
         depth_at = at + 2 * CORNERS * 3
         for side in range(2):
+            for i in range(3):
+                box[i] = near_half[i] if side == 0 else half[s, i]
+            box[2] += _slack(near_after if side == 0 else after[s], gaps[side])
             for c in range(8):
                 for i in range(3):
                     x = near_half[0] if side else half[s, 0]
@@ -327,7 +341,7 @@ def see(
                     else:
                         local[c, i] = offset[1, i] + across[0, i] * x + across[1, i] * y + across[2, i] * z
                         corner[c, i] = x if i == 0 else (y if i == 1 else z)
-                distance[c] = _box_distance(local[c], near_half if side == 0 else half[s]) - round_
+                distance[c] = _box_distance(local[c], box) - round_
                 key[c] = distance[c] + np.float32(0.05) * corner[c, 2]
             for n in range(CORNERS):
                 best = 0
@@ -342,10 +356,12 @@ def see(
                 fine = distance[best] / np.float32(FINE)
                 out[depth_at + 4 * CORNERS + side * CORNERS + n] = min(max(fine, np.float32(-2.0)), np.float32(2.0))
                 wedge = wedges[e, side * CORNERS + n]
+                drag = wedges[e, 2 * CORNERS + side * CORNERS + n]
                 if distance[best] >= 0:
                     wedge[:] = np.float32(0.0)
+                    drag[:] = np.float32(0.0)
                     continue
-                _way_out(local[best], near_half if side == 0 else half[s], away)
+                _way_out(local[best], box, away)
                 for i in range(3):
                     if side == 0:
                         normal[i] = -away[i]
@@ -356,6 +372,31 @@ def see(
                     arm = corner[best, u] * normal[v] - corner[best, v] * normal[u]
                     wedge[i] = -distance[best] * normal[i] / shift_scale
                     wedge[3 + i] = -distance[best] * arm / size / np.float32(turn_unit)
+                surface = radius[s] if side == 0 else -radius[r]
+                for i in range(3):
+                    meeting[i] = corner[best, i] + surface * normal[i]
+                for i in range(3):
+                    other[i] = np.float32(0.0)
+                    for j in range(3):
+                        other[i] += across[j, i] * (meeting[j] - offset[0, j])
+                along = np.float32(0.0)
+                for i in range(3):
+                    slip[i] = meeting[i] - offset_now[0, i]
+                    for j in range(3):
+                        slip[i] -= across_now[i, j] * other[j]
+                    along += slip[i] * normal[i]
+                square = np.float32(1e-12)
+                for i in range(3):
+                    slip[i] -= along * normal[i]
+                    square += slip[i] * slip[i]
+                shared = min(-distance[best] / np.sqrt(square), np.float32(1.0))
+                for i in range(3):
+                    slip[i] *= shared
+                for i in range(3):
+                    u, v = (i + 1) % 3, (i + 2) % 3
+                    arm = meeting[u] * slip[v] - meeting[v] * slip[u]
+                    drag[i] = slip[i] / shift_scale
+                    drag[3 + i] = arm / size / np.float32(turn_unit)
         for i in range(3):
             for j in range(3):
                 total = np.float32(0.0)

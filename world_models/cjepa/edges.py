@@ -26,6 +26,7 @@ from world_models.cjepa.contact_geometry import (
     lowest,
     relation,
     rotation_vector,
+    slack,
 )
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
@@ -58,7 +59,7 @@ class Scale:
     @property
     def reach(self) -> float:
         """[m] messages fade to zero as the gap, now and at the step's end, grows from half of this to this."""
-        return 0.0075 + 0.125 * self.period
+        return 0.001 + 0.125 * self.period
 
     @property
     def margin(self) -> float:
@@ -94,7 +95,7 @@ class Sight:
     carried: Float[Tensor, "E 6"]
     """The sender's rigid motion at the receiver's centre: shift and turn, in their units."""
     wedges: Float[Tensor, "E C 6"]
-    """Shift and turn that would undo the overlap at each corner, in their units; 0 where there is none."""
+    """Shift and turn that would undo overlap and slip at each corner, in their units; 0 where there is no overlap."""
     weight: Float[Tensor, " E"]
     """Fades from 1 to 0 with the gap."""
     turned: Float[Tensor, "E 3 3"]
@@ -246,7 +247,8 @@ def see(
     )
     gap = torch.minimum(before[2].amax((0, 2)), then[2].amax((0, 2))) - both
     weight = ((scale.reach - gap) / (0.5 * scale.reach)).clamp(0, 1)
-    look, wedges = features(*then, near_half, half[sender], both, radius[receiver])
+    level = slack(near_after, after[sender], then[2])
+    look, wedges = features(*then, near_half, half[sender], both, radius[receiver], level, (before[0], before[1][0]))
     wedges = wedges / wedges.new_tensor([scale.shift] * 3 + [scale.turn] * 3)
     return torch.cat([glance(*before, both), look, (vectors @ axes).flatten(1)], -1), wedges, weight, facing
 
