@@ -7,7 +7,7 @@ A packed pose is the position in the world [m], then the rotation body to world,
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,17 +19,17 @@ SKIN = 0.003
 """[m] width of the sigmoid that says `touching`."""
 FINE = 0.002
 """[m] depths of corners are divided by this, too, and clamped to +-2."""
-SLACK = 0.005
-"""[m] of boxes beside each other, a corner this much above or below the other one still counts as level with it."""
 CORNERS = 3
-"""Nearest corners kept of each box."""
+"""Nearest points kept of each box, see `features`."""
+ORDER = 0.02
+"""[m per m] by how much nearer a point further along y must be to come first: of two as near, always the same does."""
 GLANCE = 3 + 3 + 3 + 1
 """Length of `glance`."""
 FEATURES = GLANCE + 9 + 2 * CORNERS * 6
 """Length of `features`."""
 WEDGES = 2 * 2 * CORNERS
 """Of each corner kept, what would undo its overlap and what would undo its slip, see `features`."""
-_SIGNS = tuple((x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0))
+_SIGNS = tuple((0.0, x, y) for x in (-1.0, 1.0) for y in (-1.0, 1.0))
 
 
 def relation(
@@ -73,16 +73,9 @@ def glance(
     )  # fmt: skip
 
 
-def slack(
-    receiver: Float[Tensor, "E 12"], sender: Float[Tensor, "E 12"], gaps: Float[Tensor, "2 E 3"]
-) -> Float[Tensor, "2 E"]:
-    """By how much a corner may lie above or below the box it is compared with and still count as level with it [m].
-
-    Two boxes that stand on one table have their lower corners in one plane, where rounding alone says whether one is
-    inside the other and how deep. So heights count for boxes that lie on each other, and not for boxes side by side.
-    """
-    upright = torch.stack([receiver[:, 11], sender[:, 11]]).square()
-    return (gaps[..., :2].amax(2) - gaps[..., 2]).clamp(0, SLACK) * upright
+def most_upright(receiver: Float[Tensor, "E 12"], sender: Float[Tensor, "E 12"]) -> Int[Tensor, "2 E"]:
+    """The axis of each that is nearest to the vertical."""
+    return torch.stack([receiver[:, 9:], sender[:, 9:]]).abs().argmax(2)
 
 
 def features(
@@ -93,31 +86,39 @@ def features(
     sender_half: Float[Tensor, "E 3"],
     radius: Float[Tensor, " E"],
     receiver_radius: Float[Tensor, " E"],
-    level: Float[Tensor, "2 E"],
+    upright: Int[Tensor, "2 E"],
     before: tuple[Float[Tensor, "E 3 3"], Float[Tensor, "E 3"]],
 ) -> tuple[Float[Tensor, "E F"], Float[Tensor, "E C 6"]]:
-    """All features of a relation, in the receiver's axes, and what would undo overlap and slip at each corner.
+    """All features of a relation, in the receiver's axes, and what would undo overlap and slip at each point.
 
-    `level` is `slack` of the pairs; `before` the sender's axes and centre in the receiver's at the step's beginning.
+    `upright` is `most_upright` of the pairs; `before` the sender's axes and centre in the receiver's at the step's
+    beginning.
 
-    Corners are ordered by distance; of corners equally near the lower comes first, so that two boxes standing on the
-    table always give the same order. An overlap is undone by a shift of the receiver along the contact's normal [m],
-    or by a turn [rad], here as a ball of its size would answer a push there; so is the slip, which is how far the two
-    have slid along each other since the step's beginning.
+    The points of a box are those of its four most upright edges that are nearest to the other's centre: what stands on
+    one table touches along such edges, be they as high as each other or not, and of what lies on something they are the
+    lower corners. Points are ordered by distance. An overlap is undone by a shift of the receiver along the contact's
+    normal [m], or by a turn [rad], here as a ball of its size would answer a push there; so is the slip, which is how
+    far the two have slid along each other since the step's beginning.
     """
     half = torch.stack([receiver_half, sender_half])
-    # Row 0: the sender's corners in the receiver's axes; row 1: the receiver's in the sender's.
-    spread = torch.stack([across * sender_half[:, None], across.mT * receiver_half[:, None]])
-    points = spread @ spread.new_tensor(_SIGNS).mT + offsets[..., None]
-    height = torch.stack([torch.zeros_like(level), torch.zeros_like(level), level], -1)
-    excess = points.abs() - (half + height)[..., None]
+    # Row 0: the sender's points in the receiver's axes; row 1: the receiver's in the sender's.
+    sizes, into = half.flip(0), torch.stack([across, across.mT])
+    axis = functional.one_hot(upright.flip(0), 3).to(half.dtype)
+    signs = torch.stack([half.new_tensor(_SIGNS).mT.roll(turns, 0) for turns in range(3)])
+    middle = sizes[..., None] * signs[upright.flip(0)]
+    apart, along = into @ middle + offsets[..., None], (into @ axis[..., None])[..., 0]
+    longest = (sizes * axis).sum(2, keepdim=True)
+    height = (-(apart * along[..., None]).sum(2)).clamp(-longest, longest)
+    points = apart + along[..., None] * height[:, :, None]
+    own = middle + axis[..., None] * height[:, :, None]
+    excess = points.abs() - half[..., None]
     outside = excess.clamp(min=0)
     # The small constant keeps the root's gradient finite on the surface.
     distance = ((outside * outside).sum(2) + 1e-10).sqrt() + excess.amax(2).clamp(max=0) - radius[:, None]
     with torch.no_grad():
-        # Both in the receiver's axes, where z is up as far as a box has an upright side.
-        corners = torch.stack([points[0], receiver_half[..., None] * points.new_tensor(_SIGNS).mT])
-        order = (distance + 0.05 * corners[:, :, 2]).topk(CORNERS, dim=-1, largest=False, sorted=True).indices
+        # Both in the receiver's axes.
+        corners = torch.stack([points[0], own[1]])
+        order = (distance + ORDER * corners[:, :, 1]).topk(CORNERS, dim=-1, largest=False, sorted=True).indices
         mine = corners[1].gather(2, order[1, :, None].expand(-1, 3, -1))
     theirs = points[0].gather(2, order[0, :, None].expand(-1, 3, -1))
     depth = distance.gather(2, order).transpose(0, 1).flatten(1)

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from envs.types import Array
-from world_models.cjepa.contact_geometry import CORNERS, FEATURES, FINE, GLANCE, SCALE, SKIN, SLACK, WEDGES
+from world_models.cjepa.contact_geometry import CORNERS, FEATURES, FINE, GLANCE, ORDER, SCALE, SKIN, WEDGES
 
 SLOW, TURNING, AIRBORNE = 5e-3, 5e-2, 2e-3
 """[m/s], [rad/s], [m] an object below these rests on the table, and stays where it is while nothing near it moves. A
@@ -190,9 +190,12 @@ def _glance(offset: Array, gaps: Array, gap: Array, round_: Array, out: Array) -
 
 @njit(cache=True, fastmath=True, nogil=True)
 @no_type_check
-def _slack(pose: Array, gaps: Array) -> Array:
-    level = min(max(max(gaps[0], gaps[1]) - gaps[2], np.float32(0.0)), np.float32(SLACK))
-    return level * pose[11] * pose[11]
+def _most_upright(pose: Array) -> int:
+    best = 0
+    for i in range(1, 3):
+        if abs(pose[9 + i]) > abs(pose[9 + best]):
+            best = i
+    return best
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -283,12 +286,13 @@ def see(
     across = np.empty((3, 3), np.float32)
     offset = np.empty((2, 3), np.float32)
     gaps = np.empty((2, 3), np.float32)
-    corner = np.empty((8, 3), np.float32)
-    distance = np.empty(8, np.float32)
-    key = np.empty(8, np.float32)
-    local = np.empty((8, 3), np.float32)
+    corner = np.empty((4, 3), np.float32)
+    distance = np.empty(4, np.float32)
+    key = np.empty(4, np.float32)
+    local = np.empty((4, 3), np.float32)
     away = np.empty(3, np.float32)
-    box = np.empty(3, np.float32)
+    box, own_half = np.empty(3, np.float32), np.empty(3, np.float32)
+    into = np.empty((3, 3), np.float32)
     meeting, other = np.empty(3, np.float32), np.empty(3, np.float32)
     slip = np.empty(3, np.float32)
     across_now, offset_now = np.empty((3, 3), np.float32), np.empty((2, 3), np.float32)
@@ -326,26 +330,30 @@ def see(
         for side in range(2):
             for i in range(3):
                 box[i] = near_half[i] if side == 0 else half[s, i]
-            box[2] += _slack(near_after if side == 0 else after[s], gaps[side])
-            for c in range(8):
+                own_half[i] = half[s, i] if side == 0 else near_half[i]
+            u = _most_upright(after[s] if side == 0 else near_after)
+            v, w = (u + 1) % 3, (u + 2) % 3
+            for i in range(3):
+                for j in range(3):
+                    into[i, j] = across[i, j] if side == 0 else across[j, i]
+            for c in range(4):
+                x = own_half[v] if c & 2 else -own_half[v]
+                y = own_half[w] if c & 1 else -own_half[w]
+                height = np.float32(0.0)
                 for i in range(3):
-                    x = near_half[0] if side else half[s, 0]
-                    y = near_half[1] if side else half[s, 1]
-                    z = near_half[2] if side else half[s, 2]
-                    x = x if c & 4 else -x
-                    y = y if c & 2 else -y
-                    z = z if c & 1 else -z
-                    if side == 0:
-                        local[c, i] = offset[0, i] + across[i, 0] * x + across[i, 1] * y + across[i, 2] * z
-                        corner[c, i] = local[c, i]
-                    else:
-                        local[c, i] = offset[1, i] + across[0, i] * x + across[1, i] * y + across[2, i] * z
-                        corner[c, i] = x if i == 0 else (y if i == 1 else z)
+                    local[c, i] = offset[side, i] + into[i, v] * x + into[i, w] * y
+                    height -= local[c, i] * into[i, u]
+                height = min(max(height, -own_half[u]), own_half[u])
+                for i in range(3):
+                    local[c, i] += into[i, u] * height
+                    corner[c, i] = local[c, i]
+                if side == 1:
+                    corner[c, u], corner[c, v], corner[c, w] = height, x, y
                 distance[c] = _box_distance(local[c], box) - round_
-                key[c] = distance[c] + np.float32(0.05) * corner[c, 2]
+                key[c] = distance[c] + np.float32(ORDER) * corner[c, 1]
             for n in range(CORNERS):
                 best = 0
-                for c in range(1, 8):
+                for c in range(1, 4):
                     if key[c] < key[best]:
                         best = c
                 key[best] = np.float32(1e9)

@@ -24,9 +24,9 @@ from world_models.cjepa.contact_geometry import (
     features,
     glance,
     lowest,
+    most_upright,
     relation,
     rotation_vector,
-    slack,
 )
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
@@ -247,8 +247,8 @@ def see(
     )
     gap = torch.minimum(before[2].amax((0, 2)), then[2].amax((0, 2))) - both
     weight = ((scale.reach - gap) / (0.5 * scale.reach)).clamp(0, 1)
-    level = slack(near_after, after[sender], then[2])
-    look, wedges = features(*then, near_half, half[sender], both, radius[receiver], level, (before[0], before[1][0]))
+    upright = most_upright(near_after, after[sender])
+    look, wedges = features(*then, near_half, half[sender], both, radius[receiver], upright, (before[0], before[1][0]))
     wedges = wedges / wedges.new_tensor([scale.shift] * 3 + [scale.turn] * 3)
     return torch.cat([glance(*before, both), look, (vectors @ axes).flatten(1)], -1), wedges, weight, facing
 
