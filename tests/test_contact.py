@@ -72,7 +72,7 @@ def test_compiled_edges_equal_their_slow_twin(between_bodies: bool) -> None:
 
 
 @pytest.mark.parametrize("raised", [-2e-4, 0.0, 2e-4])
-def test_a_wedge_undoes_the_overlap_of_a_corner(raised: float) -> None:
+def test_a_wedge_undoes_the_overlap_of_an_edge(raised: float) -> None:
     half, small = torch.tensor([[0.02, 0.03, 0.02]]), torch.tensor([[0.01, 0.01, 0.02]])
     flat = torch.eye(3).flatten()[None]
     own, none = torch.cat([torch.zeros(1, 3), flat], 1), torch.zeros(1)
@@ -91,7 +91,7 @@ def test_a_wedge_undoes_the_overlap_of_a_corner(raised: float) -> None:
             assert not overlap.any()
             assert not slip.any()
             continue
-        # Pushed out along -x, and turned about z by the lever of the corner that is further off.
+        # Pushed out along -x, and turned about z by the lever of the edge that is further off.
         torch.testing.assert_close(overlap[:2, :3], torch.tensor([gap, 0.0, 0.0]).expand(2, 3), rtol=0, atol=2e-5)
         assert overlap[:, 5].max() > 0.05
         # Dragged along -y, and turned by the distance to the side that it is dragged at.

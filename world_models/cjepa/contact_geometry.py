@@ -1,8 +1,8 @@
 """Where two boxes are nearest, as features in the axes of the box that feels the contact.
 
-Corners with signed distances are what lets a small network see a contact coming: without them most of the skill in
-predicting who pushes whom is lost (measured on three boxes and a pusher: 0.58 against 0.41 on moves and removals).
-Corners are kept as `[E 3 8]`, components first: plain matrix products and long inner loops.
+Points with signed distances are what lets a small network see a contact coming: without any, most of the skill in
+predicting who pushes whom was lost (measured on three boxes and a pusher: 0.58 against 0.41 on moves and removals).
+Points are kept as `[E 3 4]`, components first: plain matrix products and long inner loops.
 A packed pose is the position in the world [m], then the rotation body to world, row by row (12 numbers).
 """
 
@@ -18,17 +18,17 @@ SCALE = 0.02
 SKIN = 0.003
 """[m] width of the sigmoid that says `touching`."""
 FINE = 0.002
-"""[m] depths of corners are divided by this, too, and clamped to +-2."""
-CORNERS = 3
+"""[m] depths of points are divided by this, too, and clamped to +-2."""
+POINTS = 3
 """Nearest points kept of each box, see `features`."""
 ORDER = 0.02
 """[m per m] by how much nearer a point further along y must be to come first: of two as near, always the same does."""
 GLANCE = 3 + 3 + 3 + 1
 """Length of `glance`."""
-FEATURES = GLANCE + 9 + 2 * CORNERS * 6
+FEATURES = GLANCE + 9 + 2 * POINTS * 6
 """Length of `features`."""
-WEDGES = 2 * 2 * CORNERS
-"""Of each corner kept, what would undo its overlap and what would undo its slip, see `features`."""
+WEDGES = 2 * 2 * POINTS
+"""Of each point kept, what would undo its overlap and what would undo its slip, see `features`."""
 _SIGNS = tuple((0.0, x, y) for x in (-1.0, 1.0) for y in (-1.0, 1.0))
 
 
@@ -63,7 +63,7 @@ def axes_of(pose: Float[Tensor, "E 12"]) -> Float[Tensor, "E 3 3"]:
 def glance(
     across: Tensor, offsets: Float[Tensor, "2 E 3"], gaps: Float[Tensor, "2 E 3"], radius: Float[Tensor, " E"]
 ) -> Float[Tensor, "E G"]:
-    """Features of a relation without corners; `radius` is that of both together [m]."""
+    """Features of a relation without points; `radius` is that of both together [m]."""
     gaps = gaps - radius[:, None]
     gap = gaps.amax((0, 2))
     return torch.cat(
@@ -117,9 +117,9 @@ def features(
     distance = ((outside * outside).sum(2) + 1e-10).sqrt() + excess.amax(2).clamp(max=0) - radius[:, None]
     with torch.no_grad():
         # Both in the receiver's axes.
-        corners = torch.stack([points[0], own[1]])
-        order = (distance + ORDER * corners[:, :, 1]).topk(CORNERS, dim=-1, largest=False, sorted=True).indices
-        mine = corners[1].gather(2, order[1, :, None].expand(-1, 3, -1))
+        places = torch.stack([points[0], own[1]])
+        order = (distance + ORDER * places[:, :, 1]).topk(POINTS, dim=-1, largest=False, sorted=True).indices
+        mine = places[1].gather(2, order[1, :, None].expand(-1, 3, -1))
     theirs = points[0].gather(2, order[0, :, None].expand(-1, 3, -1))
     depth = distance.gather(2, order).transpose(0, 1).flatten(1)
     seen = torch.cat(
@@ -144,7 +144,7 @@ def features(
     lever = torch.cat([theirs, mine], 2).mT
     # Where the surfaces meet, and where that point of the sender was at the step's beginning.
     sender_radius = radius - receiver_radius
-    round_ = torch.stack([sender_radius, -receiver_radius], 1).repeat_interleave(CORNERS, 1)
+    round_ = torch.stack([sender_radius, -receiver_radius], 1).repeat_interleave(POINTS, 1)
     meeting = lever + round_[..., None] * normal
     earlier = ((meeting - offsets[0][:, None]) @ across) @ before[0].mT + before[1][:, None]
     slip = meeting - earlier

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from envs.types import Array
-from world_models.cjepa.contact_geometry import CORNERS, FEATURES, FINE, GLANCE, ORDER, SCALE, SKIN, WEDGES
+from world_models.cjepa.contact_geometry import FEATURES, FINE, GLANCE, ORDER, POINTS, SCALE, SKIN, WEDGES
 
 SLOW, TURNING, AIRBORNE = 5e-3, 5e-2, 2e-3
 """[m/s], [rad/s], [m] an object below these rests on the table, and stays where it is while nothing near it moves. A
@@ -286,7 +286,7 @@ def see(
     across = np.empty((3, 3), np.float32)
     offset = np.empty((2, 3), np.float32)
     gaps = np.empty((2, 3), np.float32)
-    corner = np.empty((4, 3), np.float32)
+    place = np.empty((4, 3), np.float32)
     distance = np.empty(4, np.float32)
     key = np.empty(4, np.float32)
     local = np.empty((4, 3), np.float32)
@@ -326,7 +326,7 @@ def see(
             for j in range(3):
                 out[at + 3 * i + j] = across[i, j]
         at += 9
-        depth_at = at + 2 * CORNERS * 3
+        depth_at = at + 2 * POINTS * 3
         for side in range(2):
             for i in range(3):
                 box[i] = near_half[i] if side == 0 else half[s, i]
@@ -346,25 +346,25 @@ def see(
                 height = min(max(height, -own_half[u]), own_half[u])
                 for i in range(3):
                     local[c, i] += into[i, u] * height
-                    corner[c, i] = local[c, i]
+                    place[c, i] = local[c, i]
                 if side == 1:
-                    corner[c, u], corner[c, v], corner[c, w] = height, x, y
+                    place[c, u], place[c, v], place[c, w] = height, x, y
                 distance[c] = _box_distance(local[c], box) - round_
-                key[c] = distance[c] + np.float32(ORDER) * corner[c, 1]
-            for n in range(CORNERS):
+                key[c] = distance[c] + np.float32(ORDER) * place[c, 1]
+            for n in range(POINTS):
                 best = 0
                 for c in range(1, 4):
                     if key[c] < key[best]:
                         best = c
                 key[best] = np.float32(1e9)
                 for i in range(3):
-                    out[at + side * 3 * CORNERS + i * CORNERS + n] = corner[best, i] / np.float32(0.05)
-                out[depth_at + side * CORNERS + n] = _clamped(distance[best])
-                out[depth_at + 2 * CORNERS + side * CORNERS + n] = _touching(distance[best])
+                    out[at + side * 3 * POINTS + i * POINTS + n] = place[best, i] / np.float32(0.05)
+                out[depth_at + side * POINTS + n] = _clamped(distance[best])
+                out[depth_at + 2 * POINTS + side * POINTS + n] = _touching(distance[best])
                 fine = distance[best] / np.float32(FINE)
-                out[depth_at + 4 * CORNERS + side * CORNERS + n] = min(max(fine, np.float32(-2.0)), np.float32(2.0))
-                wedge = wedges[e, side * CORNERS + n]
-                drag = wedges[e, 2 * CORNERS + side * CORNERS + n]
+                out[depth_at + 4 * POINTS + side * POINTS + n] = min(max(fine, np.float32(-2.0)), np.float32(2.0))
+                wedge = wedges[e, side * POINTS + n]
+                drag = wedges[e, 2 * POINTS + side * POINTS + n]
                 if distance[best] >= 0:
                     wedge[:] = np.float32(0.0)
                     drag[:] = np.float32(0.0)
@@ -377,12 +377,12 @@ def see(
                         normal[i] = across[i, 0] * away[0] + across[i, 1] * away[1] + across[i, 2] * away[2]
                 for i in range(3):
                     u, v = (i + 1) % 3, (i + 2) % 3
-                    arm = corner[best, u] * normal[v] - corner[best, v] * normal[u]
+                    arm = place[best, u] * normal[v] - place[best, v] * normal[u]
                     wedge[i] = -distance[best] * normal[i] / shift_scale
                     wedge[3 + i] = -distance[best] * arm / size / np.float32(turn_unit)
                 surface = radius[s] if side == 0 else -radius[r]
                 for i in range(3):
-                    meeting[i] = corner[best, i] + surface * normal[i]
+                    meeting[i] = place[best, i] + surface * normal[i]
                 for i in range(3):
                     other[i] = np.float32(0.0)
                     for j in range(3):

@@ -4,7 +4,7 @@ Its axes are turned about its upright one, pair by pair, until x points at the s
 then the same push from whichever side it comes, and is learned once instead of four times.
 
 Looked at, never differentiated through: gradients reach earlier steps through the poses that add up, not through
-corners and distances. That trains as well (it is the pushforward trick of Brandstetter et al. 2022) at half the cost,
+points and distances. That trains as well (it is the pushforward trick of Brandstetter et al. 2022) at half the cost,
 and lets one compiled pass on the CPU do what is a hundred small tensor operations; `contact_geometry` is its slow twin
 and what runs on a GPU.
 """
@@ -95,7 +95,7 @@ class Sight:
     carried: Float[Tensor, "E 6"]
     """The sender's rigid motion at the receiver's centre: shift and turn, in their units."""
     wedges: Float[Tensor, "E C 6"]
-    """Shift and turn that would undo overlap and slip at each corner, in their units; 0 where there is no overlap."""
+    """Shift and turn that would undo overlap and slip at each point, in their units; 0 where there is no overlap."""
     weight: Float[Tensor, " E"]
     """Fades from 1 to 0 with the gap."""
     turned: Float[Tensor, "E 3 3"]
