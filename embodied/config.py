@@ -82,7 +82,7 @@ class WorldModelConfig:
     warmup: int = 100
     """Gradient steps of linear warm-up before the cosine."""
     clip: float = 0.25
-    """Largest norm of the gradient: twice what is usual, for one wild batch in a hundred is twenty times that."""
+    """Largest norm of the gradient: twice what is usual, for a few batches in a thousand have twenty times that."""
     compile: bool = False
     """Compile the training step; pays on a GPU only."""
 

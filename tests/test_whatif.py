@@ -10,7 +10,7 @@ from whatif_scenes import CUBES, drifting, row_contexts, row_episodes, row_simul
 from embodied.evaluation.branches import NUDGE, Disturbance, exact, histories, plans, settle, simulate, unedited
 from embodied.evaluation.contexts import Contexts, choose
 from embodied.evaluation.effects import influenced
-from embodied.evaluation.questions import FULL, Question, draw, kinds_of
+from embodied.evaluation.questions import FULL, LIMITS, Question, draw, kinds_of
 from embodied.evaluation.scoring import score
 from embodied.evaluation.sources import Alone, Disturbed, Foreign, WhatIfModel
 from embodied.evaluation.strata import STRATA
@@ -175,7 +175,17 @@ def test_every_kind_is_drawn_printed_and_carried_out(simulation: Simulation, con
             k = some.history.objects.index(str(edit.entity))
             factor = edit.values["value"] / getattr(some.history.objects, question.kind)[question.context, -1, k]
             assert 2.9 < max(factor, 1 / factor) < 5.1
+            assert LIMITS[question.kind][0] <= edit.values["value"] <= LIMITS[question.kind][1]
     assert np.isfinite(simulate(simulation, some, asked).position).all()
+
+
+def test_heavy_things_are_made_lighter_and_light_ones_heavier(contexts: Contexts) -> None:
+    for mass, lighter in ((0.25, True), (0.02, False)):
+        objects = replace(contexts.history.objects, mass=np.full_like(contexts.history.objects.mass, mass))
+        alike = replace(contexts, history=replace(contexts.history, objects=objects))
+        asked = draw(alike, np.random.default_rng(4), {"mass": 3})
+        assert asked
+        assert all((question.edits[0].values["value"] < mass) == lighter for question in asked)
 
 
 def test_unknown_kinds_and_impossible_numbers_are_refused(contexts: Contexts, episodes: list[Episode]) -> None:
@@ -262,23 +272,15 @@ def test_a_disturbed_simulator_is_the_truth_where_it_is_not_disturbed(
     assert not np.array_equal(heavy.factual_position, same.factual_position)
 
 
-def test_a_nudge_that_is_refused_is_left_out_alone(
-    simulation: Simulation, contexts: Contexts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nudges_are_a_tenth_of_a_millimetre(simulation: Simulation, contexts: Contexts) -> None:
     nudges = np.full((len(contexts), len(contexts.history.objects.names)), -1)
-    nudges[:, contexts.movable] = 0
-    asked, do = unedited(contexts)[:3], simulation.do
-
-    def refuse_second(edit: Intervention, ids: Array) -> None:
-        if 1 in ids:
-            raise EmbodiedError("there is no room")
-        do(edit, ids)
-
-    monkeypatch.setattr(simulation, "do", refuse_second)
-    start = simulate(simulation, contexts, asked, Disturbance(nudges)).position[:, 0][:, contexts.movable]
-    shift = start - simulate(simulation, contexts, asked).position[:, 0][:, contexts.movable]
-    np.testing.assert_allclose(shift[[0, 2], :, 0], NUDGE * contexts.present[[0, 2]], atol=1e-9)
-    assert not shift[1].any()
+    nudges[[0, 2], contexts.movable[0]] = (0, 2)
+    asked = unedited(contexts)[:3]
+    start = simulate(simulation, contexts, asked, Disturbance(nudges)).position[:, 0]
+    shift = start - simulate(simulation, contexts, asked).position[:, 0]
+    expected = np.zeros_like(shift)
+    expected[0, contexts.movable[0], 0] = expected[2, contexts.movable[0], 1] = NUDGE
+    np.testing.assert_allclose(shift, expected, atol=1e-9)
 
 
 def test_alone_an_object_feels_its_own_weight_and_no_other(contexts: Contexts) -> None:

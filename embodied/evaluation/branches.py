@@ -160,16 +160,7 @@ def _disturb(
             angle = 2 * np.pi * heading / _HEADINGS
             if len(chosen):
                 shift = {"x": NUDGE * np.cos(angle), "y": NUDGE * np.sin(angle)}
-                _nudge(simulation, Intervention("move", name, shift), chosen)
-
-
-def _nudge(simulation: Simulation, nudge: Intervention, ids: NDArray[np.int64]) -> None:
-    """Nudge where MuJoCo lets it: its search for the depth of a round thing in a box's corner errs now and then."""
-    try:
-        simulation.do(nudge, ids)
-    except EmbodiedError:
-        for index in range(len(ids)) if len(ids) > 1 else ():
-            _nudge(simulation, nudge, ids[index : index + 1])
+                simulation.do(Intervention("move", name, shift), chosen)
 
 
 def draw_nudges(contexts: Contexts, generator: np.random.Generator) -> NDArray[np.int64]:

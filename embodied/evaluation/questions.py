@@ -15,7 +15,8 @@ SHIFT = (0.02, 0.06)
 FACTOR = (3.0, 5.0)
 """By how much `mass` and `friction` are raised or lowered: less, and chaos hides what it does."""
 LIMITS: Mapping[str, tuple[float, float]] = {"mass": (0.01, 0.6), "friction": (0.05, 1.0)}
-"""[kg] and coefficients that they stay within: what things of this size weigh, and what slides on dry ground."""
+"""[kg] and coefficients: an edit that would leave these goes the other way. What things of this size weigh, and what
+slides on dry ground."""
 ACTIONS = ("swap", "hold", "delay", "mirror")
 """Kinds that change what the robot does; `swap` follows the plan of another instant."""
 ROBOT_EDITS = (*ACTIONS, "scale", "gain")
