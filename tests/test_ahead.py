@@ -104,6 +104,21 @@ def test_the_present_alone_is_enough_and_one_outlook_serves_many_rounds() -> Non
     assert_same(first, slowly(model, seen[:, -1:], plans, CartesianDelta()))
 
 
+@pytest.mark.parametrize("layers", [0, 1])
+def test_scattered_plans_are_imagined_by_one_member_each(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ensemble(3, replace(CONFIG, layers=layers))
+    seen, plans = observations(4, 2, absent=(1,)), actions(2, 7)
+    apart = [Ahead(Ensemble([member]), CartesianDelta()).begin(seen)(plans)[0] for member in model.members]
+    for rows in (1024, 9):
+        monkeypatch.setattr("world_models.cjepa.ahead.ROWS", rows)
+        said, doubt = Ahead(model, CartesianDelta()).begin(seen)(plans, scattered=True)
+        assert said.shape == apart[0].shape == doubt.shape[:-1]
+        assert not doubt.any()
+        for n in range(7):
+            assert_same((said[:, n], doubt[:, n]), (apart[n % 3][:, n], doubt[:, n]))
+    assert not np.allclose(apart[0].position_in_world, apart[1].position_in_world, atol=5e-4)
+
+
 def test_worlds_too_many_for_one_batch_are_rolled_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen, plans = ensemble(), observations(3, 5), actions(5, 4)
     whole = Ahead(model, CartesianDelta()).begin(seen)(plans)

@@ -24,7 +24,7 @@ def begin(history: Observation):
     """The toy itself as its own model."""
     now = history[:, -1]
 
-    def outlook(plans: np.ndarray):
+    def outlook(plans: np.ndarray, scattered: bool = False):
         return follow(now, plans), None
 
     return outlook
@@ -107,7 +107,7 @@ def test_reaches_with_mujoco_itself_as_the_model():
 
 def test_doubtful_futures_do_not_count():
     def doubtful(history):
-        def outlook(plans):
+        def outlook(plans, scattered=False):
             objects = follow(history[:, -1], plans)
             # Beyond x = 0.2 m the model knows nothing, and dreams of success.
             return objects, np.where(objects.position_in_world[..., 0] > 0.2, 1.0, 0.0)
@@ -127,6 +127,32 @@ def test_doubtful_futures_do_not_count():
     inside = imagine(start, careful).position_in_world[0, :, 1, 0]
     assert inside[inside <= 0.2].max() > 0.19
     assert inside[1] <= 0.2
+
+
+def test_plans_that_one_member_alone_praises_are_not_chosen():
+    asked = []
+
+    def torn(history):
+        def outlook(plans, scattered=False):
+            asked.append(scattered)
+            objects = follow(history[:, -1], plans)
+            if scattered:
+                # Every second plan is imagined by a member that dreams.
+                position = objects.position_in_world.copy()
+                position[:, ::2, :, 1, 0] += 1.0
+                objects = replace(objects, position_in_world=position)
+            return objects, np.zeros(objects.position_in_world.shape[:-1])
+
+        return outlook
+
+    def right(objects, goal):
+        return objects.position_in_world[..., 1, 0]
+
+    start = ToyWorlds(1, seed=0).observation
+    config = PlannerConfig(horizon=4, candidates=64, elites=32, iterations=2)
+    plan = Planner(torn, right, SPEC, np.random.default_rng(0), config).plan(start, REACH)
+    assert asked == [True, False]
+    assert imagine(start, plan).position_in_world[0, -1, 1, 0] > start.objects.position_in_world[0, 1, 0] + 0.04
 
 
 def test_models_that_look_back_are_given_what_was_seen():

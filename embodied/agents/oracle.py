@@ -24,7 +24,7 @@ class Oracle:
         """See `planner.Begin`; the histories must be of the worlds as they are now."""
         now = self._worlds.save()
 
-        def outlook(plans: Array) -> tuple[ObjectState, None]:
+        def outlook(plans: Array, scattered: bool = False) -> tuple[ObjectState, None]:
             worlds, count, horizon, size = plans.shape
             self._copies.restore(replace(now, rows=np.repeat(now.rows, self._candidates, axis=0)))
             actions = np.zeros((worlds, self._candidates, horizon, size))

@@ -7,7 +7,7 @@ exp(return / temperature)).
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -16,9 +16,19 @@ from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import ActionSpec, Array, ObjectState, Observation
 
-Outlook = Callable[[Array], tuple[ObjectState, Array | None]]
-"""Where everything is under plans `[M N H A]`: states `[M N H+1 ...]`, the present first, and, of a model that doubts,
-how much `[M N H+1 K]` [m]."""
+
+class Outlook(Protocol):
+    """Where everything is under plans, to a model that has seen what led to the present."""
+
+    def __call__(self, plans: Array, scattered: bool = False) -> tuple[ObjectState, Array | None]:
+        """States `[M N H+1 ...]` under plans `[M N H A]`, the present first, and the model's doubt `[M N H+1 K]` [m].
+
+        A model without doubt gives None for it. One of several members may have each of `scattered` plans imagined by
+        one member alone, and then does not know its doubt.
+        """
+        ...
+
+
 Begin = Callable[[Observation], Outlook]
 """A model: what it says after histories `[M W ...]` of M worlds, the present last. What plans share is done once."""
 Progress = Callable[[ObjectState, Goal], Array]
@@ -100,20 +110,16 @@ class Planner:
         mean: Array = self._warm_start(worlds)
         spread = np.full((worlds, steps, size), config.spread)
         kept: Array = np.zeros((worlds, 0, steps, size))
-        best: Array = mean
-        best_return: Array = np.full(worlds, -np.inf)
-        for _ in range(config.iterations):
+        for left in reversed(range(config.iterations)):
             plans = np.concatenate([self._draw(mean, spread, config.candidates - kept.shape[1]), kept], axis=1)
-            returns = self._returns(outlook, plans, flat.objects, goal)
+            # What one member praises is shown to all in the end.
+            returns = self._returns(outlook, plans, flat.objects, goal, scattered=left > 0)
             order = np.argsort(-returns, axis=1)[:, : config.elites]
             elites = np.take_along_axis(plans, order[:, :, None, None], axis=1)
             top = np.take_along_axis(returns, order, axis=1)
-            better = top[:, 0] > best_return
-            best = np.where(better[:, None, None], elites[:, 0], best)
-            best_return = np.where(better, top[:, 0], best_return)
             mean, spread = self._fit(elites, top, mean, spread)
             kept = elites[:, : max(1, config.elites // 4)]
-        self._mean = mean if config.method == "mppi" else best
+        self._mean = mean if config.method == "mppi" else elites[:, 0]
         # Clipped, for the middle plus half the range may pass the end by one rounding.
         plan = np.clip(self._middle + self._half * self._mean, self.spec.low, self.spec.high)
         return plan.reshape(*batch, steps, size)
@@ -142,10 +148,10 @@ class Planner:
         noise[:, 0] = 0.0
         return np.clip(mean[:, None] + spread[:, None] * noise, -1.0, 1.0)
 
-    def _returns(self, outlook: Outlook, plans: Array, objects: ObjectState, goal: Goal) -> Array:
+    def _returns(self, outlook: Outlook, plans: Array, objects: ObjectState, goal: Goal, scattered: bool) -> Array:
         """Returns `[W N]` of plans `[W N H A]`: progress over the trusted steps, less a charge for doubt."""
         worlds, count, steps, _ = plans.shape
-        futures, uncertainty = outlook(self._middle + self._half * plans)
+        futures, uncertainty = outlook(self._middle + self._half * plans, scattered)
         progress: Array = np.asarray(self._progress(futures, goal), dtype=np.float64).reshape(-1, steps + 1)
         doubt = np.zeros_like(progress)
         if uncertainty is not None:

@@ -31,7 +31,7 @@ PARTS = ("state", "pixels")
 SEEDS = 5
 EPISODES = 250
 """Questions per seed."""
-TRAIN, HELD_OUT = 1000, 340
+TRAIN, HELD_OUT = 1000, 440
 """Trajectories of 100 env steps; a quarter of them aimless."""
 PROTOCOLS: Mapping[str, Protocol] = {"strict": STRICT, "replanning": REPLANNING}
 

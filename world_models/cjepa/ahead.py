@@ -70,11 +70,14 @@ class Outlook:
         self._robot = np.array([objects.index(name) for name in robot.entities], np.int64)
 
     @torch.no_grad()
-    def __call__(self, plans: Array) -> tuple[ObjectState, Array]:
+    def __call__(self, plans: Array, scattered: bool = False) -> tuple[ObjectState, Array]:
         """Where everything is under plans `[M N H A]`, as a state `[M N H+1 ...]`, the present first.
 
-        And the members' disagreement `[M N H+1 K]` [m], as in `Rollout.uncertainty`.
+        And the members' disagreement `[M N H+1 K]` [m], as in `Rollout.uncertainty`. Plans that are `scattered` over E
+        members take an E-th of the time: plan n is imagined by member n % E alone, and nobody disagrees.
         """
+        wanted, ways = plans.shape[1], len(self._members) if scattered else 1
+        plans = np.concatenate([plans, plans[:, : -wanted % ways]], axis=1)
         worlds, count, horizon, _ = plans.shape
         objects = self._seen.objects
         entities = len(objects.names)
@@ -92,25 +95,31 @@ class Outlook:
             blank = np.where(there[..., None], 0.0, array[:, 0, 0, self._bodies])
             array[:, :, 1:, self._bodies] = blank[:, None, None]
         spread = np.zeros(shape)
-        together = max(1, ROWS // (count * len(self._members)))
+        together = max(1, ROWS // (count * len(self._members) // ways))
         for start in range(0, worlds, together):
             some = slice(start, start + together)
             flat = {name: arrays[name][some].reshape(-1, *arrays[name].shape[2:]) for name in _MOVING}
-            self._roll(some, plans[some], flat, spread[some].reshape(-1, *shape[2:]))
-        return replace(objects, **arrays), spread
+            self._roll(some, plans[some], ways, flat, spread[some].reshape(-1, *shape[2:]))
+        return replace(objects, **arrays)[:, :wanted], spread[:, :wanted]
 
-    def _roll(self, some: slice, plans: Array, out: dict[str, Array], spread: Array) -> None:
-        """Fill entities `[B H+1 K ...]` from time 1 on for some worlds' plans `[M N H A]`, B = M N."""
+    def _roll(self, some: slice, plans: Array, ways: int, out: dict[str, Array], spread: Array) -> None:
+        """Fill entities `[B H+1 K ...]` from time 1 on for some worlds' plans `[M N H A]`, B = M N.
+
+        Every plan is imagined by all members (`ways` 1), or by one of them (`ways` E).
+        """
         worlds, count, horizon, _ = plans.shape
-        history = _repeated(self._history, some, count)
+        voices = len(self._members) // ways
+        # Which plan each of a voice's rows follows: one member's after another's.
+        plan = np.arange(worlds * count).reshape(worlds, -1, ways).transpose(2, 0, 1).ravel()
         config, robot = self._members[0].config, self._members[0].robot
         told: Array = np.asarray(self._seen.proprioception, np.float64)[some].reshape(worlds, 3, -1)
         told = np.repeat(told, count, axis=0)
         commands = targets(self._control, told[:, 2], plans.reshape(worlds * count, horizon, -1))
-        batch = _Batch(self._weights, history)
-        path = [told[:, 0]]
-        labels = self._labels[some].repeat_interleave(count, 0).flatten(-2).numpy()
-        every = torch.as_tensor(commands, dtype=torch.float32)
+        batch = _Batch(self._weights, _repeated(self._history, some, count // ways))
+        path = [told[plan, 0]]
+        labels = self._labels[some].repeat_interleave(count, 0).flatten(-2).numpy()[plan]
+        there = batch.present[: len(plan)]
+        every = torch.as_tensor(commands[np.tile(plan, voices)], dtype=torch.float32)
         small = ramped(batch.before, every, config.parts).numpy()
         moving = [out[name] for name in _MOVING]
         for step in range(horizon):
@@ -120,9 +129,9 @@ class Outlook:
                 batch.advance(small[:, step, part], step % config.future)
             batch.remember()
             ahead_kernel.average(
-                batch.state.numpy(), len(self._members), labels, batch.there, self._bodies, step + 1, *moving, spread
+                batch.state.numpy(), voices, plan, labels, there, self._bodies, step + 1, *moving, spread
             )
-            path.append(batch.position.reshape(len(self._members), worlds * count, -1).mean(0, dtype=np.float64))
+            path.append(batch.position.reshape(voices, len(plan), -1).mean(0, dtype=np.float64))
         poses = robot.entity_poses(np.stack(path, axis=1))
         objects = self._seen.objects
         # Speeds of the first step are from where the hand was seen.
@@ -133,8 +142,8 @@ class Outlook:
             ],
             axis=-1,
         )
-        poses[:, 0] = np.repeat(start, count, axis=0)
-        ahead_kernel.trail(poses, self._robot, 1.0 / self._control.spec.rate, *moving)
+        poses[:, 0] = np.repeat(start, count, axis=0)[plan]
+        ahead_kernel.trail(poses, plan, self._robot, 1.0 / self._control.spec.rate, *moving)
 
 
 _Layer = tuple[tuple[Tensor, Tensor | None], ...]
@@ -239,7 +248,7 @@ def _mlp(inputs: Tensor, ends: list[int], layers: tuple[_Layer, ...]) -> Tensor:
 
 
 class _Batch:
-    """E members' futures of B plans, as rows; stepped in place."""
+    """E members' futures of B plans each, as rows R = E B; stepped in place."""
 
     def __init__(self, weights: _Weights, history: History) -> None:
         """From one history `[B T ...]` of all members."""
@@ -250,8 +259,7 @@ class _Batch:
         self._scale, self._width = contact.scale, contact.width
         self._reach = (contact.scale.reach, contact.scale.margin, contact.scale.known_margin)
         bodies, count, robot = history.bodies[:, -1], len(members), self._robot
-        self.there = bodies.present.contiguous().numpy()
-        plans, self._entities = self.there.shape
+        plans, self._entities = bodies.present.shape
         self._plans, self._solids = plans, robot.solids
         rows = [bodies.position, bodies.rotation.flatten(-2), bodies.linear_velocity, bodies.angular_velocity]
         self.state = torch.cat(rows, -1).flatten(0, 1).repeat(count, 1)
@@ -259,13 +267,14 @@ class _Batch:
         fixed = [bodies.half_extents, bodies.core]
         fixed += [part[..., None] for part in (bodies.radius, *declared(bodies), bodies.present)]
         self._fixed = torch.cat(fixed, -1).flatten(0, 1).repeat(count, 1).numpy()
-        self._present = np.tile(self.there, (count, 1))
+        self.present = bodies.present.repeat(count, 1).numpy()
+        """`[R N]`."""
         arm = Joints.of(history.proprioception[:, -1])
-        self.before = arm.target
-        """Last commands `[B J]`."""
-        self._command = arm.target.contiguous().numpy()
+        self.before = arm.target.repeat(count, 1)
+        """Last commands `[R J]`."""
+        self._command = self.before.numpy()
         self.position = arm.position.repeat(count, 1).numpy()
-        """Of the joints `[E B J]`, as rows."""
+        """Of the joints `[R J]`."""
         self._velocity = arm.velocity.repeat(count, 1).numpy()
         solids = robot.effector(replace(arm, **{f.name: getattr(arm, f.name)[:1] for f in fields(Joints)}))
         half = torch.cat([bodies.core, solids.half.expand(plans, -1, -1)], 1).flatten(0, 1)
@@ -280,16 +289,16 @@ class _Batch:
         self._said: list[Tensor] = []
 
     def advance(self, command: Array, step: int) -> None:
-        """One small step under commands `[B J]`, the `step`-th control step since `encode`."""
+        """One small step under commands `[R J]`, the `step`-th control step since `encode`."""
         self._move_robot(command)
         self._move_bodies(step)
         self._solid, self._solid_after = self._solid_after, self._solid
 
     def encode(self, commands: Tensor) -> None:
-        """Let every member's encoder say what comes of commands `[B F J]`."""
+        """Let every member's encoder say what comes of its commands, all of them `[R F J]`."""
         self._said = []
-        for member, history in zip(self._members, self._histories, strict=True):
-            context = member.context(history, commands)
+        for member, history, own in zip(self._members, self._histories, commands.split(self._plans), strict=True):
+            context = member.context(history, own)
             assert context is not None
             self._said.append(context.embedding)
 
@@ -299,7 +308,7 @@ class _Batch:
             return
         shape = (len(self._members), self._plans)
         states = self.state.view(*shape, self._entities, STATE)
-        arm = np.concatenate([self.position, self._velocity, np.tile(self._command, (shape[0], 1))], axis=1)
+        arm = np.concatenate([self.position, self._velocity, self._command], axis=1)
         proprioception = torch.from_numpy(arm).view(*shape, -1)
         for index, history in enumerate(self._histories):
             position, rotation, linear, angular = states[index].split([3, 9, 3, 3], -1)
@@ -348,7 +357,7 @@ class _Batch:
             self._entities, now, after, motion,
         )  # fmt: skip
         awake, receiver, sender, who = contact_kernel.near(
-            now, after, half, radius, motion, self._present, self._config.between_bodies, *self._reach
+            now, after, half, radius, motion, self.present, self._config.between_bodies, *self._reach
         )
         count, pairs = len(awake), len(receiver)
         if count:

@@ -1,6 +1,6 @@
 """What `Ahead` computes between matrix products, compiled: one pass over rows for all members and plans.
 
-Rows as in `contact_kernel`. E members' rows follow one another: row r is of member `r // B` and plan `r % B`.
+Rows as in `contact_kernel`, R = E B: those of E members follow one another.
 """
 
 import math
@@ -20,16 +20,14 @@ _SQUARINGS = 14
 def lead(
     position: Array, velocity: Array, before: Array, command: Array, rates: float, gain: float, inputs: Array
 ) -> None:
-    """Fill the first 4 J of `inputs` `[R I]` from joints `[R J]` and commands, last and coming, `[B J]`."""
+    """Fill the first 4 J of `inputs` `[R I]` from joints and commands, last and coming, all `[R J]`."""
     rows, joints = position.shape
-    plans = command.shape[0]
     for r in range(rows):
-        b = r % plans
         for j in range(joints):
             inputs[r, j] = position[r, j]
             inputs[r, joints + j] = velocity[r, j] / np.float32(rates)
-            inputs[r, 2 * joints + j] = np.float32(gain) * (command[b, j] - position[r, j])
-            inputs[r, 3 * joints + j] = np.float32(gain) * (before[b, j] - position[r, j])
+            inputs[r, 2 * joints + j] = np.float32(gain) * (command[r, j] - position[r, j])
+            inputs[r, 3 * joints + j] = np.float32(gain) * (before[r, j] - position[r, j])
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -146,16 +144,18 @@ def _nearest(quaternions: Array, q: Array) -> None:
 @njit(cache=True, nogil=True)
 @no_type_check
 def average(
-    states: Array, members: int, labels: Array, present: Array, index: Array, time: int, position: Array,
+    states: Array, members: int, plan: Array, labels: Array, present: Array, index: Array, time: int, position: Array,
     quaternion: Array, linear: Array, angular: Array, spread: Array,
 ) -> None:  # fmt: skip
     """The members' mean of objects `[E B N 18]` (as rows) into entities `index` `[N]` of `[B T K ...]` at one time.
 
-    `labels` `[B N 9]` undo the relabelling of body axes. Absent objects stay as they are.
+    The b-th of a member's rows follows `plan` `[B]`. `labels` `[B N 9]` undo the relabelling of body axes. Absent
+    objects stay as they are.
     """
     plans, entities = present.shape
     turned, each, q = np.empty(9), np.empty((members, 4)), np.empty(4)
     for b in range(plans):
+        out = plan[b]
         for j in range(entities):
             if not present[b, j] > 0:
                 continue
@@ -163,9 +163,9 @@ def average(
             for e in range(members):
                 own = states[(e * plans + b) * entities + j]
                 for i in range(3):
-                    position[b, time, k, i] += own[i] / members
-                    linear[b, time, k, i] += own[12 + i] / members
-                    angular[b, time, k, i] += own[15 + i] / members
+                    position[out, time, k, i] += own[i] / members
+                    linear[out, time, k, i] += own[12 + i] / members
+                    angular[out, time, k, i] += own[15 + i] / members
                     for c in range(3):
                         turned[3 * i + c] = 0.0
                         for n in range(3):
@@ -173,33 +173,38 @@ def average(
                 _quaternion(turned, each[e])
             _nearest(each, q)
             for i in range(4):
-                quaternion[b, time, k, i] = q[i]
+                quaternion[out, time, k, i] = q[i]
             square = 0.0
             for e in range(members):
                 own = states[(e * plans + b) * entities + j]
                 for i in range(3):
-                    square += (own[i] - position[b, time, k, i]) ** 2
-            spread[b, time, k] = math.sqrt(square / members)
+                    square += (own[i] - position[out, time, k, i]) ** 2
+            spread[out, time, k] = math.sqrt(square / members)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
 def trail(
-    poses: Array, index: Array, period: float, position: Array, quaternion: Array, linear: Array, angular: Array
-) -> None:
-    """Write the robot's entities `[B T E 12]` from time 1 on, with velocities by difference; see `imagination`."""
+    poses: Array, plan: Array, index: Array, period: float, position: Array, quaternion: Array, linear: Array,
+    angular: Array,
+) -> None:  # fmt: skip
+    """Write the robot's entities `[B T E 12]` from time 1 on, with velocities by difference; see `imagination`.
+
+    The b-th of a member's rows follows `plan` `[B]`.
+    """
     plans, times, parts = poses.shape[:3]
     for b in range(plans):
+        out = plan[b]
         for t in range(1, times):
             for p in range(parts):
                 k, now, before = index[p], poses[b, t, p], poses[b, t - 1, p]
                 for i in range(3):
-                    position[b, t, k, i] = now[i]
-                    linear[b, t, k, i] = (now[i] - before[i]) / period
+                    position[out, t, k, i] = now[i]
+                    linear[out, t, k, i] = (now[i] - before[i]) / period
                     # The axial vector of (now before^T - its transpose) / 2.
                     u, v = (i + 2) % 3, (i + 1) % 3
                     total = 0.0
                     for c in range(3):
                         total += now[3 + 3 * u + c] * before[3 + 3 * v + c] - now[3 + 3 * v + c] * before[3 + 3 * u + c]
-                    angular[b, t, k, i] = 0.5 * total / period
-                _quaternion(now[3:], quaternion[b, t, k])
+                    angular[out, t, k, i] = 0.5 * total / period
+                _quaternion(now[3:], quaternion[out, t, k])

@@ -66,8 +66,8 @@ def overhear(
 ) -> int:  # fmt: skip
     """Fill what the cubes within `far` of the tool tell it: of which `scene`, how near, and `inputs` `[. 13]`.
 
-    From tools `[R 12]`, the gripper's opening `[R]` and command `[B]` (row r of plan r % B), objects `[R N 18]` and
-    their `fixed` rows; returns how many rows were filled.
+    From tools `[R 12]`, the gripper's opening and command `[R]`, objects `[R N 18]` and their `fixed` rows; returns how
+    many rows were filled.
     """
     count = 0
     entities = state.shape[0] // tool.shape[0]
@@ -99,7 +99,7 @@ def overhear(
                 out[5 + i] = axes[i, 2]
                 out[8 + i] = rest[i] / np.float32(0.014) - np.float32(1.0)
             out[3], out[4] = math.cos(turned), math.sin(turned)
-            out[11], out[12] = gripper[r], command[r % len(command)]
+            out[11], out[12] = gripper[r], command[r]
             scene[count] = r
             nearness[count] = min(near, 1.0)
             count += 1

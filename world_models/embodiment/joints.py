@@ -147,10 +147,7 @@ class Embodiment(nn.Module, ABC):
 
     @staticmethod
     def overhear(tool: Array, position: Array, command: Array, state: Array, fixed: Array) -> Heard | None:
-        """The compiled first half of `feel`, for objects `[R N 18]` as rows; None where objects do not matter.
-
-        Commands `[B J]` are those of plans, row r being of plan r % B.
-        """
+        """The compiled first half of `feel`, for objects `[R N 18]` as rows; None where objects do not matter."""
         return None
 
     @property
