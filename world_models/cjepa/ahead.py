@@ -229,7 +229,7 @@ def _layers(mlps: Sequence[nn.Module]) -> tuple[_Layer, ...]:
 
 def _each(inputs: Tensor, ends: list[int], layer: _Layer) -> Tensor:
     """One layer of every member on its own rows of `[R I]`, which end at `ends`."""
-    out = torch.empty(len(inputs), layer[0][0].shape[1])
+    out = inputs.new_empty(inputs.shape[0], layer[0][0].shape[1])
     start = 0
     for (weight, bias), end in zip(layer, ends, strict=True):
         if end > start and bias is not None:
