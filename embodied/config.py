@@ -67,14 +67,14 @@ class WorldModelConfig:
     """What training hides from the encoder: whole objects (C-JEPA), single tokens, tubes in time, nothing."""
     members: int = 2
     """Ensemble members; their disagreement is the uncertainty. Each trains on a core of its own."""
-    steps: int = 3600
+    steps: int = 3000
     """Gradient steps."""
     batch: int = 64
     """Windows per gradient step."""
     accumulate: int = 1
     """Parts that a batch is gone through in, to save memory; the gradient is the same."""
     horizon: int = 2
-    """Control steps of the open-loop rollout in the loss from half time on; half as many before."""
+    """Control steps of the open-loop rollout in the loss of the last two fifths; half as many before."""
     learning_rate: float = 2e-3
     """After warm-up."""
     weight_decay: float = 1e-4

@@ -31,7 +31,7 @@ def ensemble(members: int = 2, config: ModelConfig = CONFIG) -> Ensemble:
     return Ensemble(made)
 
 
-def actions(worlds: int, count: int, size: int = 5, steps: int = 5) -> Array:
+def actions(worlds: int, count: int, size: int = 5, steps: int = 3) -> Array:
     plans = np.random.default_rng(0).uniform(-0.5, 0.5, (worlds, count, steps, size))
     plans[..., 2:3] = 0.0
     return plans
@@ -50,7 +50,7 @@ def slowly(model: Ensemble, history: Observation, plans: Array, control: Cartesi
 
 
 def assert_same(said: tuple[ObjectState, Array], expected: tuple[ObjectState, Array]) -> None:
-    # Random weights make contacts wild, and 25 steps of that tell the last digit of one sum from another's.
+    # Random weights make contacts wild, and 15 steps of that tell the last digit of one sum from another's.
     (fast, doubt), (slow, slow_doubt) = said, expected
     np.testing.assert_allclose(fast.position_in_world, slow.position_in_world, rtol=0, atol=5e-4)
     # The sign of a quaternion means nothing.

@@ -2,13 +2,23 @@
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from slot_scenes import history, plan, shaken
 
-from world_models.cjepa import contact_fast
+from world_models.cjepa import contact_fast, contact_kernel
 from world_models.cjepa.contact import ContactModel
-from world_models.cjepa.contact_geometry import features, most_upright, relation, turn
+from world_models.cjepa.contact_geometry import (
+    FOOTING,
+    SUNK,
+    TREADS,
+    features,
+    footing,
+    most_upright,
+    relation,
+    turn,
+)
 from world_models.cjepa.edges import Neighbourhood, Scale, Sight
 from world_models.cjepa.model import stacked
 from world_models.embodiment.arm import Arm
@@ -118,6 +128,53 @@ def test_what_a_round_body_turns_on_its_axis_drags_at_its_rim() -> None:
     wedges = features(*pair, half, rod, radius, none, most_upright(own, other), before)[1][0]
     # Its rim at -x has come down by a fiftieth of its radius.
     torch.testing.assert_close(wedges[6, :3], torch.tensor([0.0, -2e-4, 0.0]), rtol=0, atol=2e-5)
+
+
+def test_feet_that_sink_are_lifted_and_held() -> None:
+    core, sunk = torch.tensor([[0.01, 0.02, 0.015]]), 5e-4
+    flat = torch.cat([torch.tensor([[0.1, 0.2, 0.015 - sunk]]), torch.eye(3).flatten()[None]], 1)
+    before = flat - 2e-4 * torch.eye(12)[:1]
+    seen, treads = footing(before, flat, core, torch.zeros(1))
+    torch.testing.assert_close(seen[0], torch.tensor([-sunk / 0.02] * 4 + [-sunk / 0.002] * 4))
+    push, drag = treads[0].split(4)
+    torch.testing.assert_close(push[:, :3], torch.tensor([0.0, 0.0, sunk]).expand(4, 3), rtol=0, atol=1e-8)
+    torch.testing.assert_close(drag[:, :3], torch.tensor([-2e-4, 0.0, 0.0]).expand(4, 3), rtol=0, atol=1e-8)
+    # Together they neither tip nor turn it, but for the drag below its middle, that tips its head along the way.
+    torch.testing.assert_close(push.sum(0)[3:], torch.zeros(3), rtol=0, atol=1e-6)
+    assert drag.sum(0)[4] > 0.01
+    # Tilted about y, the lower edge alone is pushed, and turned back.
+    axes = turn(torch.tensor([[0.0, 0.2, 0.0]]))
+    low = (axes[0, 2].abs() * core[0]).sum() - sunk
+    tilted = torch.cat([torch.tensor([[0.0, 0.0, low]]), axes.flatten(1)], 1)
+    _, treads = footing(tilted, tilted, core, torch.zeros(1))
+    pushed = treads[0, :4].norm(dim=1) > 0
+    assert pushed.sum() == 2
+    assert (treads[0, :4][pushed, 4] < -0.01).all()
+    # However deep it is, it is not flung up.
+    _, treads = footing(flat - 0.1 * torch.eye(12)[2], flat - 0.1 * torch.eye(12)[2], core, torch.zeros(1))
+    torch.testing.assert_close(treads[0, :4, 2], torch.full((4,), SUNK))
+
+
+def test_compiled_feet_equal_their_slow_twin() -> None:
+    chance = torch.Generator().manual_seed(0)
+    position = 0.02 * torch.randn(300, 3, generator=chance)
+    position[:, 2] = 0.005 + 0.02 * torch.rand(300, generator=chance)
+    rotation = turn(torch.randn(300, 3, generator=chance))
+    state = torch.cat([position, rotation.flatten(1), torch.zeros(300, 6)], 1)
+    core, radius = 0.01 + 0.01 * torch.rand(300, 3, generator=chance), torch.zeros(300)
+    core[:100, :2], radius[:100] = 0.0, 0.012
+    fixed = torch.cat([core, core, radius[:, None], torch.zeros(300, 3)], 1)
+    delta, every, scale = torch.randn(300, 12, generator=chance), np.arange(300), Scale(0.02)
+    after, seen, treads = torch.zeros(300, 12), torch.zeros(300, FOOTING), torch.zeros(300, TREADS, 6)
+    contact_kernel.tentative(
+        state.numpy(), fixed.numpy(), every, every, delta.numpy(), scale.shift, scale.turn, after.numpy(), seen.numpy(),
+        treads.numpy(),
+    )  # fmt: skip
+    units = torch.tensor([scale.shift] * 3 + [scale.turn] * 3)
+    slow_seen, slow_treads = footing(state[:, :12], after, core, radius)
+    torch.testing.assert_close(seen, slow_seen, rtol=0, atol=1e-5)
+    torch.testing.assert_close(treads, slow_treads / units, rtol=1e-4, atol=1e-4)
+    assert 0.1 < (treads != 0).float().mean() < 0.9
 
 
 @pytest.mark.parametrize(("width", "rounds"), [(0, 1), (8, 2)])

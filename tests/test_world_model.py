@@ -267,6 +267,12 @@ def test_windows_stay_within_episodes_and_find_busy_ones() -> None:
     torch.testing.assert_close(window.targets[0], windows.proprioception[3:5, 12:])
 
 
+def test_what_has_fallen_off_the_table_is_not_learned_from() -> None:
+    falling, *others = episodes(count=2, steps=6)
+    falling.observation.objects.position_in_world[4:, falling.observation.objects.index("blue_cube"), 2] = -0.1
+    assert Windows([falling, *others], 3).starts(1)[0].tolist() == [2, 9, 10, 11, 12]
+
+
 def test_windows_of_finely_recorded_frames_look_back_by_control_steps() -> None:
     windows = Windows(episodes(count=1, steps=14), 3, parts=3)
     assert windows.starts(6)[0].tolist() == [6, 7, 8]

@@ -17,6 +17,8 @@ from world_models.slots.bodies import Bodies, labels_of
 
 MOVING = 0.02
 """[m/s] An object that travels faster is in motion."""
+FALLEN = -0.01
+"""[m] An object this low has left the table: a model of the table has nothing to learn from its fall to the floor."""
 AHEAD = 4
 """Control steps over which a window is judged to be one of several objects in motion."""
 
@@ -83,6 +85,8 @@ class Windows:
         self._lengths = frames.lengths
         moving = frames.bodies.linear_velocity.norm(dim=-1).numpy() > MOVING
         self._moving = np.concatenate([moving[1:], np.zeros_like(moving[:1])])
+        low = (frames.bodies.position[..., 2] < FALLEN) & (frames.bodies.present > 0)
+        self._fallen = low.any(-1).numpy()
         self._starts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -92,8 +96,9 @@ class Windows:
     def starts(self, future: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " M"], Int[Tensor, " L"]]:
         """Frames at which a window of `future` small steps can begin (its last frame of history).
 
-        All of them; the moving ones, in which an object is in motion in one of the next steps; and the busy ones, in
-        which two or more are at once: chains of contacts are learned there.
+        All of them but those in which something has fallen off the table; the moving ones, in which an object is in
+        motion in one of the next steps; and the busy ones, in which two or more are at once: chains of contacts are
+        learned there.
         """
         if future not in self._starts:
             before = (self.history - 1) * self.parts
@@ -103,6 +108,7 @@ class Windows:
                     for first, length in zip(self._first, self._lengths, strict=True)
                 ]
             )
+            present = present[~self._fallen[present + future]]
             if not len(present):
                 raise EmbodiedError(f"No episode is long enough for {before + 1} frames and {future} steps ahead.")
             ahead = np.arange(0, min(AHEAD * self.parts, future), max(1, self.parts // 2))

@@ -34,8 +34,8 @@ class TrainConfig:
     batch: int = 64
     """Windows per step."""
     horizon: tuple[int, int] = (1, 3)
-    """Control steps of the rollout in the loss before and after half time: long ones teach chains, short ones are
-    cheap."""
+    """Control steps of the rollout in the loss in the first three fifths and later: long ones teach chains, short ones
+    are cheap."""
     moving: float = 0.55
     """Share of windows drawn among those in which an object moves: most moments teach nothing but to stay."""
     busy: float = 0.3
@@ -205,7 +205,7 @@ class MemberTrainer:
     def _batch(self, step: int) -> list[Share]:
         """What this rank learns from in a gradient step, in as many parts as gradients are accumulated over."""
         config = self.config
-        horizon = config.horizon[0] if step < config.steps // 2 else config.horizon[1]
+        horizon = config.horizon[0] if step < 0.6 * config.steps else config.horizon[1]
         steps = horizon * self.windows.parts
         draw = self._draw(steps)
         first = self._rank * config.accumulate

@@ -20,7 +20,7 @@ from envs.types import Array, ObjectState, Observation
 from world_models.cjepa import ahead_kernel, contact_kernel
 from world_models.cjepa.contact import FASTER, NODE, SPIN, Message
 from world_models.cjepa.contact_fast import STATE
-from world_models.cjepa.contact_geometry import WEDGES
+from world_models.cjepa.contact_geometry import FOOTING, TREADS, WEDGES
 from world_models.cjepa.edges import EDGE
 from world_models.cjepa.ensemble import Ensemble
 from world_models.cjepa.model import History, WorldModel, ramped
@@ -374,8 +374,10 @@ class _Batch:
             if self._said:
                 hidden = hidden + self._context(awake, own, step)
             for layer in self._weights.rounds:
-                height = torch.empty(count, 2)
-                contact_kernel.tentative(here, fixed, awake, row, delta.numpy(), shift, turn, after, height.numpy())
+                standing, treads = torch.empty(count, FOOTING), torch.empty(count, TREADS, 6).numpy()
+                contact_kernel.tentative(
+                    here, fixed, awake, row, delta.numpy(), shift, turn, after, standing.numpy(), treads
+                )
                 total = torch.zeros(count, width + 12)
                 if pairs:
                     seen, facing, weight = (torch.empty(pairs, columns) for columns in (EDGE, 2, 1))
@@ -392,9 +394,10 @@ class _Batch:
                     spoken = _each(functional.silu(second, inplace=True), both, layer.out).numpy()
                     contact_kernel.collect(spoken, seen_, wedges, weight_, facing_, receiver, width, total.numpy())
                 delta = delta + total[:, width:]
-                change = _mlp(torch.cat([hidden, total[:, :width], delta, height], 1), own, layer.update)
+                change = _mlp(torch.cat([hidden, total[:, :width], delta, standing], 1), own, layer.update)
                 hidden = hidden + change[:, :width]
-                delta = delta + change[:, width:]
+                delta = delta + change[:, width : width + 12]
+                contact_kernel.tread(change.numpy(), treads, width + 12, delta.numpy())
             contact_kernel.advance(here, awake, delta.numpy(), shift, turn, FASTER, SPIN, there)
             self.state, self._spare = self._spare, self.state
 

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from world_models.cjepa.contact_geometry import SKIN, WEDGES, lowest, turn
-from world_models.cjepa.edges import EDGE, Edges, Neighbourhood, Scale
+from world_models.cjepa.contact_geometry import FOOTING, SKIN, TREADS, WEDGES, footing, lowest, turn
+from world_models.cjepa.edges import EDGE, Edges, Neighbourhood, Scale, packed
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
 from world_models.slots.slots import declared
@@ -70,12 +70,14 @@ class ContactModel(nn.Module):
         self.free = _mlp(NODE, hidden, width + 12)
         self.context = nn.Linear(context, width) if context else None
         self.messages = nn.ModuleList(Message(solids, width, hidden) for _ in range(rounds))
-        self.updates = nn.ModuleList(_mlp(2 * width + 14, hidden, width + 12) for _ in range(rounds))
+        self.updates = nn.ModuleList(
+            _mlp(2 * width + 12 + FOOTING, hidden, width + 12 + 4 * TREADS) for _ in range(rounds)
+        )
         with torch.no_grad():
             for mlp in (self.free, *self.updates):
                 last = mlp[-1]
-                last.weight[-12:].zero_()
-                last.bias[-12:].zero_()
+                last.weight[width:].zero_()
+                last.bias[width:].zero_()
             if self.context is not None:
                 self.context.weight.zero_()
 
@@ -130,22 +132,24 @@ class ContactModel(nn.Module):
         with torch.no_grad(), torch.autocast(own.position.device.type, enabled=False):
             tentative = self._moved(own, delta.float())
             sight = around.see(tentative.position, tentative.rotation)
-            height = _height_features(lowest(tentative))
+            standing, treads = footing(
+                packed(own.position, own.rotation), packed(tentative.position, tentative.rotation), own.core, own.radius
+            )
+            treads = treads / treads.new_tensor([self.scale.shift] * 3 + [self.scale.turn] * 3)
         said = message(hidden, sight.seen, around.edges)
         sent, gates, shares, added = said.split([self.width, 2, 4 * WEDGES, 12], -1)
         # A held box moves rigidly with what holds it: one number says how much of that motion it takes over.
         taken = added + functional.pad(gates.repeat_interleave(3, 1) * sight.carried, (0, 6))
         # And a struck one goes as far as it was overlapped or slid along, wholly or in part, whatever the distance.
-        shares, wedges = shares.reshape(-1, WEDGES, 4, 1), sight.wedges.reshape(-1, WEDGES, 2, 3)
-        taken = taken + (shares * wedges.repeat(1, 1, 2, 1)).sum(1).flatten(1)
+        taken = taken + _undone(shares, sight.wedges)
         taken = (taken.float().reshape(-1, 4, 3) @ sight.turned.mT).flatten(1)
         rows = torch.cat([sent.float(), taken], -1) * sight.weight[:, None]
         total = rows.new_zeros(hidden.shape[0], rows.shape[1]).index_add(0, around.edges.receiver, rows)
         delta = delta + total[:, self.width :]
-        change_hidden, change = update(torch.cat([hidden, total[:, : self.width], delta, height], -1)).split(
-            [self.width, 12], -1
+        change_hidden, change, shares = update(torch.cat([hidden, total[:, : self.width], delta, standing], -1)).split(
+            [self.width, 12, 4 * TREADS], -1
         )
-        return hidden + change_hidden, delta + change
+        return hidden + change_hidden, delta + change + _undone(shares, treads)
 
     def _drift(self, own: Bodies) -> Float[Tensor, "A 12"]:
         """The change of pose if velocities stayed what they are."""
@@ -195,6 +199,12 @@ def _node_features(own: Bodies) -> Float[Tensor, "A F"]:
         ],
         -1,
     )
+
+
+def _undone(shares: Float[Tensor, "M S"], wedges: Float[Tensor, "M C 6"]) -> Float[Tensor, "M 12"]:
+    """What shares of wedges, four of each, add up to: shift, turn, and both again as velocity and spin."""
+    apart: Tensor = shares.unflatten(-1, (-1, 4, 1)) * wedges.unflatten(-1, (2, 3)).repeat(1, 1, 2, 1)
+    return apart.sum(1).flatten(1)
 
 
 def _height_features(height: Float[Tensor, "*B"]) -> Float[Tensor, "*B 2"]:

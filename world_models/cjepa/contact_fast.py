@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from world_models.cjepa import contact_kernel as kernel
 from world_models.cjepa.contact import FASTER, GATES, NODE, SPIN, ContactModel, Message
-from world_models.cjepa.contact_geometry import WEDGES
+from world_models.cjepa.contact_geometry import FOOTING, TREADS, WEDGES
 from world_models.cjepa.edges import EDGE
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
@@ -94,6 +94,7 @@ class _Round:
     first: Tensor
     second: Tensor
     update: "_Layers"
+    treads: Any
 
 
 @dataclass
@@ -196,8 +197,10 @@ def _step(
     delta += said[:, width:]
     rounds = []
     for message, update in zip(model.messages, model.updates, strict=True):
-        height = torch.empty(count, 2)
-        kernel.tentative(here, scene.fixed, awake, row, delta.numpy(), scale.shift, scale.turn, after, height.numpy())
+        standing, treads = torch.empty(count, FOOTING), torch.empty(count, TREADS, 6).numpy()
+        kernel.tentative(
+            here, scene.fixed, awake, row, delta.numpy(), scale.shift, scale.turn, after, standing.numpy(), treads
+        )
         seen, weight, facing = torch.empty(pairs, EDGE), torch.empty(pairs), torch.empty(pairs, 2)
         weight_, facing_, wedges = weight.numpy(), facing.numpy(), torch.empty(pairs, WEDGES, 6).numpy()
         kernel.see(
@@ -213,10 +216,11 @@ def _step(
         total = torch.zeros(count, width + 12)
         kernel.collect(spoken.numpy(), seen.numpy(), wedges, weight_, facing_, receiver, width, total.numpy())
         delta = delta + total[:, width:]
-        change, layers = _forward(update, torch.cat([hidden, total[:, :width], delta, height], 1))
-        rounds.append(_Round(hidden, seen, wedges, weight_, facing_, first, second, layers))
+        change, layers = _forward(update, torch.cat([hidden, total[:, :width], delta, standing], 1))
+        rounds.append(_Round(hidden, seen, wedges, weight_, facing_, first, second, layers, treads))
         hidden = hidden + change[:, :width]
-        delta = delta + change[:, width:]
+        delta = delta + change[:, width : width + 12]
+        kernel.tread(change.numpy(), treads, width + 12, delta.numpy())
     kernel.advance(here, awake, delta.numpy(), scale.shift, scale.turn, FASTER, SPIN, there)
     return _Step(here, there, index, receiver, who, free, seen_context, rounds, delta)
 
@@ -235,7 +239,10 @@ def _step_back(model: ContactModel, step: _Step, carry: Tensor, grads: dict[int,
         reversed(step.rounds), reversed(list(model.messages)), reversed(list(model.updates)), strict=True
     ):
         assert isinstance(message, Message)
-        back = _backward(update, kept.update, torch.cat([grad_hidden, grad_delta], 1), grads)
+        grad_change = torch.empty(len(awake), width + 12 + 4 * TREADS)
+        grad_change[:, :width], grad_change[:, width : width + 12] = grad_hidden, grad_delta
+        kernel.tread_back(grad_delta.numpy(), kept.treads, width + 12, grad_change.numpy())
+        back = _backward(update, kept.update, grad_change, grads)
         grad_hidden = grad_hidden + back[:, :width]
         grad_delta = grad_delta + back[:, 2 * width : 2 * width + 12]
         grad_total = torch.cat([back[:, width : 2 * width], grad_delta], 1)

@@ -29,6 +29,16 @@ FEATURES = GLANCE + 9 + 2 * POINTS * 6
 """Length of `features`."""
 WEDGES = 2 * 2 * POINTS
 """Of each point kept, what would undo its overlap and what would undo its slip, see `features`."""
+FEET = 4
+"""Points of an object that may stand on the table, see `footing`."""
+SUNK = 0.005
+"""[m] the most that a foot's overlap with the table counts: what has fallen through is not to be flung up."""
+FOOTING = 2 * FEET
+"""Length of the features of `footing`."""
+TREADS = 2 * FEET
+"""Of each foot, what would undo its overlap with the table and what would undo its slip, see `footing`."""
+RIM = 0.5**0.5
+"""Of the radius: where the feet of round objects are along their two other axes."""
 _SIGNS = tuple((0.0, x, y) for x in (-1.0, 1.0) for y in (-1.0, 1.0))
 
 
@@ -155,6 +165,35 @@ def features(
     lever = torch.cat([lever, meeting], 1)
     size = 1e-6 + (2.0 / 9.0) * receiver_half.square().sum(-1) + 0.5 * receiver_radius.square()
     return seen, torch.cat([push, torch.linalg.cross(lever, push) / size[:, None, None]], -1)
+
+
+def footing(
+    now: Float[Tensor, "A 12"], after: Float[Tensor, "A 12"], core: Float[Tensor, "A 3"], radius: Float[Tensor, " A"]
+) -> tuple[Float[Tensor, "A F"], Float[Tensor, "A T 6"]]:
+    """How objects would stand on the table: heights of their feet, and what would undo each one's overlap and slip.
+
+    Feet are the corners of the lower end of the most upright axis, of round objects four points of its rim. As in
+    `features`, an overlap is undone by a shift [m], straight up, or by a turn [rad]; so is the slip since the step's
+    beginning, as far as friction may. All in the object's own axes at the step's beginning.
+    """
+    upright = after[:, 9:].abs().argmax(1)
+    axis = functional.one_hot(upright, 3).to(core.dtype)
+    signs = torch.stack([core.new_tensor(_SIGNS).mT.roll(turns, 0) for turns in range(3)])
+    half = core + RIM * radius[:, None] * (1.0 - axis)
+    down = -torch.where((after[:, 9:] * axis).sum(1) >= 0, 1.0, -1.0)
+    own = half[..., None] * (signs[upright] + (axis * down[:, None])[..., None])
+    lever = axes_of(after) @ own
+    height = lever[:, 2] + after[:, 2:3]
+    seen = torch.cat([(height / SCALE).clamp(-2, 2), (height / FINE).clamp(-2, 2)], 1)
+    depth = (-height).clamp(0, SUNK)
+    slip = (lever + after[:, :3, None]) - (axes_of(now) @ own + now[:, :3, None])
+    slip = slip * slip.new_tensor([1.0, 1.0, 0.0])[:, None]
+    slip = -slip * (depth / (slip.square().sum(1) + 1e-12).sqrt()).clamp(max=1)[:, None]
+    push = depth[:, None] * depth.new_tensor([0.0, 0.0, 1.0])[:, None]
+    undone, lever = torch.cat([push, slip], 2).mT, lever.mT.repeat(1, 2, 1)
+    size = 1e-6 + (2.0 / 9.0) * core.square().sum(-1) + 0.5 * radius.square()
+    turned = torch.linalg.cross(lever, undone) / size[:, None, None]
+    return seen, torch.cat([undone @ axes_of(now), turned @ axes_of(now)], 2)
 
 
 def turn(rotation_vector: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:

@@ -14,7 +14,20 @@ import numpy as np
 from numba import njit
 
 from envs.types import Array
-from world_models.cjepa.contact_geometry import FEATURES, FINE, GLANCE, ORDER, POINTS, SCALE, SKIN, WEDGES
+from world_models.cjepa.contact_geometry import (
+    FEATURES,
+    FEET,
+    FINE,
+    GLANCE,
+    ORDER,
+    POINTS,
+    RIM,
+    SCALE,
+    SKIN,
+    SUNK,
+    TREADS,
+    WEDGES,
+)
 
 SLOW, TURNING, AIRBORNE = 5e-3, 5e-2, 2e-3
 """[m/s], [rad/s], [m] an object below these rests on the table, and stays where it is while nothing near it moves. A
@@ -555,13 +568,89 @@ def _move(own: Array, delta: Array, shift: Array, turn: Array, out: Array) -> No
 @no_type_check
 def tentative(
     state: Array, fixed: Array, awake: Array, row: Array, delta: Array, shift: float, turn: float, after: Array,
-    height: Array,
+    standing: Array, treads: Array,
 ) -> None:  # fmt: skip
-    """Write where the awake objects would be into their rows of `after`, and features of their heights `[A 2]`."""
+    """Write where the awake objects would be into their rows of `after`, and how they would stand there.
+
+    That is `standing` `[A F]` and `treads` `[A T 6]` of `contact_geometry.footing`, these in units of shift and turn.
+    """
     for a in range(len(awake)):
         own, rest = state[awake[a]], fixed[awake[a]]
         _move(own, delta[a], np.float32(shift), np.float32(turn), after[row[a]])
-        _height(_lowest(after[row[a]], rest[3:6], rest[6]), height[a])
+        _stand(own, after[row[a]], rest[3:6], rest[6], np.float32(shift), np.float32(turn), standing[a], treads[a])
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def _stand(
+    now: Array, after: Array, core: Array, radius: Array, shift: Array, turn: Array, seen: Array, treads: Array
+) -> None:
+    u = _most_upright(after)
+    v, w = (u + 1) % 3, (u + 2) % 3
+    size = np.float32(1e-6) + np.float32(0.5) * radius * radius
+    for i in range(3):
+        size += np.float32(2.0 / 9.0) * core[i] * core[i]
+    rim = np.float32(RIM) * radius
+    down = -core[u] if after[9 + u] >= 0 else core[u]
+    zero = np.float32(0.0)
+    for n in range(FEET):
+        x = core[v] + rim if n & 2 else -core[v] - rim
+        y = core[w] + rim if n & 1 else -core[w] - rim
+        p = after[3 + u] * down + after[3 + v] * x + after[3 + w] * y
+        q = after[6 + u] * down + after[6 + v] * x + after[6 + w] * y
+        r = after[9 + u] * down + after[9 + v] * x + after[9 + w] * y
+        height = r + after[2]
+        seen[n] = _clamped(height)
+        seen[FEET + n] = min(max(height / np.float32(FINE), np.float32(-2.0)), np.float32(2.0))
+        push, drag = treads[n], treads[FEET + n]
+        if height >= 0:
+            push[:] = zero
+            drag[:] = zero
+            continue
+        a = p + after[0] - now[0] - (now[3 + u] * down + now[3 + v] * x + now[3 + w] * y)
+        b = q + after[1] - now[1] - (now[6 + u] * down + now[6 + v] * x + now[6 + w] * y)
+        up = min(-height, np.float32(SUNK))
+        allowed = min(up / np.sqrt(a * a + b * b + np.float32(1e-12)), np.float32(1.0))
+        a, b = -a * allowed, -b * allowed
+        for i in range(3):
+            # A push straight up at (p, q, r) turns by (q, -p, 0) of it, a drag (a, b, 0) by (-r b, r a, p b - q a).
+            i0, i1, i2 = now[3 + i], now[6 + i], now[9 + i]
+            push[i] = up * i2 / shift
+            push[3 + i] = up * (q * i0 - p * i1) / size / turn
+            drag[i] = (a * i0 + b * i1) / shift
+            drag[3 + i] = (-r * b * i0 + r * a * i1 + (p * b - q * a) * i2) / size / turn
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def tread(said: Array, treads: Array, start: int, delta: Array) -> None:
+    """Add to `delta` `[A 12]` of each object's `treads` `[A T 6]` what columns `start` and on of `said` say."""
+    for a in range(delta.shape[0]):
+        for part in range(4):
+            at = 3 * (part % 2)
+            x = y = z = np.float32(0.0)
+            for k in range(TREADS):
+                share = said[a, start + 4 * k + part]
+                x += share * treads[a, k, at]
+                y += share * treads[a, k, at + 1]
+                z += share * treads[a, k, at + 2]
+            delta[a, 3 * part] += x
+            delta[a, 3 * part + 1] += y
+            delta[a, 3 * part + 2] += z
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+@no_type_check
+def tread_back(grad_delta: Array, treads: Array, start: int, grad_said: Array) -> None:
+    """Fill columns `start` and on of the gradient of `said` from that of `delta`."""
+    for a in range(grad_delta.shape[0]):
+        for part in range(4):
+            at = 3 * (part % 2)
+            x, y, z = grad_delta[a, 3 * part], grad_delta[a, 3 * part + 1], grad_delta[a, 3 * part + 2]
+            for k in range(TREADS):
+                grad_said[a, start + 4 * k + part] = (
+                    x * treads[a, k, at] + y * treads[a, k, at + 1] + z * treads[a, k, at + 2]
+                )
 
 
 @njit(cache=True, fastmath=True, nogil=True)
