@@ -8,7 +8,7 @@ from gymnasium.envs.registration import register
 
 GYM_IDS = {
     f"SO101{''.join(word.title() for word in task.split('_'))}-v0": task
-    for task in ("reach", "push", "lift", "place", "place_bin", "place_clutter")
+    for task in ("reach", "push", "lift", "place", "place_bin", "place_clutter", "stack")
 }
 """Gymnasium id -> name in `envs.tasks.TASKS`."""
 

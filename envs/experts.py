@@ -13,7 +13,7 @@ from envs.errors import unknown
 from envs.geometry import quat_rotate, yaw_of
 from envs.goals import Goal
 from envs.kinematics import forward
-from envs.types import PROPRIOCEPTION, Array, Observation
+from envs.types import PROPRIOCEPTION, Array, Kind, Observation
 
 OPEN = 0.55
 """[rad] Pads 46 mm apart: room around a 28 mm cube, and the pads still face each other."""
@@ -35,7 +35,7 @@ RIM = 0.035
 
 @dataclass
 class PickAndPlace:
-    """Picks the subject up and puts it at the goal entity, or holds it up where there is none."""
+    """Picks the subject up and puts it at the goal entity, on it if that is another object; or holds it up."""
 
     subject: str = "red_cube"
     goal_entity: str | None = "target"
@@ -58,7 +58,10 @@ class PickAndPlace:
             aim = np.array(observation.objects.position_in_world[..., where, :])
             is_bin = self.goal_entity == "bin"
             rim = np.full(scene.cube.shape[:-1], RIM if is_bin else 0.0)
-            aim[..., 2] = np.where(is_bin, scene.cube_half, aim[..., 2])
+            if is_bin:
+                aim[..., 2] = scene.cube_half
+            elif observation.objects.kind[where] == Kind.BOX:
+                aim[..., 2] += observation.objects.half_extents[..., where, 2] + scene.cube_half
         return self._law(scene, aim, rim)
 
     def _law(self, scene: "_View", aim: Array, rim: Array) -> Array:
@@ -232,6 +235,7 @@ def expert(task: str) -> Expert:
         "place": PickAndPlace(),
         "place_bin": PickAndPlace(goal_entity="bin"),
         "place_clutter": PickAndPlace(),
+        "stack": PickAndPlace(goal_entity="blue_cube"),
     }
     if task not in makers:
         raise unknown("task", task, makers)

@@ -183,6 +183,10 @@ TASKS: Mapping[str, Task] = {
             "place_clutter", "near(red_cube, target, 0.02) & released(red_cube)", "red_cube", _ALL, "target",
             distractor_probability=0.67,
         ),
+        _task(
+            "stack", "on(red_cube, blue_cube) & released(red_cube) & static(red_cube)", "red_cube",
+            ("red_cube", "blue_cube"), None,
+        ),
     )
 }  # fmt: skip
 

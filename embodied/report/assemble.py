@@ -108,6 +108,7 @@ def phrase(task: str, goal: str | None) -> str:
         "place": "put a cube on its target",
         "place_bin": "put a cube into the bin",
         "place_clutter": "put the red cube on its target among others",
+        "stack": "put the red cube on the blue one",
     }
     return f"bring about {goal}" if goal else phrases.get(task, f"do {task}")
 
