@@ -84,14 +84,14 @@ def test_far_questions_need_the_block_moved():
 
 
 def run(successes, tries=10):
-    told = {"successes": successes, "at_end": successes - 1, "far": 2, "plans": 12, "plan_seconds": 1.5}
+    told = {"successes": successes, "at_end": successes - 1, "tries": tries, "far": 2, "far_tries": 4}
+    told |= {"plans": 12, "plan_seconds": 1.5}
     error = {f"{name}_{share}": 1.0 for name in ("position", "angle") for share in ("median", "p90")}
     return {
         **{
             "tries": tries,
-            "far": 4,
             "strict": told,
-            "replanning": told,
+            "replanning": {**told, "tries": 12},
             "parameters": 5,
             "errors": {"1": error, "25": error},
         },
@@ -104,6 +104,7 @@ def test_rates_are_pooled_over_seeds():
     figures = pusht.summarise({"state": [run(9), run(10)]})
     assert figures["state_success"]["value"] == pytest.approx(95.0)
     assert figures["state_success"]["interval"][0] < 80.0
+    assert figures["state_success_replanning"]["value"] == pytest.approx(100 * 19 / 24)
     assert figures["state_success_at_end"]["value"] == pytest.approx(85.0)
     assert figures["state_success_far"]["value"] == pytest.approx(50.0)
     assert figures["random_success"]["value"] == pytest.approx(10.0)
