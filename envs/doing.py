@@ -105,7 +105,9 @@ def _depths(simulation: "Simulation", k: int, ids: Array) -> list[dict[str, floa
                 continue
             other = pair[1] if pair[0] in mine else pair[0]
             name = owner.get(other) or model.geom(other).name
-            deepest[name] = max(deepest.get(name, 0.0), -float(data.contact.dist[contact]))
+            # Rounded solids are smaller ones with a margin around them.
+            depth = float(data.contact.includemargin[contact] - data.contact.dist[contact])
+            deepest[name] = max(deepest.get(name, 0.0), depth)
         found.append(deepest)
     return found
 

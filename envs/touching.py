@@ -26,12 +26,13 @@ def touching(simulation: Simulation, ids: Array) -> NDArray[np.bool_]:
     model, data = None, mujoco.MjData(scene.model)
     for row, world in enumerate(ids):
         model = simulation.model(int(world), model)
-        model.geom_margin[:] = NEAR
+        # Margins of a pair add up; those of the scene are part of what is solid.
+        model.geom_margin[:] = scene.model.geom_margin + NEAR
         simulation.data(int(world), data)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_collision(model, data)
-        pairs = owner[data.contact.geom[data.contact.dist <= NEAR]]
+        pairs = owner[data.contact.geom[data.contact.dist <= data.contact.includemargin - NEAR]]
         there = np.append(simulation.present[int(world)], True)
         pairs = pairs[there[pairs].all(axis=1) & (pairs[:, 0] != pairs[:, 1])]
         found[row, pairs[:, 0], pairs[:, 1]] = found[row, pairs[:, 1], pairs[:, 0]] = True

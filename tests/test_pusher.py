@@ -15,6 +15,7 @@ from envs.interventions import Intervention, apply_to_state
 from envs.layout import Layout
 from envs.scene import ROUNDING, SceneConfig, build_scene
 from envs.simulation import RAMP, Simulation, SimulationState
+from envs.touching import touching
 from envs.types import MOVABLE, Kind, Observation, proprioception
 from envs.variation import Parameters, Variation
 
@@ -62,6 +63,10 @@ def test_a_push_goes_through_the_chain() -> None:
     start = made.observe().objects.position_in_world
     for action in pushing(steps=12):
         seen = made.step(action)
+    touched = touching(made, np.arange(WORLDS))
+    assert touched[:, RED, ORANGE].all()
+    assert touched[:, ORANGE, WHITE].all()
+    assert not touched[:, RED, WHITE].any()
     moved = seen.objects.position_in_world - start
     assert (moved[:, [RED, ORANGE, WHITE], 0] > 0.02).all()
     np.testing.assert_allclose(seen.objects.position_in_world[:, [RED, ORANGE, WHITE], 2] - HALF[:, 2], 0, atol=5e-4)
@@ -193,6 +198,21 @@ def test_a_cylinder_touches_a_box_along_the_way_between_them() -> None:
         for contact in touching:
             assert contact.dist - ROUNDING == pytest.approx(-5e-4, abs=2e-4)
             assert np.abs(contact.frame[:2] @ out) > np.cos(np.radians(3.0))
+
+
+def test_a_cylinder_is_not_moved_into_a_box() -> None:
+    made = simulation()
+    place = made.observe().objects.position_in_world[0]
+    gap = place[ORANGE] - place[WHITE]
+    apart = HALF[1, 0] + HALF[2, 0]
+    for overlap in (-0.0002, 0.002):
+        x = float(gap[0] + np.sign(-gap[0]) * (apart - overlap))
+        edit = Intervention("move", "white_cylinder", {"x": x, "y": float(gap[1])})
+        if overlap < 0:
+            made.do(edit, np.array([0]))
+            continue
+        with pytest.raises(EmbodiedError, match="would push white_cylinder 2.0 mm into orange_cube"):
+            made.do(edit, np.array([1]))
 
 
 def test_impossible_bodies_are_refused_before_anything_changes() -> None:
