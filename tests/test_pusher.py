@@ -211,7 +211,7 @@ def test_a_cylinder_is_not_moved_into_a_box() -> None:
         if overlap < 0:
             made.do(edit, np.array([0]))
             continue
-        with pytest.raises(EmbodiedError, match="would push white_cylinder 2.0 mm into orange_cube"):
+        with pytest.raises(EmbodiedError, match=r"would push white_cylinder 2\.0 mm into orange_cube"):
             made.do(edit, np.array([1]))
 
 

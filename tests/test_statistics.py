@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from embodied.evaluation.statistics import (
     Estimate,
     auroc,
+    average,
     average_precision,
     bootstrap,
     bootstrap_blocks,
@@ -121,3 +122,12 @@ def test_estimates_survive_json() -> None:
     assert (back.value, back.high, back.count, math.isnan(back.low)) == (0.5, 0.7, 9, True)
     assert wilson(1, 2).figure("1", 3)["seeds"] == 3
     assert estimate.figure("m", 1)["interval"] == [None, 0.7]
+
+
+def test_means_of_estimates_are_surer_than_each_unless_they_disagree() -> None:
+    alike = [Estimate(0.5, 0.4, 0.55, 10)] * 4
+    assert average(alike) == Estimate(0.5, pytest.approx(0.45), pytest.approx(0.525), 40)
+    apart = average([Estimate(0.2, 0.19, 0.21, 5), Estimate(0.8, 0.79, 0.81, 5)])
+    assert (apart.value, apart.count) == (pytest.approx(0.5), 10)
+    assert apart.high - apart.value == pytest.approx(1.96 * 0.3, rel=1e-3)
+    assert average(alike[:1]) == alike[0]

@@ -13,7 +13,7 @@ from embodied.console import Console
 from embodied.evaluation.monolithic import Monolithic
 from embodied.evaluation.questions import FULL
 from embodied.evaluation.result import Result
-from embodied.evaluation.statistics import Estimate
+from embodied.evaluation.statistics import Estimate, average
 from embodied.evaluation.suite import (
     ALONE,
     COPY,
@@ -138,7 +138,7 @@ def _is_headline(key: str) -> bool:
 
 
 def _figures(results: Sequence[Result]) -> dict[str, Figure]:
-    """Means over training seeds; intervals span those of the single seeds, each a bootstrap over instants."""
+    """Means over training seeds, each with instants of its own that its interval is a bootstrap over."""
     figures: dict[str, Figure] = {}
     for source, prefix in PREFIXES.items():
         scores = [result.scores[source] for result in results if source in result.scores]
@@ -191,10 +191,9 @@ def _figures(results: Sequence[Result]) -> dict[str, Figure]:
 
 
 def over(estimates: Sequence[Estimate], unit: str, scale: float = 1.0) -> Figure:
-    """The mean of several seeds' estimates, with the interval that spans theirs."""
-    value = float(np.mean([estimate.value for estimate in estimates])) * scale
-    low, high = min(estimate.low for estimate in estimates), max(estimate.high for estimate in estimates)
-    return figure(value, unit, len(estimates), (scale * low, scale * high))
+    """The mean of several seeds' estimates, see `statistics.average`."""
+    mean = average(estimates)
+    return figure(scale * mean.value, unit, len(estimates), (scale * mean.low, scale * mean.high))
 
 
 def _add(

@@ -1,7 +1,7 @@
 """Estimates with intervals: Wilson for rates, bootstrap over contexts for everything else, and ranking scores."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Self
@@ -66,6 +66,21 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     low = math.hypot(one.value - one.low, other.high - other.value)
     high = math.hypot(one.high - one.value, other.value - other.low)
     return Estimate(value, value - low, value + high, min(one.count, other.count))
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates of one thing, such as those of several training seeds.
+
+    Its interval is as wide as independent errors of theirs make it, and at least as wide as their spread does: they may
+    differ by more than each one's own units can tell. A single estimate is its own mean.
+    """
+    values, lows, highs = (np.array([getattr(each, name) for each in estimates]) for name in ("value", "low", "high"))
+    count, value = len(values), float(values.mean())
+    spread = NormalDist().inv_cdf(0.975) * float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+    below, above = (float(np.sqrt(np.square(side - values).sum())) / count for side in (lows, highs))
+    return Estimate(
+        value, value - max(below, spread), value + max(above, spread), sum(each.count for each in estimates)
+    )
 
 
 BLOCK = 64
