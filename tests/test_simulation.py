@@ -219,7 +219,7 @@ def test_declared_properties_are_shown_and_felt():
     assert np.allclose(green, 0.025 / 3 * 2 * 0.02**2)
     for _ in range(5):
         seen = made.step(np.zeros((WORLDS, 5)))
-    assert np.isclose(seen.objects.position_in_world[2, GREEN, 2], 0.02, atol=7e-4)
+    assert np.isclose(seen.objects.position_in_world[2, GREEN, 2], 0.02, atol=1.1e-3)
     # A sliding cube stops after v^2 / (2 mu g), give or take a control step's discretisation.
     made.do(Intervention.parse("velocity(red_cube, x=0.4)"), [1, 3])
     before = made.observe().objects.position_in_world[:, RED, 0]
@@ -354,7 +354,7 @@ def test_varied_sizes_rest_where_nominal_ones_would():
     assert np.allclose(green, varied.half_extents[:, 2, 2])
     assert np.array_equal(seen.half_extents[:, GREEN], varied.half_extents[:, 2])
     settled = made.step(np.zeros((WORLDS, 5))).objects.position_in_world[:, GREEN, 2]
-    assert np.abs(settled - green).max() < 7e-4
+    assert np.abs(settled - green).max() < 1.1e-3
 
 
 def test_hidden_variation_is_not_shown():

@@ -34,7 +34,7 @@ STILL_POSITION, STILL_TURN = 0.003, 0.05
 are motion."""
 SETTLING = 0.3
 """Weight of one frame in that average."""
-SUNK = 0.0006
+SUNK = 0.00095
 """[m] how deep a resting box gives way to the table, see `envs.physics`."""
 LYING, UPRIGHT = 0.003, 0.99
 """[m] an estimate this near to where a box would lie on the table, and standing (cosine of its lean), is taken to lie
