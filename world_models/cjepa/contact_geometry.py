@@ -31,7 +31,7 @@ WEDGES = 2 * 2 * POINTS
 """Of each point kept, what would undo its overlap and what would undo its slip, see `features`."""
 FEET = 4
 """Points of an object that may stand on the table, see `footing`."""
-SUNK = 0.005
+SUNK = 0.0015
 """[m] the most that a foot's overlap with the table counts: what has fallen through is not to be flung up."""
 FOOTING = 2 * FEET
 """Length of the features of `footing`."""
