@@ -12,8 +12,9 @@ from envs.types import Array, ObjectState
 if TYPE_CHECKING:
     from envs.simulation import Simulation
 
-DEPTH_ALLOWED = 0.001
-"""[m] A pose edit may leave this much more overlap than there was: resting contacts are soft and overlap by microns."""
+DEPTH_ALLOWED = 0.0015
+"""[m] A pose edit may leave this much more overlap than there was: contacts are soft, and what an arm presses overlaps
+by a millimetre."""
 
 
 def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None:

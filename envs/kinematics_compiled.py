@@ -7,8 +7,8 @@ the physics of a single world costs. Formulas and names are the same; a test hol
 import math
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import kernel
 from envs.kinematics import (
     _FIXED_PAD,
     _FORE,
@@ -53,18 +53,18 @@ def cartesian_target(previous: Array, action: Array, step: float, turn: float) -
     return arm.reshape(*previous.shape[:-1], 5)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _between(low: float, high: float, value: float) -> float:
     return min(max(value, low), high)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _pan(forwards: float, left: float, side: float) -> float:
     radius = math.sqrt(forwards * forwards + left * left)
     return math.asin(_between(-1.0, 1.0, side / max(radius, 1e-6))) - math.atan2(left, forwards)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _triangle(along: float, height: float, out: float, tilt: float) -> tuple[float, float, float, float]:
     sine, cosine = math.sin(tilt), math.cos(tilt)
     across = along - out * cosine - _DROP * sine - _OUT
@@ -79,7 +79,7 @@ def _triangle(along: float, height: float, out: float, tilt: float) -> tuple[flo
     return lift, elbow, wrist, min(slack, min(_HIGH[2] - abs(elbow), _HIGH[3] - abs(wrist)))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _least_tilt(along: float, height: float, out: float) -> float:
     across, up, limit = along - _OUT, height - _UP, _HIGH[3]
     distance = max(math.sqrt(across * across + up * up), 1e-6)
@@ -99,7 +99,7 @@ def _least_tilt(along: float, height: float, out: float) -> float:
     return _between(0.0, TILT_LIMIT, max(within_reach, off_limit))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _lean(along: float, height: float, out: float) -> tuple[float, float]:
     sine, cosine = math.sin(TILT_LIMIT), math.cos(TILT_LIMIT)
     up = height - out * sine + _DROP * cosine - _UP
@@ -117,7 +117,7 @@ def _lean(along: float, height: float, out: float) -> tuple[float, float]:
     return inside, _least_tilt(inside, height, out)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _targets(previous: Array, action: Array, step: float, turn: float, arm: Array) -> None:
     for n in range(previous.shape[0]):
         joints = previous[n]
@@ -163,14 +163,14 @@ def hand_poses(joints: Array) -> Array:
     return poses.reshape(*joints.shape[:-1], 3, 12)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _hands(joints: Array, poses: Array) -> None:
     for n in range(joints.shape[0]):
         row = joints[n]
         hand_at(row[0], row[1], row[2], row[3], row[4], row[5], poses[n])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def hand_at(pan: float, lift: float, elbow: float, wrist: float, roll: float, jaw: float, out: Array) -> None:
     """Fill `out` `[3 12]` with the poses of gripper, fixed_jaw and moving_jaw."""
     upper, fore = lift + _UPPER_PITCH, lift + elbow + _FORE_PITCH

@@ -6,18 +6,17 @@ Every primitive is convex, so a ray `origin + t * direction` meets it in one int
 First the geoms are drawn into a depth buffer, each within the rectangle its bounding box covers on the screen, in
 branch-free loops that the compiler turns into SIMD; then each pixel is lit once.
 
-All kernels live in this one file on purpose: numba's disk cache looks only at the file of the outermost function, and
-would keep running old code after an edit to another one. They release the GIL and start no threads of their own, since
-numba's thread pools abort the process when two Python threads, or a forked child, enter them.
+Kernels release the GIL and start no threads of their own, since numba's thread pools abort the process when two Python
+threads, or a forked child, enter them.
 """
 
 import math
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
+from envs.compiled import kernel
 from envs.types import Array
 
 PLANE, SPHERE, CAPSULE, ELLIPSOID, CYLINDER, BOX = 0, 2, 3, 4, 5, 6
@@ -56,16 +55,8 @@ _LIGHT = tuple(float(v) for v in np.array(TOWARDS_LIGHT) / np.linalg.norm(TOWARD
 
 
 def _kernel(cache: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Numba's jit with our options; without a disk cache where no folder for one is writable."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return numba.njit(function, cache=cache, **options)
-        except RuntimeError:  # "cannot cache function: no locator available"
-            return numba.njit(function, **options)
-
-    return decorate
+    """A kernel with our options; `draw` and `cast` hold all others, and alone are kept on disk."""
+    return kernel(cache, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
 
 
 @_kernel()

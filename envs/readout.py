@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from numba import njit
 
+from envs.compiled import kernel
 from envs.types import Array
 
 HINGE = int(mujoco.mjtJoint.mjJNT_HINGE)
@@ -111,7 +111,7 @@ def column(model: mujoco.MjModel, component: mujoco.mjtState) -> int:
     return int(mujoco.mj_stateSize(model, before))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _rotate(q: Array, x: float, y: float, z: float) -> tuple[float, float, float]:
     a = 2.0 * (q[2] * z - q[3] * y)
     b = 2.0 * (q[3] * x - q[1] * z)
@@ -119,7 +119,7 @@ def _rotate(q: Array, x: float, y: float, z: float) -> tuple[float, float, float
     return x + q[0] * a + q[2] * c - q[3] * b, y + q[0] * b + q[3] * a - q[1] * c, z + q[0] * c + q[1] * b - q[2] * a
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _multiply(a: Array, w: float, x: float, y: float, z: float, out: Array) -> None:
     p, q, r, s = a[0], a[1], a[2], a[3]
     out[0] = p * w - q * x - r * y - s * z
@@ -128,7 +128,7 @@ def _multiply(a: Array, w: float, x: float, y: float, z: float, out: Array) -> N
     out[3] = p * z + q * y - r * x + s * w
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _add_lever(v: Array, w: Array, x: float, y: float, z: float) -> None:
     """Add the velocity `w` x `(x, y, z)`."""
     v[0] += w[1] * z - w[2] * y
@@ -136,7 +136,7 @@ def _add_lever(v: Array, w: Array, x: float, y: float, z: float) -> None:
     v[2] += w[0] * y - w[1] * x
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _read(
     rows: Array, present: Array, parent: Array, joint: Array, address: Array, pose: Array, hinge: Array, body: Array,
     local: Array, position: Array, quaternion: Array, linear: Array, angular: Array,

@@ -29,7 +29,7 @@ def test_before_it_has_learned_nothing_moves() -> None:
 
 def test_it_learns_to_move_the_arm_and_what_it_pushes_and_the_same_twice() -> None:
     contexts = row_contexts()
-    model = train(row_episodes(), Recipe(steps=100, batch=32))
+    model = train(row_episodes(), Recipe(steps=150, batch=32))
     error = imagine(model.imagine, contexts, unedited(contexts)).position - contexts.recorded.position_in_world
     still = contexts.recorded.position_in_world[:, :1] - contexts.recorded.position_in_world
     there = contexts.movable
@@ -37,7 +37,7 @@ def test_it_learns_to_move_the_arm_and_what_it_pushes_and_the_same_twice() -> No
         np.linalg.norm(error[:, -1][:, there], axis=-1).mean()
         < 0.75 * np.linalg.norm(still[:, -1][:, there], axis=-1).mean()
     )
-    again = train(row_episodes(), Recipe(steps=100, batch=32))
+    again = train(row_episodes(), Recipe(steps=150, batch=32))
     for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     gone = imagine(model.imagine, contexts, [Question.parse(0, "remove(blue_cube)")])

@@ -3,16 +3,13 @@
 Rows: a pose is position and rotation row by row (12), a velocity is linear, angular and linear at the end of the step
 (9). Row `b (N + S) + j` is object j of scene b for j < N, then the effector's S solids. `no_type_check` keeps the
 tests' shape checks out of compiled code.
-
-All kernels live in this one file on purpose: numba's disk cache looks only at the file of the outermost function, and
-would keep running old code after an edit to another one.
 """
 
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import kernel
 from envs.types import Array
 from world_models.cjepa.contact_geometry import (
     FEATURES,
@@ -34,7 +31,7 @@ SLOW, TURNING, AIRBORNE = 5e-3, 5e-2, 2e-3
 cube this slow slides a hundredth of a millimetre."""
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _gap(a: Array, half_a: Array, b: Array, half_b: Array) -> Array:
     best = np.float32(-1.0)
@@ -59,7 +56,7 @@ def _gap(a: Array, half_a: Array, b: Array, half_b: Array) -> Array:
     return best
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _lowest(pose: Array, core: Array, radius: Array) -> Array:
     low = pose[2] - radius * np.sqrt(max(np.float32(0.0), np.float32(1.0) - pose[11] * pose[11]))
@@ -68,7 +65,7 @@ def _lowest(pose: Array, core: Array, radius: Array) -> Array:
     return low
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _moves(motion: Array) -> bool:
     """Whether a solid moves now or at the end of the step."""
@@ -82,7 +79,7 @@ def _moves(motion: Array) -> bool:
     return speed > SLOW * SLOW or spin > TURNING * TURNING or final > SLOW * SLOW
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def near(
     now: Array,
@@ -148,7 +145,7 @@ def near(
     return awake[:count].copy(), receiver[:pairs].copy(), sender[:pairs].copy(), who
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _relate(a: Array, half_a: Array, b: Array, half_b: Array, across: Array, offset: Array, gaps: Array) -> Array:
     """Fill `across` `[3 3]`, `offset` and `gaps` `[2 3]` as `contact_geometry.relation` does; the largest gap."""
@@ -179,19 +176,19 @@ def _relate(a: Array, half_a: Array, b: Array, half_b: Array, across: Array, off
     return best
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _clamped(value: Array) -> Array:
     return min(max(value / np.float32(SCALE), np.float32(-2.0)), np.float32(2.0))
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _touching(gap: Array) -> Array:
     return np.float32(1.0) / (np.float32(1.0) + np.exp(gap / np.float32(SKIN)))
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _glance(offset: Array, gaps: Array, gap: Array, round_: Array, out: Array) -> None:
     for i in range(3):
@@ -201,7 +198,7 @@ def _glance(offset: Array, gaps: Array, gap: Array, round_: Array, out: Array) -
     out[9] = _touching(gap - round_)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _most_upright(pose: Array) -> int:
     best = 0
@@ -211,7 +208,7 @@ def _most_upright(pose: Array) -> int:
     return best
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _box_distance(point: Array, half: Array) -> Array:
     outside = np.float32(1e-10)
@@ -224,7 +221,7 @@ def _box_distance(point: Array, half: Array) -> Array:
     return np.sqrt(outside) + min(inside, np.float32(0.0))
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _way_out(point: Array, half: Array, out: Array) -> None:
     """The unit vector from a box's surface to a point outside, or from a point within to the nearest side."""
@@ -244,7 +241,7 @@ def _way_out(point: Array, half: Array, out: Array) -> None:
         out[i] = length if point[i] >= 0 else -length
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _facing(a: Array, half: Array, radius: Array, b: Array) -> tuple[Array, Array]:
     """Cosine and sine of the turn about an object's z that points its x at another one.
@@ -265,7 +262,7 @@ def _facing(a: Array, half: Array, radius: Array, b: Array) -> tuple[Array, Arra
     return zero, (one if y >= 0 else -one)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _relabel(pose: Array, c: Array, s: Array, out: Array) -> None:
     """A pose with axes turned about the object's own z."""
@@ -277,7 +274,7 @@ def _relabel(pose: Array, c: Array, s: Array, out: Array) -> None:
         out[5 + 3 * i] = pose[5 + 3 * i]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def see(
     now: Array,
@@ -446,7 +443,7 @@ def see(
         weight[e] = min(max(fading, np.float32(0.0)), np.float32(1.0))
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def lay_out(
     state: Array, solid: Array, solid_after: Array, velocity: Array, velocity_after: Array, period: float,
@@ -487,14 +484,14 @@ def lay_out(
                 motion[row, 3 + i] = np.float32(0.5) * total / np.float32(period)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _height(height: Array, out: Array) -> None:
     out[0] = _clamped(height)
     out[1] = _touching(height)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def describe(state: Array, fixed: Array, awake: Array, nodes: Array, drift: Array) -> None:
     """Fill `nodes` `[A F]` and `drift` `[A 12]` of the awake objects.
@@ -527,7 +524,7 @@ def describe(state: Array, fixed: Array, awake: Array, nodes: Array, drift: Arra
         out[20] = rest[9]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _turned(own: Array, x: Array, y: Array, z: Array, out: Array) -> None:
     """Rotate the axes in `own[3:12]` by Cayley's map of (x, y, z), into `out[3:12]`."""
@@ -543,7 +540,7 @@ def _turned(own: Array, x: Array, y: Array, z: Array, out: Array) -> None:
         out[9 + c] = d + scale * (k + half * (x * j - y * i))
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _move(own: Array, delta: Array, shift: Array, turn: Array, out: Array) -> None:
     """The pose after a change given in the object's own axes."""
@@ -564,7 +561,7 @@ def _move(own: Array, delta: Array, shift: Array, turn: Array, out: Array) -> No
     _turned(own, rotate[0], rotate[1], rotate[2], out)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def tentative(
     state: Array, fixed: Array, awake: Array, row: Array, delta: Array, shift: float, turn: float, after: Array,
@@ -580,7 +577,7 @@ def tentative(
         _stand(own, after[row[a]], rest[3:6], rest[6], np.float32(shift), np.float32(turn), standing[a], treads[a])
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def _stand(
     now: Array, after: Array, core: Array, radius: Array, shift: Array, turn: Array, seen: Array, treads: Array
@@ -621,7 +618,7 @@ def _stand(
             drag[3 + i] = (-r * b * i0 + r * a * i1 + (p * b - q * a) * i2) / size / turn
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def tread(said: Array, treads: Array, start: int, delta: Array) -> None:
     """Add to `delta` `[A 12]` of each object's `treads` `[A T 6]` what columns `start` and on of `said` say."""
@@ -639,7 +636,7 @@ def tread(said: Array, treads: Array, start: int, delta: Array) -> None:
             delta[a, 3 * part + 2] += z
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def tread_back(grad_delta: Array, treads: Array, start: int, grad_said: Array) -> None:
     """Fill columns `start` and on of the gradient of `said` from that of `delta`."""
@@ -653,7 +650,7 @@ def tread_back(grad_delta: Array, treads: Array, start: int, grad_said: Array) -
                 )
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def advance(
     state: Array, awake: Array, delta: Array, shift: float, turn: float, faster: float, spin: float, out: Array
@@ -673,7 +670,7 @@ def advance(
             new[15 + i] = own[15 + i] + np.float32(spin) * angular
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def advance_back(
     state: Array, new: Array, awake: Array, delta: Array, shift: float, turn: float, faster: float, spin: float,
@@ -735,7 +732,7 @@ def advance_back(
             g[3 + i] = back[i]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def drift_back(state: Array, awake: Array, grad_delta: Array, grad: Array) -> None:
     """Add to `grad` `[M 18]` what a gradient of `drift` says about the velocities."""
@@ -751,7 +748,7 @@ def drift_back(state: Array, awake: Array, grad_delta: Array, grad: Array) -> No
             g[15 + i] += angular / np.float32(2.0)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def gather(receiver: Array, who: Array, from_receiver: Array, from_sender: Array, first: Array) -> None:
     """Add both ends' rows to `first` `[E H]`."""
@@ -761,7 +758,7 @@ def gather(receiver: Array, who: Array, from_receiver: Array, from_sender: Array
             row[i] += a[i] + b[i]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def scatter(receiver: Array, who: Array, grad: Array, to_receiver: Array, to_sender: Array) -> None:
     """The gradients of `gather`'s rows; both start at zero."""
@@ -772,7 +769,7 @@ def scatter(receiver: Array, who: Array, grad: Array, to_receiver: Array, to_sen
             b[i] += row[i]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def collect(
     said: Array, seen: Array, wedges: Array, weight: Array, facing: Array, receiver: Array, width: int, total: Array
@@ -803,7 +800,7 @@ def collect(
             out[at + 2] += w * z
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def collect_back(
     grad_total: Array, seen: Array, wedges: Array, weight: Array, facing: Array, receiver: Array, width: int,

@@ -8,13 +8,13 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import kernel
 from envs.kinematics_compiled import hand_at
 from envs.types import Array
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _solid(pad: Array, x: float, y: float, z: float, sine: float, cosine: float, out: Array) -> None:
     """The pose of a solid at (x, y, z) in a pad's frame, turned about the pad's z axis."""
@@ -26,7 +26,7 @@ def _solid(pad: Array, x: float, y: float, z: float, sine: float, cosine: float,
         out[5 + 3 * i] = c
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _solids(joints: Array, hand: Array, fixed: Array, moving: Array, bend: float, out: Array) -> None:
     hand_at(joints[0], joints[1], joints[2], joints[3], joints[4], joints[5], hand)
@@ -36,7 +36,7 @@ def _solids(joints: Array, hand: Array, fixed: Array, moving: Array, bend: float
     _solid(hand[2], moving[0], moving[1], moving[2], math.sin(bend), math.cos(bend), out[3])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def solids(
     position: Array, velocity: Array, fixed: Array, moving: Array, bend: float, instant: float, pose: Array,
@@ -58,7 +58,7 @@ def solids(
                 speed[r, s, i] = (later[s, i] - now[s, i]) / instant
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def overhear(
     tool: Array, gripper: Array, command: Array, state: Array, fixed: Array, far: float, scene: Array, nearness: Array,

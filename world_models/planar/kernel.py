@@ -8,13 +8,13 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import kernel
 from envs.types import Array
 from world_models.planar.geometry import LENGTH, SCALE, SKIN, TOUCH, WALL
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def near(start: Array, end: Array, pose: Array, parts: Array, radius: float, margin: float) -> Array:
     """Rows whose circle, at the start or the end of its way, is nearer to a part than the margin."""
@@ -37,7 +37,7 @@ def near(start: Array, end: Array, pose: Array, parts: Array, radius: float, mar
     return rows[:count].copy()
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def touch(start: Array, end: Array, pose: Array, parts: Array, radius: float) -> tuple[Array, Array, Array]:
     """Features `[N P F]`, gap at the end and smaller gap of both ends `[N P]`, as `geometry.touch_features` says."""
@@ -83,7 +83,7 @@ def touch(start: Array, end: Array, pose: Array, parts: Array, radius: float) ->
     return seen, at_end, closest
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def begin(
     state: Array, action: Array, motion: Array, coast: Array, speed: Array, centroid: Array
@@ -108,7 +108,7 @@ def begin(
     return after, close
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def tentative(close: Array, change: Array, unit: Array) -> Array:
     """Poses `[N 3]` after a change in units."""
@@ -122,7 +122,7 @@ def tentative(close: Array, change: Array, unit: Array) -> Array:
     return pose
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def look(
     close: Array, change: Array, unit: Array, parts: Array, radius: float, margin: float, scale: float
@@ -137,7 +137,7 @@ def look(
     return seen, opened, depth
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def gather(said: Array, opened: Array, depth: Array, change: Array) -> Array:
     """Messages `[N W]` summed over the parts; the pushes are added to the change in place."""
@@ -153,7 +153,7 @@ def gather(said: Array, opened: Array, depth: Array, change: Array) -> Array:
     return message
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def walls(pose: Array, corners: Array, low: float, high: float, margin: float) -> tuple[Array, Array, Array]:
     """Rows near a wall, their features as `geometry.wall_features` says, and the gaps."""
@@ -195,7 +195,7 @@ def walls(pose: Array, corners: Array, low: float, high: float, margin: float) -
     return row[:count], seen[:count], gaps[:count]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def gather_walls(
     said: Array, row: Array, gaps: Array, message: Array, change: Array, margin: float, scale: float
@@ -211,7 +211,7 @@ def gather_walls(
             change[row[e], i] += 0.1 * opened * said[e, width + i] + depth * said[e, width + 3 + i]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def finish(after: Array, rows: Array, close: Array, change: Array, unit: Array, speed: Array, centroid: Array) -> None:
     """Write the change of the close rows into the states `after`, in place."""
