@@ -35,13 +35,13 @@ def kernel(cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]],
     return decorate
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     def __init__(self, function: Callable[..., Any], made_of: bytes) -> None:
-        super().__init__(function)
+        super().__init__(function)  # type: ignore[no-untyped-call]
         self.made_of = made_of
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), self.made_of)
+        return (*super()._index_key(sig, codegen), self.made_of)  # type: ignore[no-untyped-call]
 
 
 def _made_of(function: Any, options: dict[str, Any]) -> bytes:

@@ -96,7 +96,7 @@ def _least_tilt(along: float, height: float, out: float) -> float:
     off_limit = (0.5 * math.pi - limit + _FORE_PITCH) - (upper + beta - rigid_pitch)
     if beta < rigid_pitch:
         off_limit = 0.0
-    return _between(0.0, TILT_LIMIT, max(within_reach, off_limit))
+    return float(_between(0.0, TILT_LIMIT, max(within_reach, off_limit)))
 
 
 @kernel()
