@@ -49,6 +49,9 @@ COMMANDS = {
     ),
     "report": Command("write a run's page", "embodied.report.assemble:report", settings.ReportArguments),
     "bench": Command("measure: embodied bench NAME", "embodied.bench.harness:bench", settings.BenchArguments),
+    "twin": Command(
+        "an emulated SO-101 on a port that LeRobot opens like a real one", "embodied.twin:twin", settings.TwinArguments
+    ),
     "doctor": Command(
         "say what works here, and the fix for what does not", "embodied.doctor:doctor", settings.DoctorArguments
     ),
@@ -279,6 +282,7 @@ def usage() -> str:
         "  embodied train env=lift seed=3                        a policy for another task\n"
         "  embodied train -m seed=0,1,2                          three runs\n"
         '  embodied whatif run=runs/demo do="remove(blue_cube)"  one what-if, against the simulator\n'
+        "  embodied twin task=place                              an arm to drive with LeRobot, without one\n"
         "  embodied COMMAND --help                               its settings\n"
     )
 

@@ -294,6 +294,39 @@ class BenchArguments:
 
 
 @dataclass(frozen=True)
+class TwinArguments:
+    """What `embodied twin` takes."""
+
+    robot: Literal["so101"] = "so101"
+    """The arm that is emulated, with its servo bus."""
+    task: str = "place"
+    """A name from `envs.tasks.TASKS`: what is on the table."""
+    seed: int = 0
+    """Of the table's beginning."""
+    servo: Literal["firm", "lerobot", "open_duck", "menagerie"] = "firm"
+    """A parameter set of `envs.servo.SERVOS`: what the servos are like once LeRobot has configured them."""
+    calibrated: bool = True
+    """Whether a calibration is in the servos already; false is an arm as it leaves the factory."""
+    folder: str = "runs/twin"
+    """Where the port, its calibration file, the picture and the socket for `tell` are."""
+    clock: Literal["wall", "packets"] = "wall"
+    """What makes time pass: the clock on the wall, or every packet of the driver, so that runs can be repeated."""
+    packet_time: float = 0.01
+    """Time that a packet takes with `clock=packets` [s]."""
+    faults: str = ""
+    """Faults from the start, as in `robots.twin.faults`: `drop(0.02); stall(elbow_flex)`."""
+    picture: float = 1.0
+    """Time between pictures of the scene [s]; 0 for none."""
+    tell: str = ""
+    """Start nothing: say this to the twin that runs in the folder, e.g. `heat(gripper, 85)`, `clear()`, `hand(sweep)`,
+    `lay(3)`, `truth()`, and print its answer."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 0, "seed", "packet_time", "picture")
+
+
+@dataclass(frozen=True)
 class DoctorArguments:
     """What `embodied doctor` takes."""
 

@@ -135,6 +135,14 @@ class Simulation:
             self._advance(None, steps)
             yield share
 
+    def run(self, target: Array, steps: int = 1) -> None:
+        """Physics steps of every world under joint commands `[N J]` [rad, of a pusher m]: no controller, no ramp.
+
+        Raises `EmbodiedError` if physics diverged, like `step`.
+        """
+        self._ctrl[:, self._actuators] = target
+        self._advance(None, steps)
+
     @property
     def ramp(self) -> list[tuple[float, int]]:
         """How a control step is divided: the share of the way to the next command, and for how many physics steps.
@@ -173,6 +181,11 @@ class Simulation:
             ),
             time=time.copy(),
         )
+
+    @property
+    def batch(self) -> Batch:
+        """MuJoCo's batch underneath, for what is built on a simulation within this package."""
+        return self._batch
 
     @property
     def joint_target(self) -> Array:

@@ -7,9 +7,8 @@ published initial values; ours limit nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntFlag
-
-from envs.errors import unknown
+from enum import IntEnum
+from functools import cached_property
 
 SIZE = 87
 """Bytes in the table."""
@@ -26,7 +25,7 @@ ACCELERATION_UNIT = 100
 """[counts/s^2] of `Acceleration`."""
 
 
-class Error(IntFlag):
+class Error(IntEnum):
     """Bits of `Status`, which every status packet carries too."""
 
     VOLTAGE = 1
@@ -49,22 +48,25 @@ class Register:
     sign_bit: int | None = None
     """The bit that says "negative" beside a magnitude, for those that have a sign."""
 
-    def encode(self, value: int) -> bytes:
-        """`value` as bytes; what does not fit is cut to the largest magnitude, as the firmware does with sensors."""
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """The least and the greatest value that fit."""
         most = (1 << (8 * self.size if self.sign_bit is None else self.sign_bit)) - 1
-        magnitude = min(abs(value), most)
-        if self.sign_bit is not None and value < 0:
-            magnitude |= 1 << self.sign_bit
-        elif value < 0:
-            magnitude = 0
-        return magnitude.to_bytes(self.size, "little")
+        return (0 if self.sign_bit is None else -most), most
+
+    def encode(self, value: int) -> bytes:
+        """`value`, which must fit, as bytes."""
+        if value < 0 and self.sign_bit is not None:
+            value = -value | 1 << self.sign_bit
+        return value.to_bytes(self.size, "little")
 
     def decode(self, data: bytes) -> int:
-        """The value of `size` bytes."""
+        """The value of `size` bytes; above the sign, what is not in use is ignored."""
         raw = int.from_bytes(data, "little")
-        if self.sign_bit is None or not raw >> self.sign_bit & 1:
-            return raw if self.sign_bit is None else raw & ((1 << self.sign_bit) - 1)
-        return -(raw & ((1 << self.sign_bit) - 1))
+        if self.sign_bit is None:
+            return raw
+        magnitude = raw & ((1 << self.sign_bit) - 1)
+        return -magnitude if raw >> self.sign_bit & 1 else magnitude
 
 
 REGISTERS: Mapping[str, Register] = {
@@ -127,13 +129,6 @@ REGISTERS: Mapping[str, Register] = {
 
 BAUD_RATES = (1_000_000, 500_000, 250_000, 128_000, 115_200, 57_600, 38_400, 19_200)
 """[bit/s] by the number in `Baud_Rate`, as LeRobot numbers them."""
-
-
-def register(name: str) -> Register:
-    """The register of that name; raises `EmbodiedError` naming those there are."""
-    if name not in REGISTERS:
-        raise unknown("register", name, REGISTERS)
-    return REGISTERS[name]
 
 
 WRITABLE = frozenset(

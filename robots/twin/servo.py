@@ -28,7 +28,7 @@ FULL_ANGLE = 16
 
 @dataclass(frozen=True)
 class Drive:
-    """What the motor does until the next tick: torque = clip(stiffness (goal - angle) - damping velocity, +-limit)."""
+    """What the motor does until the next tick: clip(gain (goal - angle) - active damping x velocity, +-limit)."""
 
     goal: float
     """[rad] of the joint."""
@@ -52,6 +52,8 @@ class Servo:
         """An overload that nothing clears but the power."""
         self.hot: float | None = None
         """[C] A temperature that replaces its own."""
+        self.slip = 0.0
+        """[rad] by which the horn has turned on its spline."""
         self.temperature = AMBIENT
         self._setpoint = self._speed = 0.0
         self._overload = 0.0
@@ -64,8 +66,13 @@ class Servo:
     @property
     def position(self) -> float:
         """What the encoder says [counts], not rounded: homing offset applied, in one turn unless told otherwise."""
-        counts = self.mount + self.angle / RADIANS - self.memory["Homing_Offset"]
+        counts = self.mount + (self.angle + self.slip) / RADIANS - self.memory["Homing_Offset"]
         return counts if self.memory["Phase"] & FULL_ANGLE else counts % COUNTS
+
+    def start(self, angle: float) -> None:
+        """Power on with the joint at `angle` [rad]."""
+        self.angle = angle
+        self._hold()
 
     def write(self, address: int, data: bytes) -> None:
         """What a host writes. Torque that comes on holds the joint where it is until there is another goal."""
@@ -98,7 +105,7 @@ class Servo:
             return Drive(angle, 0.0, 0.0, 0.0)
         position = self.position
         error = self._protect(load, current, voltage, position, seconds)
-        memory.set({
+        memory.update({
             "Present_Position": round(position) if memory["Phase"] & FULL_ANGLE else round(position) % COUNTS,
             "Present_Velocity": round(velocity / RADIANS),
             "Present_Load": round(1000 * load),
@@ -107,7 +114,7 @@ class Servo:
             "Present_Current": round(math.copysign(current, torque) / CURRENT_UNIT),
             "Moving": int(abs(velocity) / RADIANS > memory["Moving_Velocity_Threshold"]),
             "Goal_Position_2": memory["Goal_Position"],
-            "Status": int(error),
+            "Status": error,
         })  # fmt: skip
         off = error & memory["Unloading_Condition"] & ~Error.OVERLOAD
         if not memory["Torque_Enable"] or memory["Operating_Mode"] or off:
@@ -153,12 +160,12 @@ class Servo:
             return max(away - self.memory["CW_Dead_Zone"], 0.0)
         return min(away + self.memory["CCW_Dead_Zone"], 0.0)
 
-    def _protect(self, load: float, current: float, voltage: float, position: float, seconds: float) -> Error:
-        """The errors that hold now.
+    def _protect(self, load: float, current: float, voltage: float, position: float, seconds: float) -> int:
+        """The error bits that hold now.
 
         An overload ends when the goal is on the other side; too much current, when torque is enabled anew.
         """
-        memory, error = self.memory, Error(0)
+        memory, error = self.memory, 0
         if not memory["Min_Voltage_Limit"] <= round(10 * voltage) <= memory["Max_Voltage_Limit"]:
             error |= Error.VOLTAGE
         if (self.temperature if self.hot is None else self.hot) > memory["Max_Temperature_Limit"]:

@@ -1,0 +1,39 @@
+"""Twins in processes of their own and LeRobot's own drivers on them, for the tests."""
+
+import contextlib
+from pathlib import Path
+
+from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
+from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
+
+from robots.twin.process import TwinProcess
+from robots.twin.server import TwinConfig
+
+
+def start(folder, **settings):
+    """A twin whose time passes with packets, unless told otherwise."""
+    return TwinProcess(TwinConfig(folder=str(folder), **({"clock": "packets", "picture": 0.0} | settings)))
+
+
+def follower(twin, **settings):
+    """LeRobot's follower on a twin, with the twin's own calibration file."""
+    return SO101Follower(
+        SO101FollowerConfig(port=twin.port, id="twin", calibration_dir=Path(twin.folder), **settings)
+    )
+
+
+def leader(twin):
+    """LeRobot's leader on a twin."""
+    return SO101Leader(SO101LeaderConfig(port=twin.port, id="twin", calibration_dir=Path(twin.folder)))
+
+
+@contextlib.contextmanager
+def connected(device):
+    """The device, connected and let go whatever state it is left in."""
+    device.connect(calibrate=False)
+    try:
+        yield device
+    finally:
+        if device.bus.is_connected:
+            # Not `disconnect`, which fails on the faults that tests leave behind.
+            device.bus.port_handler.closePort()
