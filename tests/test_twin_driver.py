@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from lerobot.motors import MotorCalibration
 from lerobot.motors.feetech import FeetechMotorsBus
+from twins import connected, follower, leader, start
 
 from embodied.cli import main
 from envs.errors import EmbodiedError
 from robots.twin.process import tell
 from robots.units import JOINTS, Units, from_features, to_features
-from tests.twins import connected, follower, leader, start
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,6 +79,9 @@ def test_a_calibration_is_written_read_back_and_kept_without_power(twin):
         name: MotorCalibration(id=number, drive_mode=0, homing_offset=-100 * number, range_min=900, range_max=3000)
         for number, name in enumerate(JOINTS, 1)
     }
+    # Somebody holds the limp arm.
+    twin.tell("hand(wrist_roll=0.1)")
+    twin.tell("advance(2)")
     before = bus.sync_read("Present_Position", normalize=False)
     old = bus.read_calibration()
     bus.disable_torque()
@@ -109,14 +112,18 @@ def test_goals_beyond_the_calibrated_range_are_held_back_by_the_servo_alone(twin
 
 
 def test_a_leader_led_by_hand_and_a_follower_that_follows(tmp_path):
-    with start(tmp_path / "leader") as led, start(tmp_path / "follower") as following:
-        with connected(leader(led)) as teleoperator, connected(follower(following)) as robot:
-            led.tell("hand(shoulder_pan=0.4, shoulder_lift=-0.7, elbow_flex=0.2, gripper=1.0)")
-            for _ in range(250):
-                robot.send_action(teleoperator.get_action())
-                robot.get_observation()
-            assert angles(led)[0] == pytest.approx(0.4, abs=0.02)
-            assert np.allclose(angles(following), angles(led), atol=0.03)
+    with (
+        start(tmp_path / "leader") as led,
+        start(tmp_path / "follower") as following,
+        connected(leader(led)) as teleoperator,
+        connected(follower(following)) as robot,
+    ):
+        led.tell("hand(shoulder_pan=0.4, shoulder_lift=-0.7, elbow_flex=0.2, gripper=1.0)")
+        for _ in range(250):
+            robot.send_action(teleoperator.get_action())
+            robot.get_observation()
+        assert angles(led)[0] == pytest.approx(0.4, abs=0.02)
+        assert np.allclose(angles(following), angles(led), atol=0.03)
 
 
 def test_lock_step_repeats_itself_to_the_bit(tmp_path):

@@ -17,9 +17,7 @@ def start(folder, **settings):
 
 def follower(twin, **settings):
     """LeRobot's follower on a twin, with the twin's own calibration file."""
-    return SO101Follower(
-        SO101FollowerConfig(port=twin.port, id="twin", calibration_dir=Path(twin.folder), **settings)
-    )
+    return SO101Follower(SO101FollowerConfig(port=twin.port, id="twin", calibration_dir=Path(twin.folder), **settings))
 
 
 def leader(twin):
