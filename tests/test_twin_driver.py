@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from lerobot.motors import MotorCalibration
 from lerobot.motors.feetech import FeetechMotorsBus
-from twins import connected, follower, leader, start
+from twins import connected, follower, leader, settle, start
 
 from embodied.cli import main
 from envs.errors import EmbodiedError
@@ -30,13 +30,6 @@ def twin(tmp_path):
 
 def angles(twin):
     return np.array([twin.tell("truth()")["joints"][name] for name in JOINTS])
-
-
-def settle(robot, action, ticks=100):
-    for _ in range(ticks):
-        robot.send_action(action)
-        observation = robot.get_observation()
-    return observation
 
 
 def test_connect_observe_act_disconnect(twin):

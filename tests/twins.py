@@ -25,6 +25,17 @@ def leader(twin):
     return SO101Leader(SO101LeaderConfig(port=twin.port, id="twin", calibration_dir=Path(twin.folder)))
 
 
+def settle(robot, action, ticks=100):
+    """Send `action` and read, as a control loop does; the last observation.
+
+    On the clock of packets, a host that writes without reading runs ahead of the twin.
+    """
+    for _ in range(ticks):
+        robot.send_action(action)
+        observation = robot.get_observation()
+    return observation
+
+
 @contextlib.contextmanager
 def connected(device):
     """The device, connected and let go whatever state it is left in."""
