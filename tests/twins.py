@@ -9,20 +9,28 @@ from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 from robots.twin.process import TwinProcess
 from robots.twin.server import TwinConfig
 
+RETRIES = 20
+"""LeRobot waits 50 ms for an answer, and while it connects it gives up on the first that is late. A busy machine may
+not run the twin for that long."""
+
 
 def start(folder, **settings):
     """A twin whose time passes with packets, unless told otherwise."""
     return TwinProcess(TwinConfig(folder=str(folder), **({"clock": "packets", "picture": 0.0} | settings)))
 
 
-def follower(twin, **settings):
+def follower(twin, retries=RETRIES):
     """LeRobot's follower on a twin, with the twin's own calibration file."""
-    return SO101Follower(SO101FollowerConfig(port=twin.port, id="twin", calibration_dir=Path(twin.folder), **settings))
+    folder = Path(twin.folder)
+    return SO101Follower(
+        SO101FollowerConfig(port=twin.port, id="twin", calibration_dir=folder, num_read_retries=retries)
+    )
 
 
 def leader(twin):
     """LeRobot's leader on a twin."""
-    return SO101Leader(SO101LeaderConfig(port=twin.port, id="twin", calibration_dir=Path(twin.folder)))
+    folder = Path(twin.folder)
+    return SO101Leader(SO101LeaderConfig(port=twin.port, id="twin", calibration_dir=folder, num_read_retries=RETRIES))
 
 
 def settle(robot, action, ticks=100):
@@ -36,10 +44,22 @@ def settle(robot, action, ticks=100):
     return observation
 
 
+def connect(device):
+    """Connect, however busy the machine is."""
+    for left in reversed(range(RETRIES)):
+        try:
+            device.connect(calibrate=False)
+            return
+        except (ConnectionError, RuntimeError):
+            device.bus.port_handler.closePort()
+            if not left:
+                raise
+
+
 @contextlib.contextmanager
 def connected(device):
     """The device, connected and let go whatever state it is left in."""
-    device.connect(calibrate=False)
+    connect(device)
     try:
         yield device
     finally:

@@ -94,10 +94,9 @@ class Server:
         wall, step = self.config.clock == "wall", self.arm.timestep
         due = time.monotonic()
         while self._running:
-            wait = (due if wall else self._late[0][0] if self._late else due + 0.1) - time.monotonic()
-            if self._late:
-                wait = min(wait, self._late[0][0] - time.monotonic())
-            for key, _ in self._selector.select(max(wait, 0.0)):
+            # Without a tick to wait for, it looks now and then whether it should stop.
+            deadlines = [due if wall else due + 0.1, *(moment for moment, _ in list(self._late)[:1])]
+            for key, _ in self._selector.select(max(min(deadlines) - time.monotonic(), 0.0)):
                 key.data()
             now = time.monotonic()
             while self._late and self._late[0][0] <= now:
@@ -118,7 +117,8 @@ class Server:
 
         A fault of `robots.twin.faults` holds until `clear()` or `clear(kind)`. `hand(...)` leads limp joints, see
         `robots.twin.hand`. `lay(3)` lays the table anew, as beginning number 3 of the task, under the arm as it is.
-        `advance(0.5)` lets that much time [s] pass at once. `truth()` is what no driver can read.
+        `advance(0.5)` lets that much time [s] pass at once. `truth()` is what no driver can read; every answer is that,
+        after the command, and `lost`, the time [s] that the twin gave up because it was late.
 
         Raises `EmbodiedError` for anything else.
         """
