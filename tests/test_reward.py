@@ -14,6 +14,7 @@ from envs.goals import Goal
 from envs.types import ObjectState, Observation
 from world_models.reward.analytic import AnalyticReward, confirmed
 from world_models.reward.ladder import bringing, ladders
+from world_models.reward.progress import Scales
 from world_models.reward.shaping import potential, shaping
 
 PLACE = Goal.parse("near(red_cube, target, 0.02) & released(red_cube)")
@@ -167,7 +168,7 @@ def test_losing_an_early_rung_by_a_hair_costs_a_hair():
 
 def test_scales_must_be_positive():
     with pytest.raises(EmbodiedError, match="must be positive"):
-        AnalyticReward(distance_scale=0.0)
+        AnalyticReward(Scales(distance=0.0))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(1, 14))
