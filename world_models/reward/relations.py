@@ -33,11 +33,11 @@ LIMITED = ("distance", "gap", "step", "bottom", "motion", "nearer_jaw", "heading
 CONTEXT = ("number", *(f"half_a_{axis}" for axis in "xyz"), *(f"half_b_{axis}" for axis in "xyz"), "wall",
            "confidence_a", "confidence_b", "confidence_frame")  # fmt: skip
 _ANGLES = ("heading", "tilt")
-_COARSE, _FINE, _LIMIT = 0.1, 0.01, 0.004
+COARSE, FINE, LIMIT = 0.1, 0.01, 0.004
 """[m] lengths at which the three views of a measure saturate or count 1: across the table, across a box, a contact."""
-_ANGLE = 5.0
+ANGLE = 5.0
 """[rad/m] radians are scaled as if this many made a metre."""
-_FARTHEST = 8.0
+FARTHEST = 8.0
 """Of coarse measures."""
 FEATURES = (
     *(f"coarse_{name}" for name in MEASURES), *(f"fine_{name}" for name in MEASURES),
@@ -47,8 +47,8 @@ FEATURES = (
 NAMES = tuple(PREDICATES)
 """P predicates, in the order of the network's outputs."""
 _HAND = ("grasped", "released")
-_LIMITED = np.array([MEASURES.index(name) for name in LIMITED])
-_RATE = np.array([1.0 / _ANGLE if name in _ANGLES else 1.0 for name in MEASURES])
+LIMITED_AT = np.array([MEASURES.index(name) for name in LIMITED])
+_RATE = np.array([1.0 / ANGLE if name in _ANGLES else 1.0 for name in MEASURES])
 _NOTHING = -1
 
 
@@ -74,6 +74,8 @@ class Pairs:
     """`[L]` the tolerance, distance, height or gap of the literal [m or rad]."""
     hand: NDArray[np.int64]
     """`[H]` literals about the gripper's jaws."""
+    about_hand: NDArray[np.bool_]
+    """`[L]` the same as a mask."""
     jaws: NDArray[np.int64]
     """`[J]` entities."""
     gripper: int
@@ -118,6 +120,7 @@ class Pairs:
             wall=np.array([BIN_WALL if k < count and int(kinds[k]) == Kind.BIN else 0.0 for k in b]),
             number=np.array([one.parameters[-1] if one.parameters else 0.0 for one in literals]),
             hand=np.array(hand, np.int64),
+            about_hand=np.isin(np.arange(len(literals)), hand),
             jaws=np.array([state.index(name) for name in jaws], np.int64),
             gripper=state.index(GRIPPER) if hand else _NOTHING,
             frames=named,
@@ -148,11 +151,11 @@ def features(state: ObjectState, pairs: Pairs, frames: Frames | None = None) -> 
     measures, context = _measures(state, pairs, frames or {}, xp)
     rate = _constant(xp, _RATE, measures)
     lengths = measures * rate
-    limited = lengths[..., _LIMITED]
-    number = _constant(xp, pairs.number[:, None] * _RATE[_LIMITED], measures)
-    coarse = xp.clip(lengths / _COARSE, -_FARTHEST, _FARTHEST)
-    limit = xp.tanh((number - abs(limited)) / _LIMIT)
-    return xp.concat([coarse, xp.tanh(lengths / _FINE), limit, context], axis=-1)
+    limited = lengths[..., LIMITED_AT]
+    number = _constant(xp, pairs.number[:, None] * _RATE[LIMITED_AT], measures)
+    coarse = xp.clip(lengths / COARSE, -FARTHEST, FARTHEST)
+    limit = xp.tanh((number - abs(limited)) / LIMIT)
+    return xp.concat([coarse, xp.tanh(lengths / FINE), limit, context], axis=-1)
 
 
 def _measures(state: ObjectState, pairs: Pairs, frames: Frames, xp: Any) -> tuple[Array, Array]:
