@@ -37,6 +37,7 @@ COMMANDS = {
     "demo": Command("train, check and report everything, in ten minutes", "embodied.training.demo:demo", Config),
     "train": Command("collect, learn a world model, learn a policy", "embodied.training.train:train", Config),
     "pixels": Command("teach an encoder to find objects in camera frames", "embodied.training.pixels:pixels", Config),
+    "reward": Command("teach a network to judge goals from noisy states", "embodied.training.reward:reward", Config),
     "evaluate": Command(
         "success of a run's policy on unseen resets, with its interval",
         "embodied.evaluation.evaluate:evaluate",
@@ -112,7 +113,7 @@ def _experiments(name: str, command: Command, words: list[str]) -> int:
     for config in jobs:
         # A goal about objects the task has not, and a policy without a task, are refused before a run folder is made.
         collect.chosen_task(config)
-        if name != "pixels":
+        if name not in ("pixels", "reward"):
             collect.refuse_policy(config)
     console = Console()
     code = 0

@@ -124,14 +124,24 @@ class PixelsConfig:
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """What a policy is paid for."""
+    """What a policy is paid for, and how a network learns to tell it from noisy states."""
 
     shaping: float = 0.0
     """Weight of potential-based shaping, which leaves the optimal policy alone; 0 is success alone."""
+    members: int = 5
+    """Members of the network that `embodied reward` trains; their disagreement is the uncertainty."""
+    steps: int = 4000
+    """Gradient steps."""
+    batch: int = 512
+    """Literals per member and step; half as many pairs of them come on top."""
+    hardened: bool = True
+    """Whether an adversary looks for states that deceive the network, from which it then learns."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        _at_least(self, "reward", 0, "shaping")
+        _at_least(self, "reward", 0, "shaping", "steps")
+        _at_least(self, "reward", 1, "members")
+        _at_least(self, "reward", 4, "batch")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ class Pairs:
         frames, count = frames or {}, len(state.names)
         named = tuple(dict.fromkeys(one.frame for one in literals if one.frame in frames))
         rows: list[tuple[int, int, int]] = []
-        hand, jaws = [], ()
+        hand: list[int] = []
+        jaws: tuple[str, ...] = ()
         for row, one in enumerate(literals):
             arguments = [state.index(name) for name in one.arguments]
             frame = _frame(one, state, named, frames)
@@ -252,7 +253,7 @@ def _angles(of_a: Array, of_b: Array, half_a: Array, half_b: Array, xp: Any) -> 
 
 
 def _gap(xp: Any, faces_a: Array, faces_b: Array) -> Array:
-    """A lower bound of two boxes' distance from the gaps along their faces' normals; minus the depth if they overlap."""
+    """A lower bound of two boxes' distance from the gaps along faces' normals; minus the depth if they overlap."""
     outside = [xp.sum(xp.clip(faces, 0.0, None) ** 2, axis=-1) for faces in (faces_a, faces_b)]
     depth = xp.maximum(xp.max(faces_a, axis=-1), xp.max(faces_b, axis=-1))
     return xp.maximum(outside[0], outside[1]) ** 0.5 + xp.clip(depth, None, 0.0)

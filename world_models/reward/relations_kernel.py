@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from envs.geometry import quat_to_matrix
 from envs.predicates import BIN_WALL, INTERVAL, SQUARE, Frames
-from envs.types import ObjectState
+from envs.types import Array, ObjectState
 from world_models.reward.relations import (
     ANGLE,
     COARSE,
@@ -42,15 +42,19 @@ def features_fast(state: ObjectState, pairs: Pairs, frames: Frames | None = None
     rows = _rows(
         np.concatenate([position, *far], axis=1),
         np.concatenate([rotation, *turned], axis=1),
-        *(
-            np.ascontiguousarray(array, np.float64).reshape(len(position), count, 3)
-            for array in (state.half_extents, state.linear_velocity_in_world, state.angular_velocity_in_world)
-        ),
+        _flat(state.half_extents, count),
+        _flat(state.linear_velocity_in_world, count),
+        _flat(state.angular_velocity_in_world, count),
         np.ascontiguousarray(state.confidence, np.float64).reshape(-1, count),
         pairs.a, pairs.b, pairs.frame, pairs.point, pairs.extended[:, 0], pairs.wall, pairs.number,
         pairs.about_hand, pairs.jaws, pairs.gripper,
     )  # fmt: skip
     return rows.reshape(*batch, len(pairs.a), len(FEATURES))
+
+
+def _flat(array: Array, count: int) -> Floats:
+    """`[B K 3]`."""
+    return np.ascontiguousarray(array, np.float64).reshape(-1, count, 3)
 
 
 @njit(cache=True, nogil=True)
