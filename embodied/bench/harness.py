@@ -24,6 +24,7 @@ BENCHES = {
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",
     "pusht": "embodied.bench.pusht",
+    "reward": "embodied.bench.reward",
     "sim": "embodied.bench.sim",
     "whatif": "embodied.bench.whatif",
 }

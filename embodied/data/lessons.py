@@ -26,7 +26,7 @@ from world_models.reward.network import knee
 from world_models.reward.relations import Pairs
 from world_models.reward.relations_kernel import features_fast
 
-EXACT = 0.4
+EXACT = 0.5
 """Share of worlds that are seen exactly."""
 SPREAD = (0.0005, 0.02)
 """[m] how far off the others are, standard deviation of a coordinate."""
@@ -169,18 +169,26 @@ def episode_lessons(rng: np.random.Generator, states: ObjectState, literals: int
     return Lessons(lessons.features, lessons.predicate, lessons.level, np.concatenate(pairs))
 
 
-def episodes(seed: int, worlds: int = 32) -> Iterator[ObjectState]:
-    """States `[N T K ...]` of disturbed experts at every task that has an object, and of play, in MuJoCo."""
+TASKS_WATCHED = ("push", "lift", "place", "place_bin", "place_clutter")
+
+
+def expert_states(name: str, seed: int, worlds: int, shake: float = 0.3) -> ObjectState:
+    """States `[N T K ...]` of a task's expert in MuJoCo, disturbed by so large a standard deviation of actions."""
     rng = np.random.default_rng((seed, 7))
-    for name in ("push", "lift", "place", "place_bin", "place_clutter"):
-        simulated = TaskWorlds(TASKS[name], worlds, seed, threads=1)
-        demonstrator = expert(name)
-        seen = [simulated.observation]
-        for _ in range(simulated.task.horizon):
-            action = demonstrator.act(seen[-1], simulated.task.goal)
-            action = action + 0.3 * rng.standard_normal(action.shape)
-            seen.append(simulated.step(np.clip(action, -1.0, 1.0)).next_observation)
-        yield Observation.stack(seen, axis=1).objects
+    simulated = TaskWorlds(TASKS[name], worlds, seed, threads=1)
+    demonstrator = expert(name)
+    seen = [simulated.observation]
+    for _ in range(simulated.task.horizon):
+        action = demonstrator.act(seen[-1], simulated.task.goal)
+        action = action + shake * rng.standard_normal(action.shape)
+        seen.append(simulated.step(np.clip(action, -1.0, 1.0)).next_observation)
+    return Observation.stack(seen, axis=1).objects
+
+
+def episodes(seed: int, worlds: int = 32) -> Iterator[ObjectState]:
+    """States `[N T K ...]` of experts at every task that has an object, and of play."""
+    for name in TASKS_WATCHED:
+        yield expert_states(name, seed, worlds)
     config = PlayConfig(worlds=2 * worlds, branches=0.0, threads=1)
     played = play_batch(Simulation(build_scene(config.scene), config.worlds, 1), config, (seed, 0))
     yield ObjectState.stack([episode.observation.objects for episode in played])

@@ -34,7 +34,7 @@ class TrainConfig:
     """Rows per member and step; half as many pairs of rows come on top."""
     learning_rate: float = 3e-3
     warmup: int = 100
-    margin_weight: float = 0.3
+    margin_weight: float = 1.0
     pair_weight: float = 0.5
     mining: tuple[float, ...] = (0.4, 0.55, 0.7, 0.85)
     """When an adversary is asked, as shares of the steps; none leaves the network as it is."""

@@ -18,21 +18,25 @@ from numpy.typing import NDArray
 from envs.errors import unknown
 from envs.geometry import quat_to_matrix
 from envs.goals import WORLD_FRAMES, Literal
-from envs.predicates import BIN_WALL, GRIPPER, INTERVAL, PREDICATES, SQUARE, Frames, View
+from envs.predicates import ABOVE_SLACK, BIN_WALL, GRASP_GAP, GRIPPER, INTERVAL, PREDICATES, SQUARE, Frames, View
 from envs.types import Array, Kind, ObjectState
 
 MEASURES = (
     *(f"offset_{axis}" for axis in "xyz"), *(f"shadow_{axis}" for axis in "xyz"), *(f"room_{axis}" for axis in "xyz"),
     *(f"face_of_b_{axis}" for axis in "xyz"), *(f"face_of_a_{axis}" for axis in "xyz"),
     "lateral", "rim", "gap", "distance", "step", "bottom", "motion", "nearer_jaw", "farther_jaw", "slip",
-    "heading", "tilt",
+    "oblong", "heading", "quarter", "straight", "tilt",
 )  # fmt: skip
-"""Lengths [m], the last two angles [rad]: of a against b in the literal's frame, in b's axes and in a's."""
-LIMITED = ("distance", "gap", "step", "bottom", "motion", "nearer_jaw", "heading", "tilt")
-"""Measures that a literal's own number may limit."""
+"""Lengths [m], the last four angles [rad]: of a against b in the literal's frame, in b's axes and in a's. Headings come
+modulo what sizes say, 90 and 180 degrees, for who is unsure of sizes cannot tell whether a box is square."""
+LIMITED = (
+    "distance", "gap", "step", "bottom", "motion", "nearer_jaw", "farther_jaw", "slip", "heading", "quarter", "tilt",
+)  # fmt: skip
+"""Measures that a literal's own number may limit; a step counts both ways."""
 CONTEXT = ("number", *(f"half_a_{axis}" for axis in "xyz"), *(f"half_b_{axis}" for axis in "xyz"), "wall",
            "confidence_a", "confidence_b", "confidence_frame")  # fmt: skip
-_ANGLES = ("heading", "tilt")
+ANGLES = ("heading", "quarter", "straight", "tilt")
+STEP = MEASURES.index("step")
 COARSE, FINE, LIMIT = 0.1, 0.01, 0.004
 """[m] lengths at which the three views of a measure saturate or count 1: across the table, across a box, a contact."""
 ANGLE = 5.0
@@ -44,11 +48,16 @@ FEATURES = (
     *(f"limit_{name}" for name in LIMITED), *CONTEXT,
 )  # fmt: skip
 """F names."""
-NAMES = tuple(PREDICATES)
+SYNONYMS = {"below": "above", "right_of": "left_of", "behind": "in_front_of"}
+"""Predicates that say the same as another of exchanged arguments."""
+NAMES = tuple(name for name in PREDICATES if name not in SYNONYMS)
 """P predicates, in the order of the network's outputs."""
+_NUMBERS = {"grasped": GRASP_GAP, "above": ABOVE_SLACK, "below": ABOVE_SLACK}
+"""Of predicates that are written without one [m]."""
 _HAND = ("grasped", "released")
 LIMITED_AT = np.array([MEASURES.index(name) for name in LIMITED])
-_RATE = np.array([1.0 / ANGLE if name in _ANGLES else 1.0 for name in MEASURES])
+_RATE = np.array([1.0 / ANGLE if name in ANGLES else 1.0 for name in MEASURES])
+_BOTH_WAYS = np.array([float(name == "step") for name in MEASURES])
 _NOTHING = -1
 
 
@@ -82,7 +91,7 @@ class Pairs:
     frames: tuple[str, ...]
     """Frames beyond world that are no entities."""
     needed: NDArray[np.int64]
-    """`[L 4]` entities that must be present."""
+    """`[L 3]` entities that must be present."""
 
     @classmethod
     def of(cls, literals: Sequence[Literal], state: ObjectState, frames: Frames | None = None) -> "Pairs":
@@ -94,6 +103,8 @@ class Pairs:
         jaws: tuple[str, ...] = ()
         for row, one in enumerate(literals):
             arguments = [state.index(name) for name in one.arguments]
+            if one.predicate in SYNONYMS:
+                arguments = arguments[::-1]
             frame = _frame(one, state, named, frames)
             about_jaws = one.predicate in _HAND or (one.predicate == "touching" and GRIPPER in one.arguments)
             if about_jaws:
@@ -107,11 +118,13 @@ class Pairs:
             rows.append((arguments[0], second, frame))
         a, b, frame_of = np.array(rows, np.int64).T
         points = [one.parameters[:3] if one.predicate == "at" else (0.0, 0.0, 0.0) for one in literals]
-        needed = np.where(np.stack([a, b, frame_of, a], axis=-1) < count, np.stack([a, b, frame_of, a], axis=-1), -1)
-        needed = np.where(needed < 0, a[:, None], needed)
+        needed = np.stack([a, b, frame_of], axis=-1)
+        needed = np.where(needed < count, needed, a[:, None])
         kinds = np.asarray(state.kind)
+        said = [SYNONYMS.get(one.predicate, one.predicate) for one in literals]
+        number = [one.parameters[-1] if one.parameters else _NUMBERS.get(one.predicate, 0.0) for one in literals]
         return cls(
-            predicate=np.array([NAMES.index(one.predicate) for one in literals], np.int64),
+            predicate=np.array([NAMES.index(word) for word in said], np.int64),
             sign=np.array([-1.0 if one.negated else 1.0 for one in literals]),
             a=a,
             b=b,
@@ -119,7 +132,7 @@ class Pairs:
             point=np.array(points, np.float64),
             extended=np.array([[0.0 if one.predicate == "at" else 1.0] for one in literals]),
             wall=np.array([BIN_WALL if k < count and int(kinds[k]) == Kind.BIN else 0.0 for k in b]),
-            number=np.array([one.parameters[-1] if one.parameters else 0.0 for one in literals]),
+            number=np.array(number, np.float64),
             hand=np.array(hand, np.int64),
             about_hand=np.isin(np.arange(len(literals)), hand),
             jaws=np.array([state.index(name) for name in jaws], np.int64),
@@ -152,10 +165,10 @@ def features(state: ObjectState, pairs: Pairs, frames: Frames | None = None) -> 
     measures, context = _measures(state, pairs, frames or {}, xp)
     rate = _constant(xp, _RATE, measures)
     lengths = measures * rate
-    limited = lengths[..., LIMITED_AT]
+    limited = xp.where(_constant(xp, _BOTH_WAYS, measures) > 0, abs(lengths), lengths)[..., LIMITED_AT]
     number = _constant(xp, pairs.number[:, None] * _RATE[LIMITED_AT], measures)
     coarse = xp.clip(lengths / COARSE, -FARTHEST, FARTHEST)
-    limit = xp.tanh((number - abs(limited)) / LIMIT)
+    limit = xp.tanh((number - limited) / LIMIT)
     return xp.concat([coarse, xp.tanh(lengths / FINE), limit, context], axis=-1)
 
 
@@ -242,14 +255,15 @@ def _hand(state: ObjectState, pairs: Pairs, position: Array, rotation: Array, ha
     return result
 
 
-def _angles(of_a: Array, of_b: Array, half_a: Array, half_b: Array, xp: Any) -> tuple[Array, Array]:
-    """Between the headings, modulo what square boxes look the same under, and of a from upright, `[*B L]` [rad]."""
+def _angles(of_a: Array, of_b: Array, half_a: Array, half_b: Array, xp: Any) -> list[Array]:
+    """How far from square, between the headings, and of a from upright, each `[*B L]` [m, rad]."""
     yaw_a, yaw_b = (xp.atan2(turned[..., 1, 0], turned[..., 0, 0]) for turned in (of_a, of_b))
-    square = (abs(half_a[..., 0] - half_a[..., 1]) < SQUARE) | (abs(half_b[..., 0] - half_b[..., 1]) < SQUARE)
-    period = xp.where(square, xp.full_like(yaw_a, np.pi / 2), xp.full_like(yaw_a, np.pi))
-    heading = yaw_a - yaw_b
-    heading = abs(heading - period * xp.round(heading / period))
-    return heading, xp.atan2((of_a[..., 0, 2] ** 2 + of_a[..., 1, 2] ** 2) ** 0.5, of_a[..., 2, 2])
+    oblong = xp.minimum(abs(half_a[..., 0] - half_a[..., 1]), abs(half_b[..., 0] - half_b[..., 1]))
+    apart = yaw_a - yaw_b
+    quarter, straight = (abs(apart - period * xp.round(apart / period)) for period in (np.pi / 2, np.pi))
+    heading = xp.where(oblong < SQUARE, quarter, straight)
+    tilt = xp.atan2((of_a[..., 0, 2] ** 2 + of_a[..., 1, 2] ** 2) ** 0.5, of_a[..., 2, 2])
+    return [oblong, heading, quarter, straight, tilt]
 
 
 def _gap(xp: Any, faces_a: Array, faces_b: Array) -> Array:

@@ -15,6 +15,7 @@ from envs.predicates import BIN_WALL, INTERVAL, SQUARE, Frames
 from envs.types import Array, ObjectState
 from world_models.reward.relations import (
     ANGLE,
+    ANGLES,
     COARSE,
     FARTHEST,
     FEATURES,
@@ -22,12 +23,13 @@ from world_models.reward.relations import (
     LIMIT,
     LIMITED_AT,
     MEASURES,
+    STEP,
     Pairs,
 )
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-_M = len(MEASURES)
+_M, _TURNS = len(MEASURES), len(ANGLES)
 
 
 def features_fast(state: ObjectState, pairs: Pairs, frames: Frames | None = None) -> NDArray[np.float32]:
@@ -124,11 +126,12 @@ def _rows(
                 m[24] = INTERVAL * _norm(u)
             else:
                 m[22] = m[23] = m[24] = 0.0
-            square = abs(ha[0] - ha[1]) < SQUARE or abs(hb[0] - hb[1]) < SQUARE
-            period = math.pi / 2 if square else math.pi
-            heading = math.atan2(ra[1, 0], ra[0, 0]) - math.atan2(rb[1, 0], rb[0, 0])
-            m[25] = abs(heading - period * np.round(heading / period))
-            m[26] = math.atan2(math.sqrt(ra[0, 2] ** 2 + ra[1, 2] ** 2), ra[2, 2])
+            m[25] = min(abs(ha[0] - ha[1]), abs(hb[0] - hb[1]))
+            apart = math.atan2(ra[1, 0], ra[0, 0]) - math.atan2(rb[1, 0], rb[0, 0])
+            m[27] = abs(apart - math.pi / 2 * np.round(apart / (math.pi / 2)))
+            m[28] = abs(apart - math.pi * np.round(apart / math.pi))
+            m[26] = m[27] if m[25] < SQUARE else m[28]
+            m[29] = math.atan2(math.sqrt(ra[0, 2] ** 2 + ra[1, 2] ** 2), ra[2, 2])
             _encode(m, number[row], out[n, row])
             k = 2 * _M + len(LIMITED_AT)
             out[n, row, k] = number[row] / 0.05
@@ -148,13 +151,14 @@ def _rows(
 def _encode(m: Floats, number: float, out: NDArray[np.float32]) -> None:
     """The three views of the measures."""
     for i in range(_M):
-        length = m[i] / ANGLE if i >= _M - 2 else m[i]
+        length = m[i] / ANGLE if i >= _M - _TURNS else m[i]
         out[i] = min(max(length / COARSE, -FARTHEST), FARTHEST)
         out[_M + i] = math.tanh(length / FINE)
     for index in range(len(LIMITED_AT)):
         i = LIMITED_AT[index]
-        unit = ANGLE if i >= _M - 2 else 1.0
-        out[2 * _M + index] = math.tanh((number - abs(m[i])) / unit / LIMIT)
+        unit = ANGLE if i >= _M - _TURNS else 1.0
+        length = abs(m[i]) if i == STEP else m[i]
+        out[2 * _M + index] = math.tanh((number - length) / unit / LIMIT)
 
 
 @njit(cache=True, nogil=True)
