@@ -72,7 +72,7 @@ def test_answers_are_those_of_the_network():
         pairs = Pairs.of([replace(literal, negated=False)], states)
         rows = torch.as_tensor(features_fast(states, pairs)[:, 0]).expand(3, -1, -1)
         kind = torch.as_tensor(pairs.predicate).expand(3, len(rows[0]))
-        logit, level, log_variance = network(rows, kind).detach().numpy().transpose(2, 0, 1)
+        logit, level, _ = network(rows, kind).detach().numpy().transpose(2, 0, 1)
         sign = -1.0 if literal.negated else 1.0
         chance = 1.0 / (1.0 + np.exp(-sign * logit / float(network.temperature[pairs.predicate[0]])))
         np.testing.assert_allclose(score.probability[:, index], chance.mean(0), atol=1e-4)

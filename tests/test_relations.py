@@ -20,7 +20,8 @@ EVERY = Goal.parse(
     "at(red_cube, 0.2, 0.1, 0.05) & at(red_cube, 0.01, 0.02, 0.03, frame=bin) & near(red_cube, target)"
     " & on(red_cube, blue_cube) & in(red_cube, bin) & above(red_cube, bin) & below(blue_cube, red_cube)"
     " & left_of(red_cube, blue_cube, frame=bin) & right_of(gripper, blue_cube)"
-    " & in_front_of(red_cube, bin, frame=camera) & behind(red_cube, bin) & touching(gripper, red_cube) & touching(red_cube, bin) & grasped(blue_cube)"
+    " & in_front_of(red_cube, bin, frame=camera) & behind(red_cube, bin) & touching(gripper, red_cube)"
+    " & touching(red_cube, bin) & grasped(blue_cube)"
     " & lifted(red_cube) & aligned(red_cube, blue_cube) & upright(red_cube) & static(blue_cube) & ~released(red_cube)"
 ).literals
 CAMERA = {"camera": np.array([0.3, -0.2, 0.4, 0.9, 0.1, -0.3, 0.2]) / np.array([1, 1, 1, *[np.sqrt(0.95)] * 4])}
