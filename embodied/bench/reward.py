@@ -226,7 +226,7 @@ def _composed(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for size in ("", "small_"):
         for name in raws[0]:
-            figures |= _judged([raw[name][size] for raw in raws], f"{name}{size}" or "")
+            figures |= _judged([raw[name][size] for raw in raws], f"{name}{size}")
     figures["compose_auroc"] = figures.pop("auroc")
     figures["compose_voc"] = figures.pop("voc")
     ours = [raw[""][""] for raw in raws]
