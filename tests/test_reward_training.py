@@ -27,6 +27,7 @@ from envs.types import ObjectState
 from world_models.reward.learned import LearnedConfig, LearnedReward
 from world_models.reward.network import NetworkConfig, RelationNetwork
 from world_models.reward.relations import FEATURES
+from world_models.reward.relations import NAMES as PREDICATES_SEEN
 
 SMALL = NetworkConfig(members=2, width=16)
 
@@ -97,7 +98,6 @@ def test_minimal_pairs_differ_by_one_literal_and_one_thing():
 
 
 def test_ways_end_where_the_goal_holds():
-    goal, end = attackable(rng(), 4, 8, literals=2)[0][0], None
     state = arrange(rng(), 32, 4)
     goals, worlds = goals_that_hold(rng(), state, 2)
     for goal, world in zip(goals[:5], worlds[:5], strict=True):
@@ -170,8 +170,7 @@ def test_pair_loss_is_a_bradley_terry_of_gaussians():
 
 
 def test_calibration_mends_confidence_and_refuses_what_it_should():
-    data = lessons()
-    network = RelationNetwork(SMALL)
+    data = Lessons.join([lessons(), *(drawn_states(rng(), boxes) for boxes in (2, 3))])
     trainer = RewardTrainer(SMALL, TrainConfig(steps=80, batch=128, mining=()), data, seed=1)
     while not trainer.done:
         trainer.train_step()
@@ -184,16 +183,17 @@ def test_calibration_mends_confidence_and_refuses_what_it_should():
     found = calibrate(network, *parts)
     assert found["ece"] < found["ece_raw"]
     assert (network.temperature >= 1).float().mean() > 0.7
-    held = parts[1]
-    length = (
-        (torch.as_tensor(held.features) - network.centre[held.predicate])[:, None] @ network.whitening[held.predicate]
-    ).square().sum((1, 2))  # fmt: skip
-    assert (length > network.limit[held.predicate]).float().mean() <= REFUSED
-    far = held.features[:20].copy()
+    kind = PREDICATES_SEEN.index("upright")
+    own = parts[1].features[parts[1].predicate == kind]
+
+    def length(features):
+        return ((torch.as_tensor(features) - network.centre[kind]) @ network.whitening[kind]).square().sum(-1)
+
+    assert torch.isfinite(network.limit[kind])
+    assert 0 < (length(own) >= network.limit[kind]).float().mean() <= 2 * REFUSED
+    far = own.copy()
     far[:, FEATURES.index("coarse_slip")] += 7.0
-    length = ((torch.as_tensor(far) - network.centre[held.predicate[:20]])[:, None]
-              @ network.whitening[held.predicate[:20]]).square().sum((1, 2))  # fmt: skip
-    assert (length > network.limit[held.predicate[:20]]).all()
+    assert (length(far) > network.limit[kind]).all()
 
 
 def test_calibration_error_by_hand():

@@ -59,6 +59,7 @@ class RewardTrainer:
         self._lessons = _Pool(lessons)
         self.mined: Lessons | None = None
         """What adversaries have found so far."""
+        self._found: _Pool | None = None
 
     @property
     def done(self) -> bool:
@@ -70,17 +71,18 @@ class RewardTrainer:
         config = self.config
         if self.step in [int(at * config.steps) for at in config.mining]:
             self._mine()
-        members = self.network.config.members
-        pool, count = self._lessons, config.batch
-        rows = self._indices(len(pool.level) - self._mined_rows(), members, count)
-        if self.mined is not None:
-            some = int(config.mined_share * count)
-            rows[:, :some] = len(pool.level) - self._mined_rows() + self._indices(self._mined_rows(), members, some)
-        better, worse = pool.pairs[self._indices(len(pool.pairs), members, count // 2)].unbind(-1)
-        every = torch.cat([rows, better, worse], dim=1)
-        said = self.network(pool.features[every], pool.predicate[every])
+        members, count = self.network.config.members, config.batch
+        some = 0 if self._found is None else int(config.mined_share * count)
+        better, worse = self._lessons.pairs[self._indices(len(self._lessons.pairs), members, count // 2)].unbind(-1)
+        rows = torch.cat([self._indices(len(self._lessons), members, count - some), better, worse], dim=1)
+        drawn = self._lessons[rows]
+        if self._found is not None:
+            mined = self._found[self._indices(len(self._found), members, some)]
+            drawn = tuple(torch.cat(both, dim=1) for both in zip(mined, drawn, strict=True))
+        features, predicate, level = drawn
+        said = self.network(features, predicate)
         set_rate(self.optimiser, config.learning_rate * share(self.step, config.steps, config.warmup))
-        losses = _losses(said, pool.level[every], count)
+        losses = _losses(said, level, count)
         self.optimiser.zero_grad(set_to_none=True)
         weights = torch.tensor([1.0, config.margin_weight, config.pair_weight])
         # A sum over members: each learns as if it were alone.
@@ -92,9 +94,6 @@ class RewardTrainer:
 
     def _indices(self, size: int, members: int, count: int) -> Tensor:
         return torch.randint(size, (members, count), generator=self._chance)
-
-    def _mined_rows(self) -> int:
-        return 0 if self.mined is None else len(self.mined.level)
 
     def _mine(self) -> None:
         """Ask an adversary, and add what it found to the lessons."""
@@ -108,12 +107,13 @@ class RewardTrainer:
                 box = AttackConfig(box=float(rng.choice([1.0, 1.6])))
                 goals.append(goal)
                 states.append(attack(objective, goal, start, rng, box))
+                if len(goals) == self.config.goals:
+                    break
         found = mined_lessons(rng, goals, states)
         self._add(found if self.mined is None else Lessons.join([self.mined, found]))
 
     def _add(self, mined: Lessons) -> None:
-        self._lessons = self._lessons.without(self._mined_rows()).joined(mined)
-        self.mined = mined
+        self.mined, self._found = mined, _Pool(mined)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, moments, step, generator and what was mined as a flat mapping of tensors."""
@@ -132,26 +132,18 @@ class RewardTrainer:
 
 
 class _Pool:
-    """Lessons as tensors; mined ones at the end."""
+    """Lessons as tensors."""
 
     def __init__(self, lessons: Lessons) -> None:
-        self.features = torch.as_tensor(lessons.features)
-        self.predicate = torch.as_tensor(lessons.predicate)
-        self.level = torch.as_tensor(lessons.level)
-        self.pairs = torch.as_tensor(lessons.pairs)
+        self.features, self.predicate, self.level, self.pairs = (
+            torch.as_tensor(array) for array in (lessons.features, lessons.predicate, lessons.level, lessons.pairs)
+        )
 
-    def without(self, last: int) -> "_Pool":
-        """Less the last rows."""
-        kept = len(self.level) - last
-        self.features, self.predicate, self.level = self.features[:kept], self.predicate[:kept], self.level[:kept]
-        return self
+    def __len__(self) -> int:
+        return len(self.level)
 
-    def joined(self, more: Lessons) -> "_Pool":
-        """And more rows."""
-        self.features = torch.cat([self.features, torch.as_tensor(more.features)])
-        self.predicate = torch.cat([self.predicate, torch.as_tensor(more.predicate)])
-        self.level = torch.cat([self.level, torch.as_tensor(more.level)])
-        return self
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.features[rows], self.predicate[rows], self.level[rows]
 
 
 def _losses(said: Tensor, level: Tensor, rows: int) -> Tensor:
