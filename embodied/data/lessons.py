@@ -194,6 +194,6 @@ def episodes(seed: int, worlds: int = 32) -> Iterator[ObjectState]:
     yield ObjectState.stack([episode.observation.objects for episode in played])
 
 
-def mined_lessons(rng: np.random.Generator, goals: Sequence[Goal], states: Sequence[ObjectState]) -> Lessons:
+def mined_lessons(goals: Sequence[Goal], states: Sequence[ObjectState]) -> Lessons:
     """What an adversary proposed for each goal `[n K ...]`, labelled; seen exactly, as it was when it deceived."""
     return Lessons.join([lessons_of(each, each, goal.literals) for goal, each in zip(goals, states, strict=True)])

@@ -109,7 +109,7 @@ class RewardTrainer:
                 states.append(attack(objective, goal, start, rng, box))
                 if len(goals) == self.config.goals:
                     break
-        found = mined_lessons(rng, goals, states)
+        found = mined_lessons(goals, states)
         self._add(found if self.mined is None else Lessons.join([self.mined, found]))
 
     def _add(self, mined: Lessons) -> None:
