@@ -1,10 +1,11 @@
 """The features of `world_models.reward.relations` on numpy states, one pair at a time in compiled code.
 
 Sixty array operations cost a millisecond for one state, a loop over pairs a few microseconds. `features` is the slow
-twin that this is held to.
+twin that this is held to. `no_type_check` keeps the tests' shape checks out of compiled code.
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -60,6 +61,7 @@ def _flat(array: Array, count: int) -> Floats:
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _rows(
     position: Floats, rotation: Floats, half: Floats, v: Floats, w: Floats, sure: Floats, a_of: Indices, b_of: Indices,
     frame_of: Indices, point: Floats, extended: Floats, wall: Floats, number: Floats, about_hand: NDArray[np.bool_],
@@ -148,6 +150,7 @@ def _rows(
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _encode(m: Floats, number: float, out: NDArray[np.float32]) -> None:
     """The three views of the measures."""
     for i in range(_M):
@@ -162,11 +165,13 @@ def _encode(m: Floats, number: float, out: NDArray[np.float32]) -> None:
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _norm(x: Floats) -> float:
     return math.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _gap(a0: float, a1: float, a2: float, b0: float, b1: float, b2: float) -> float:
     of_a = max(a0, 0.0) ** 2 + max(a1, 0.0) ** 2 + max(a2, 0.0) ** 2
     of_b = max(b0, 0.0) ** 2 + max(b1, 0.0) ** 2 + max(b2, 0.0) ** 2
@@ -174,6 +179,7 @@ def _gap(a0: float, a1: float, a2: float, b0: float, b1: float, b2: float) -> fl
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _jaw_gap(pa: Floats, ra: Floats, ha: Floats, pj: Floats, rj: Floats, hj: Floats) -> float:
     """Of an object and a jaw."""
     of_a, of_j = np.zeros(3), np.zeros(3)
