@@ -75,11 +75,11 @@ class RewardTrainer:
         some = 0 if self._found is None else int(config.mined_share * count)
         better, worse = self._lessons.pairs[self._indices(len(self._lessons.pairs), members, count // 2)].unbind(-1)
         rows = torch.cat([self._indices(len(self._lessons), members, count - some), better, worse], dim=1)
-        drawn = self._lessons[rows]
+        features, predicate, level = self._lessons[rows]
         if self._found is not None:
             mined = self._found[self._indices(len(self._found), members, some)]
-            drawn = tuple(torch.cat(both, dim=1) for both in zip(mined, drawn, strict=True))
-        features, predicate, level = drawn
+            drawn = zip(mined, (features, predicate, level), strict=True)
+            features, predicate, level = (torch.cat(both, dim=1) for both in drawn)
         said = self.network(features, predicate)
         set_rate(self.optimiser, config.learning_rate * share(self.step, config.steps, config.warmup))
         losses = _losses(said, level, count)
