@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from lerobot.motors import MotorCalibration
 from lerobot.motors.feetech import FeetechMotorsBus
-from twins import connect, connected, follower, leader, settle, start
+from twins import connected, follower, leader, settle, start
 
 from embodied.cli import main
 from envs.errors import EmbodiedError
@@ -36,7 +36,7 @@ def angles(twin):
 
 def test_connect_observe_act_disconnect(twin):
     robot = follower(twin)
-    connect(robot)
+    robot.connect()
     assert robot.is_connected
     assert robot.is_calibrated
     observed = Units().to_radians(from_features(robot.get_observation()))
@@ -122,18 +122,10 @@ def test_a_leader_led_by_hand_and_a_follower_that_follows(tmp_path):
 
 
 def test_lock_step_repeats_itself_to_the_bit(tmp_path):
-    def patient(_):
-        # Here alone: what a busy machine lets time out is asked again, and each packet moves the arm.
-        handler.packet_start_time, handler.packet_timeout = handler.getCurrentTime(), 60_000.0
-
     runs = []
     for number in range(2):
-        with start(tmp_path / str(number)) as twin:
-            robot = follower(twin)
-            handler = robot.bus.port_handler
-            handler.setPacketTimeout = patient
-            with connected(robot):
-                runs.append([settle(robot, {"elbow_flex.pos": 10.0, "gripper.pos": 70.0}, 40), twin.tell("truth()")])
+        with start(tmp_path / str(number)) as twin, connected(follower(twin)) as robot:
+            runs.append([settle(robot, {"elbow_flex.pos": 10.0, "gripper.pos": 70.0}, 40), twin.tell("truth()")])
     assert runs[0] == runs[1]
     assert runs[0][0]["gripper.pos"] == pytest.approx(70, abs=2)
 

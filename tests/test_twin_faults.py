@@ -4,7 +4,7 @@ import termios
 
 import numpy as np
 import pytest
-from twins import connect, connected, follower, settle, start
+from twins import connected, follower, patient, settle, start
 
 from robots.twin.registers import Error
 from robots.units import JOINTS
@@ -114,11 +114,12 @@ def test_power_loss_is_seen_by_reading_alone(twin, robot):
     action = {**robot.get_observation(), "shoulder_pan.pos": 40.0}
     twin.tell("power()")
     assert robot.send_action(action) == action
-    robot.config.num_read_retries = 2
+    robot.hurry()
     with pytest.raises(ConnectionError, match="There is no status packet!"):
         robot.get_observation()
     before = angle(twin, "shoulder_pan")
     twin.tell("clear()")
+    patient(robot)
     robot.send_action(action)
     robot.get_observation()
     assert torque(robot) == dict.fromkeys(JOINTS, 0), "what returns is limp, and nobody enables it"
@@ -137,7 +138,7 @@ def test_a_seized_joint_shows_in_load_and_position_alone(twin, robot):
 
 def test_an_unplugged_cable_raises_and_leaves_the_motors_on(twin):
     robot = follower(twin)
-    connect(robot)
+    robot.connect()
     rest = robot.get_observation()
     twin.tell("unplug()")
     with pytest.raises(GONE):
@@ -158,7 +159,7 @@ def test_an_unplugged_cable_raises_and_leaves_the_motors_on(twin):
 
 @pytest.mark.parametrize(("fault", "least"), [("corrupt(0.02)", 195), ("drop(0.01)", 190)])
 def test_lost_and_corrupted_packets_are_asked_for_again(twin, robot, fault, least):
-    robot.config.num_read_retries = 2
+    robot.hurry()
     twin.tell(fault)
     good = 0
     for _ in range(200):
@@ -171,7 +172,8 @@ def test_lost_and_corrupted_packets_are_asked_for_again(twin, robot, fault, leas
 
 
 def test_without_retries_they_raise(twin):
-    with connected(follower(twin, retries=0)) as robot:
+    with connected(follower(twin, num_read_retries=0)) as robot:
+        robot.hurry()
         twin.tell("corrupt(0.5)")
         failed = 0
         for _ in range(30):
@@ -183,6 +185,7 @@ def test_without_retries_they_raise(twin):
 
 
 def test_a_line_that_is_all_noise_is_an_error(twin, robot):
+    robot.hurry()
     twin.tell("drop(1)")
     with pytest.raises(ConnectionError, match="There is no status packet!"):
         robot.get_observation()
@@ -191,6 +194,7 @@ def test_a_line_that_is_all_noise_is_an_error(twin, robot):
 def test_answers_that_come_late_count_until_the_timeout(twin, robot):
     twin.tell("delay(10)")
     assert set(robot.get_observation()) == {f"{name}.pos" for name in JOINTS}
+    robot.hurry()
     twin.tell("delay(1000)")
     with pytest.raises(ConnectionError):
         robot.get_observation()

@@ -9,9 +9,9 @@ from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 from robots.twin.process import TwinProcess
 from robots.twin.server import TwinConfig
 
-RETRIES = 20
-"""LeRobot waits 50 ms for an answer, and while it connects it gives up on the first that is late. A busy machine may
-not run the twin for that long."""
+PATIENCE = 60_000.0
+"""[ms] more than the 50 that LeRobot waits for an answer: a busy machine may not run the twin for that long, and on
+the clock of packets it does not matter. Tests of silence ask for `hurry`."""
 
 
 def start(folder, **settings):
@@ -19,47 +19,46 @@ def start(folder, **settings):
     return TwinProcess(TwinConfig(folder=str(folder), **({"clock": "packets", "picture": 0.0} | settings)))
 
 
-def follower(twin, retries=RETRIES):
+def follower(twin, **settings):
     """LeRobot's follower on a twin, with the twin's own calibration file."""
     folder = Path(twin.folder)
-    return SO101Follower(
-        SO101FollowerConfig(port=twin.port, id="twin", calibration_dir=folder, num_read_retries=retries)
-    )
+    return patient(SO101Follower(SO101FollowerConfig(port=twin.port, id="twin", calibration_dir=folder, **settings)))
 
 
 def leader(twin):
     """LeRobot's leader on a twin."""
     folder = Path(twin.folder)
-    return SO101Leader(SO101LeaderConfig(port=twin.port, id="twin", calibration_dir=folder, num_read_retries=RETRIES))
+    return patient(SO101Leader(SO101LeaderConfig(port=twin.port, id="twin", calibration_dir=folder)))
+
+
+def patient(device):
+    """The device, waiting longer; its `hurry` gives it LeRobot's own patience back."""
+    handler = device.bus.port_handler
+    own = handler.setPacketTimeout
+
+    def wait(length):
+        own(length)
+        handler.packet_timeout += PATIENCE
+
+    def hurry():
+        handler.setPacketTimeout = own
+
+    handler.setPacketTimeout, device.hurry = wait, hurry
+    return device
 
 
 def settle(robot, action, ticks=100):
-    """Send `action` and read, as a control loop does; the last observation.
-
-    On the clock of packets, a host that writes without reading runs ahead of the twin.
-    """
+    """Send `action` and read, as a control loop does; the last observation."""
     for _ in range(ticks):
         robot.send_action(action)
         observation = robot.get_observation()
     return observation
 
 
-def connect(device):
-    """Connect, however busy the machine is."""
-    for left in reversed(range(RETRIES)):
-        try:
-            device.connect(calibrate=False)
-            return
-        except (ConnectionError, RuntimeError):
-            device.bus.port_handler.closePort()
-            if not left:
-                raise
-
-
 @contextlib.contextmanager
 def connected(device):
     """The device, connected and let go whatever state it is left in."""
-    connect(device)
+    device.connect(calibrate=False)
     try:
         yield device
     finally:
