@@ -31,6 +31,8 @@ class Command:
     function: str
     """`module:name`, imported when the command runs."""
     arguments: type
+    names: str | None = None
+    """`module:name` of what its first argument, a NAME, is chosen from; None where it has none."""
 
 
 COMMANDS = {
@@ -49,7 +51,18 @@ COMMANDS = {
         settings.WhatIfArguments,
     ),
     "report": Command("write a run's page", "embodied.report.assemble:report", settings.ReportArguments),
-    "bench": Command("measure: embodied bench NAME", "embodied.bench.harness:bench", settings.BenchArguments),
+    "calibrate": Command(
+        "print a board, find a camera's lens and place: embodied calibrate board|camera|hand_eye",
+        "embodied.calibrate:calibrate",
+        settings.CalibrateArguments,
+        names="embodied.calibrate:STEPS",
+    ),
+    "bench": Command(
+        "measure: embodied bench NAME",
+        "embodied.bench.harness:bench",
+        settings.BenchArguments,
+        names="embodied.bench.harness:BENCHES",
+    ),
     "twin": Command(
         "an emulated SO-101 on a port that LeRobot opens like a real one", "embodied.twin:twin", settings.TwinArguments
     ),
@@ -57,8 +70,8 @@ COMMANDS = {
         "say what works here, and the fix for what does not", "embodied.doctor:doctor", settings.DoctorArguments
     ),
 }
-"""Experiments get `(config: Config, run: Run, console: Console)`, the others `(arguments, console: Console)`; `bench`
-also gets its NAME first. Each returns the exit code, or None for 0."""
+"""Experiments get `(config: Config, run: Run, console: Console)`, the others `(arguments, console: Console)`; those
+with a NAME get that first. Each returns the exit code, or None for 0."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -99,7 +112,7 @@ def _main(words: list[str]) -> int:
             code = _experiments(name, command, words)
             ranks.send(None)
             return code
-    first = _bench_name(words) if name == "bench" else []
+    first = [_name(name, command.names, words)] if command.names else []
     arguments: Any = from_text(command.arguments, words)
     json = getattr(arguments, "json", False)
     console = Console(sys.stderr if json else sys.stdout)
@@ -125,21 +138,24 @@ def _experiments(name: str, command: Command, words: list[str]) -> int:
     return code
 
 
-def _bench_name(words: list[str]) -> list[str]:
-    """Take the bench's name, the one word without `=`, out of `words`."""
+def _name(command: str, names: str, words: list[str]) -> str:
+    """Take a command's NAME, the one word without `=`, out of `words`."""
     bare = [word for word in words if "=" not in word]
     if len(bare) != 1:
-        from embodied.bench.harness import BENCHES
-
-        raise EmbodiedError(f"Name one bench: embodied bench NAME, where NAME is one of {', '.join(sorted(BENCHES))}.")
+        told = ", ".join(sorted(_imported(names)))
+        raise EmbodiedError(f"Give one NAME: embodied {command} NAME, where NAME is one of {told}.")
     words.remove(bare[0])
-    return bare
+    return bare[0]
 
 
 def _function(command: Command) -> Callable[..., int | None]:
-    module, _, name = command.function.partition(":")
-    function: Callable[..., int | None] = getattr(importlib.import_module(module), name)
+    function: Callable[..., int | None] = _imported(command.function)
     return function
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def check_packages() -> None:
@@ -290,7 +306,7 @@ def usage() -> str:
 
 def command_usage(name: str, command: Command) -> str:
     """What `embodied COMMAND --help` prints: every setting with its default and meaning."""
-    word = f"embodied {name}" + (" NAME" if name == "bench" else "")
+    word = f"embodied {name}" + (" NAME" if command.names else "")
     lines = [f"{word} [key=value ...]   {command.summary}", ""]
     if command.arguments is Config:
         lines += [f"  {group}={'|'.join(choices)}" for group, choices in sorted(groups().items())] + [""]

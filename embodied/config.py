@@ -284,6 +284,31 @@ class ReportArguments:
 
 
 @dataclass(frozen=True)
+class CalibrateArguments:
+    """What `embodied calibrate NAME` takes."""
+
+    folder: str = "calibration"
+    """Where results are written, and the lens that `hand_eye` uses is read (`camera.json`)."""
+    pictures: str = "pictures"
+    """Folder with one camera's pictures of the board, all of one size."""
+    joints: str | None = None
+    """For `hand_eye`: JSON of the joints at each picture, in LeRobot's units, as `{"000.png": {"shoulder_pan.pos": 1.5,
+    ...}, ...}`; None is `joints.json` beside the pictures."""
+    mount: Literal["wrist", "fixed"] = "wrist"
+    """For `hand_eye`: camera on the wrist and board lying still, or camera standing still and board on the gripper."""
+    columns: int = 9
+    """Squares of the board along its longer rows."""
+    rows: int = 6
+    """Rows of squares."""
+    square_mm: float = 25.0
+    """Side of a square, as measured on the printed board."""
+    marker_mm: float = 18.0
+    """Side of a marker, as measured on the printed board."""
+    dictionary: str = "4x4_50"
+    """OpenCV's marker dictionary."""
+
+
+@dataclass(frozen=True)
 class BenchArguments:
     """What `embodied bench NAME` takes."""
 
