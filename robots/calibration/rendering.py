@@ -38,7 +38,7 @@ class Photographer:
         width, height = intrinsics.width, intrinsics.height
         across, down = (((np.arange(n * SAMPLES) + 0.5) / SAMPLES - 0.5) for n in (width, height))
         grid = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 1, 2)
-        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-9)
+        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-7)
         rays: Any = cv2.undistortPointsIter(  # type: ignore[call-overload]
             grid, intrinsics.matrix, intrinsics.distortion, None, None, criteria
         )
