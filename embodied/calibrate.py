@@ -79,6 +79,7 @@ def hand_eye(arguments: CalibrateArguments, console: Console) -> None:
         "board_in_base" if wrist else "board_in_gripper": to_json(found.board),
         "camera_standard_error": camera_error,
         "zeros": zeros,
+        "play_degrees": float(np.rad2deg(found.play)),
         "park_horaud_disagreement": apart,
         "rms_px": found.rms,
         "closed_form_rms_px": found.closed_form_rms,
@@ -89,6 +90,7 @@ def hand_eye(arguments: CalibrateArguments, console: Console) -> None:
     console.say(f"Park and Horaud disagree by {apart['mm']:.3f} mm and {apart['degrees']:.3f} degrees")
     console.say(f"residuals {found.rms:.3f} px rms; {found.closed_form_rms:.3f} px with the zeros as reported")
     console.say(f"camera known to {camera_error['mm']:.2f} mm and {camera_error['degrees']:.3f} degrees")
+    console.say(f"joints are off by {np.rad2deg(found.play):.2g} degrees at random, from picture to picture")
     for joint, value, error, observed in zip(ZEROS, degrees, errors, found.observed, strict=True):
         told = f"{value:+.3f} +- {error:.3f} degrees" if observed else why_not(found, joint)
         console.say(f"zero of {joint:<14} {told}")

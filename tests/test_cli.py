@@ -49,7 +49,7 @@ def stage(monkeypatch):
         ("train experiment=dmo", "Unknown experiment 'dmo'. Did you mean 'demo'?"),
         ("evaluate rnu=a", "Unknown option 'rnu'. Did you mean 'run'?"),
         ("evaluate episodes=many", "episodes must be a whole number, not 'many'."),
-        ("bench", "Give one NAME: embodied bench NAME, where NAME is one of cameras, demo"),
+        ("bench", "Give one NAME: embodied bench NAME, where NAME is one of calibration, cameras"),
         ("bench smi", "Unknown bench 'smi'. Did you mean 'sim'?"),
         ("bench sim part", "Give one NAME"),
         ("doctor json=perhaps", "json must be true or false, not 'perhaps'."),

@@ -84,11 +84,11 @@ def test_places_and_zeros_are_recovered_together(off):
 
 def test_standard_errors_are_of_the_size_of_the_errors(off):
     rehearsal, answer = off
-    wrong = np.abs(answer.zeros - OFF)[1:4]
-    assert np.all(wrong < 6 * answer.zero_errors[1:4])
+    assert np.all(np.abs(answer.zeros - OFF)[1:4] < 4 * answer.zero_errors[1:4])
     assert np.all(answer.zero_errors[1:4] < np.deg2rad(0.1))
-    assert difference(answer.camera, rehearsal.camera)[0] < 8 * answer.camera_error[0]
+    assert difference(answer.camera, rehearsal.camera)[0] < 4 * answer.camera_error[0]
     assert answer.camera_error[0] < 1e-3
+    assert answer.play < np.deg2rad(0.02)
 
 
 @pytest.mark.parametrize("mount", ["wrist", "fixed"])
@@ -126,17 +126,21 @@ def test_what_stands_still_hides_the_next_zero(still, hidden):
     expected = [False, True, True, True, False]
     expected[hidden] = False
     assert answer.observed == tuple(expected)
-    assert answer.zero_errors[hidden] == pytest.approx(PRIOR)
+    assert answer.zero_errors[hidden] > 0.5 * PRIOR
     assert "vary every joint more" in why_not(answer, ZEROS[hidden])
 
 
 def test_joints_that_are_off_by_chance_widen_the_standard_error(off):
     rehearsal, answer = off
-    shaky = rehearse(rehearsal.mount, 18, np.random.default_rng(4), Degradation(joints=np.deg2rad(0.3)), OFF)
+    shaky = rehearse(rehearsal.mount, 18, np.random.default_rng(4), Degradation(joints=np.deg2rad(0.6)), OFF)
     worse = found(shaky)
     assert worse.camera_error[0] > 5 * answer.camera_error[0]
     assert difference(worse.camera, shaky.camera)[0] < 4 * worse.camera_error[0]
+    assert np.all(np.abs(worse.zeros - OFF)[1:4] < 4 * worse.zero_errors[1:4])
     assert worse.rms > 5 * answer.rms
+    assert worse.play == pytest.approx(np.deg2rad(0.6), rel=0.5)
+    # Corners alone, weighed alike, would make a shaky arm's camera worse than the closed form does.
+    assert difference(worse.camera, shaky.camera)[0] < difference(worse.closed_form.camera, shaky.camera)[0]
 
 
 def test_views_that_will_not_do_are_told(straight):

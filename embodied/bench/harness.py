@@ -18,6 +18,7 @@ from embodied.machine import command_line, git_state, machine, versions
 from envs.errors import EmbodiedError, unknown
 
 BENCHES = {
+    "calibration": "embodied.bench.calibration",
     "cameras": "embodied.bench.cameras",
     "demo": "embodied.bench.demo",
     "grasp": "embodied.bench.grasp",

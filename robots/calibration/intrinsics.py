@@ -44,6 +44,11 @@ class Intrinsics:
         turn, shift = cv2.solvePnPRefineLM(flat, seen, self.matrix, self.distortion, *start)
         return pose(rotation(turn), np.asarray(shift, np.float64).ravel())
 
+    def misfit(self, sighting: Sighting) -> Floats:
+        """`[M 2]` seen minus expected [px] of a sighting taken alone."""
+        board = self.board_in_camera(sighting)
+        return sighting.pixels - self.project(sighting.points @ board[:3, :3].T + board[:3, 3])
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, as the file holds them."""
         f = self.matrix
