@@ -143,7 +143,7 @@ def lessons():
 
 def test_training_learns_and_resumes_bit_for_bit():
     data = lessons()
-    config = TrainConfig(steps=60, batch=64, mining=(0.5,), goals=1, boxes=2)
+    config = TrainConfig(steps=60, batch=64, warmup=5, mining=(0.5,), goals=1, boxes=2)
     whole = RewardTrainer(SMALL, config, data, seed=0)
     losses = [whole.train_step().tolist() for _ in range(40)]
     kept = {name: value.clone() for name, value in whole.state_dict().items()}
@@ -151,7 +151,8 @@ def test_training_learns_and_resumes_bit_for_bit():
     assert len(whole.mined.level) >= 25
     while not whole.done:
         losses.append(whole.train_step().tolist())
-    assert np.mean(losses[-10:], axis=0)[0] < 0.8 * losses[0][0]
+    # What the adversary adds from then on is harder.
+    assert np.mean(losses[20:30], axis=0)[1] < 0.8 * losses[0][1]
     resumed = RewardTrainer(SMALL, config, data, seed=0)
     resumed.load_state_dict(kept)
     while not resumed.done:

@@ -16,6 +16,7 @@ from embodied.data.arrangements import FIXED
 from embodied.evaluation.rewards import TRUTH, Judge, Question
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal, Literal
+from envs.predicates import PREDICATES
 from envs.types import ObjectState
 from world_models.reward.relations import FEATURES, NAMES, Pairs
 from world_models.reward.relations_kernel import features_fast
@@ -35,13 +36,14 @@ def flat(state: ObjectState, goal: Goal) -> NDArray[np.float32]:
              state.angular_velocity_in_world, np.ones((count, entities, 1)))  # fmt: skip
     slots = np.zeros((count, SLOTS, 19))
     slots[:, :entities] = np.concatenate(parts, axis=-1)
-    told = np.zeros((LITERALS, len(NAMES) + 3 * SLOTS + 4))
+    names = tuple(PREDICATES)
+    told = np.zeros((LITERALS, len(names) + 3 * SLOTS + 4))
     for row, literal in zip(told, goal.literals, strict=False):
-        row[NAMES.index(literal.predicate)] = -1.0 if literal.negated else 1.0
+        row[names.index(literal.predicate)] = -1.0 if literal.negated else 1.0
         places = [*literal.arguments, *[""] * (2 - len(literal.arguments)), literal.frame]
         for slot, name in enumerate(places):
             if name in state.names:
-                row[len(NAMES) + slot * SLOTS + state.index(name)] = 1.0
+                row[len(names) + slot * SLOTS + state.index(name)] = 1.0
         row[len(row) - len(literal.parameters) :] = np.array(literal.parameters) / 0.1
     wide = np.broadcast_to(told.reshape(-1), (count, told.size))
     return np.concatenate([slots.reshape(count, -1), wide], axis=-1).astype(np.float32)

@@ -7,15 +7,15 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import kernel
 from envs.types import Array
 
 _SQUARINGS = 14
 """A second eigenvalue a thousandth below the first has vanished after as many."""
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def lead(
     position: Array, velocity: Array, before: Array, command: Array, rates: float, gain: float, inputs: Array
@@ -30,7 +30,7 @@ def lead(
             inputs[r, 3 * joints + j] = np.float32(gain) * (before[r, j] - position[r, j])
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def obey(moved: Array, period: float, rates: float, position: Array, velocity: Array) -> None:
     """Change joints `[R J]` by what `Embodiment` says `[R 2 J]`."""
@@ -42,7 +42,7 @@ def obey(moved: Array, period: float, rates: float, position: Array, velocity: A
             velocity[r, j] += scale * moved[r, joints + j]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def tell(scene: Array, nearness: Array, said: Array, start: int, message: Array) -> None:
     """Add what is said `[R M]`, weighted, to columns `start` and on of each scene's row of `message`."""
@@ -52,7 +52,7 @@ def tell(scene: Array, nearness: Array, said: Array, start: int, message: Array)
             out[i] += nearness[r] * said[r, i]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@kernel(fastmath=True)
 @no_type_check
 def address(receiver: Array, who: Array, ends: Array, from_body: Array, from_known: Array, first: Array) -> None:
     """Add both ends' rows to `first` `[P H]`, as `gather` does for one member.
@@ -71,7 +71,7 @@ def address(receiver: Array, who: Array, ends: Array, from_body: Array, from_kno
             row[i] += a[i] + b[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _quaternion(m: Array, q: Array) -> None:
     """Shepperd's method, see `envs.geometry.matrix_to_quat`; `m` are 9 numbers, row by row."""
@@ -91,7 +91,7 @@ def _quaternion(m: Array, q: Array) -> None:
     _normalise(q)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _normalise(q: Array) -> None:
     norm = math.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
@@ -101,7 +101,7 @@ def _normalise(q: Array) -> None:
         q[i] /= norm
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _nearest(quaternions: Array, q: Array) -> None:
     """The rotation nearest to all `[E 4]` in the least-squares sense of their matrices.
@@ -141,7 +141,7 @@ def _nearest(quaternions: Array, q: Array) -> None:
     _normalise(q)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def average(
     states: Array, members: int, plan: Array, labels: Array, present: Array, index: Array, time: int, position: Array,
@@ -182,7 +182,7 @@ def average(
             spread[out, time, k] = math.sqrt(square / members)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def trail(
     poses: Array, plan: Array, index: Array, period: float, position: Array, quaternion: Array, linear: Array,

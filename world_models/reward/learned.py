@@ -103,8 +103,7 @@ class LearnedReward:
 
         progress, done, close = climb.progress(told(low_margin), told(lower))
         goal_probability = xp.prod(told(lower)[..., own], axis=-1)
-        unlike = xp.any(self._unlike(rows, t, xp, own) & told(there)[..., own], axis=-1)
-        unlike = xp.reshape(unlike, batch)
+        unlike = xp.any(told(self._unlike(rows, t, xp, own) & there[own]), axis=-1)
         slope = t["knee"] * xp.exp(abs(margin))
         return LearnedScore(
             margins=told(xp.where(there, _unbent(margin, t["knee"], xp), ABSENT_MARGIN))[..., own],
@@ -133,9 +132,9 @@ class LearnedReward:
         return said[..., 0] * t["sharpness"], level, xp.clip(said[..., 2], *LOG_VARIANCE)
 
     def _unlike(self, rows: Array, t: dict[str, Array], xp: Any, own: list[int]) -> Array:
-        """Whether the features `[Q N F]` of the goal's own literals are beyond what training saw, `[N L]`."""
+        """Whether the features `[Q N F]` of the goal's own literals are beyond what training saw, `[L N]`."""
         lengths = [xp.sum(((rows[q] - t["centre"][i]) @ t["whitening"][i]) ** 2, axis=-1) for i, q in enumerate(own)]
-        return xp.stack(lengths, axis=-1) > t["limit"]
+        return xp.stack(lengths) > t["limit"][:, None]
 
     def _tables(self, goal: Goal, state: ObjectState, frames: Frames | None, xp: Any) -> _Tables:
         """What a goal needs, kept for the next state like this."""

@@ -8,9 +8,9 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from envs.compiled import kernel
 from envs.geometry import quat_to_matrix
 from envs.predicates import BIN_WALL, INTERVAL, SQUARE, Frames
 from envs.types import Array, ObjectState
@@ -52,7 +52,7 @@ def features_fast(state: ObjectState, pairs: Pairs, frames: Frames | None = None
         pairs.a, pairs.b, pairs.frame, pairs.point, pairs.extended[:, 0], pairs.wall, pairs.number,
         pairs.about_hand, pairs.jaws, pairs.gripper,
     )  # fmt: skip
-    return rows.reshape(*batch, len(pairs.a), len(FEATURES))
+    return np.asarray(rows.reshape(*batch, len(pairs.a), len(FEATURES)), np.float32)
 
 
 def _flat(array: Array, count: int) -> Floats:
@@ -60,7 +60,7 @@ def _flat(array: Array, count: int) -> Floats:
     return np.ascontiguousarray(array, np.float64).reshape(-1, count, 3)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _rows(
     position: Floats, rotation: Floats, half: Floats, v: Floats, w: Floats, sure: Floats, a_of: Indices, b_of: Indices,
@@ -149,7 +149,7 @@ def _rows(
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _encode(m: Floats, number: float, out: NDArray[np.float32]) -> None:
     """The three views of the measures."""
@@ -164,13 +164,13 @@ def _encode(m: Floats, number: float, out: NDArray[np.float32]) -> None:
         out[2 * _M + index] = math.tanh((number - length) / unit / LIMIT)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _norm(x: Floats) -> float:
     return math.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _gap(a0: float, a1: float, a2: float, b0: float, b1: float, b2: float) -> float:
     of_a = max(a0, 0.0) ** 2 + max(a1, 0.0) ** 2 + max(a2, 0.0) ** 2
@@ -178,7 +178,7 @@ def _gap(a0: float, a1: float, a2: float, b0: float, b1: float, b2: float) -> fl
     return math.sqrt(max(of_a, of_b)) + min(max(a0, a1, a2, b0, b1, b2), 0.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 @no_type_check
 def _jaw_gap(pa: Floats, ra: Floats, ha: Floats, pj: Floats, rj: Floats, hj: Floats) -> float:
     """Of an object and a jaw."""
