@@ -198,6 +198,8 @@ def test_answers_that_come_late_count_until_the_timeout(twin, robot):
     twin.tell("delay(1000)")
     with pytest.raises(ConnectionError):
         robot.get_observation()
+    twin.tell("clear(delay)")
+    assert robot.is_calibrated, "what came too late is not taken for a later answer"
 
 
 def test_a_slipped_horn_is_not_seen_at_all(twin, robot):

@@ -163,6 +163,9 @@ class Server:
 
     def _refresh(self) -> None:
         self.arm.refresh()
+        if self.arm.faults.value("delay") is None:
+            # What still waits would come after, and pass for, answers to later questions.
+            self._late.clear()
         self._plug(self.arm.faults.value("unplug") is None)
 
     def _plug(self, plugged: bool) -> None:
