@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from embodied import checkpoint
+from embodied.config import Config
 from embodied.machine import command_line, start_record
-from embodied.schema import differences, leaves
+from embodied.schema import differences, leaves, to_dict
 from envs.errors import EmbodiedError
 
 SAME_RUN = ("run", "device")
@@ -179,10 +180,10 @@ def _locked(folder: Path) -> TextIO:
 
 
 def _same(folder: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise `EmbodiedError` naming the settings that differ."""
-    different = [key for key in differences(there, given) if key not in SAME_RUN]
+    """Raise `EmbodiedError` naming the settings that differ; one that is newer than the run had its default then."""
+    old, new = {**dict(leaves(to_dict(Config()))), **dict(leaves(there))}, dict(leaves(given))
+    different = [key for key in differences(there, given) if key not in SAME_RUN and old.get(key) != new.get(key)]
     if different:
-        old, new = dict(leaves(there)), dict(leaves(given))
         named = ", ".join(f"{key}={old.get(key)} (now {new.get(key)})" for key in different[:6])
         more = f" and {len(different) - 6} more" if len(different) > 6 else ""
         raise EmbodiedError(

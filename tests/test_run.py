@@ -71,6 +71,16 @@ def test_the_same_settings_continue_and_others_are_refused(tmp_path):
     assert len(json.loads((tmp_path / "versions.json").read_text())["starts"]) == 2
 
 
+def test_settings_newer_than_a_run_had_their_defaults(tmp_path):
+    Run.open(tmp_path, CONFIG).close()
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["env"]["worlds"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    Run.open(tmp_path, CONFIG).close()
+    with pytest.raises(EmbodiedError, match=r"made with env\.worlds=32 \(now 8\); repeat"):
+        Run.open(tmp_path, to_dict(Config(env=EnvConfig(worlds=8))))
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(EmbodiedError, match="is not a run; choose another folder with run=FOLDER"):
