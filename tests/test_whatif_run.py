@@ -109,6 +109,8 @@ def test_the_full_benchmark_of_a_run(run: Run, held: whatif.HeldOut, tmp_path: P
         "surprise_colour_auroc",
         "coverage90_cf",
         "cf_ade_over_chaos_floor",
+        "gradient_influence_auroc",
+        "attention_influence_precision",
     ):
         assert figures[key]["seeds"] == 1
     assert figures["skill_gravity"]["value"] is None

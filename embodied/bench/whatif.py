@@ -177,6 +177,9 @@ def _figures(results: Sequence[Result]) -> dict[str, Figure]:
     for name in results[0].surprise:
         key = "surprise_auroc" if name == "auroc" else f"surprise_{name}_auroc"
         _add(figures, key, [result.surprise.get(name) for result in results])
+    for name, scores_of in results[0].readouts.items():
+        for score in scores_of:
+            _add(figures, f"{name}_influence_{score}", [result.readouts[name].get(score) for result in results])
     for name in results[0].wamprobe:
         figures[f"wamprobe_{name}"] = _share([result.wamprobe[name] for result in results])
     figures["calm_share"] = _share([result.calm_share for result in results])

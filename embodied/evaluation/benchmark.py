@@ -1,4 +1,4 @@
-"""The whole what-if benchmark of one model: effects, decisions, doubt and surprise, of the same instants."""
+"""The whole what-if benchmark of one model: effects, graphs, decisions, doubt and surprise, of the same instants."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation import decision, surprise, uncertainty, wamprobe
+from embodied.evaluation import decision, readouts, surprise, uncertainty, wamprobe
 from embodied.evaluation.branches import Disturbance, Imagine, Paths, draw_nudges, imagine, simulate, unedited
 from embodied.evaluation.contexts import Contexts
 from embodied.evaluation.decision import Candidates
@@ -57,6 +57,7 @@ def measure(
         decision=decisions(plans, truth, said, generator, resamples),
         uncertainty=doubt(whatifs, generator, resamples) if split else {},
         surprise=surprise.measure(simulation, model, contexts, generator, resamples) if split else {},
+        readouts=readouts.measure(model, whatifs, generator, resamples),
         wamprobe=probed,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation.effects import EDGE, Branches, Cases, influenced
+from embodied.evaluation.effects import EDGE, Cases, influenced
 from embodied.evaluation.statistics import Estimate, Floats, auroc, average_precision, bootstrap_blocks, ratio
 
 
@@ -19,17 +19,17 @@ class Edges:
     label: NDArray[np.bool_]
     """`[E]` whether the simulator has it: the effect at the horizon exceeds the edge's size."""
     score: Floats
-    """`[E]` size of the imagined effect at the horizon [m]."""
+    """`[E]` how strong the source says the edge is; of imagined effects, their size at the horizon [m]."""
     validation: NDArray[np.bool_]
     """`[C]` contexts that the threshold is fixed on."""
 
     @classmethod
-    def of(cls, cases: Cases, said: Branches, edge: float = EDGE) -> "Edges":
-        """The edges that the cases ask about."""
+    def of(cls, cases: Cases, score: Floats, edge: float = EDGE) -> "Edges":
+        """The edges that the cases ask about, from what is said `[M K]` of the edited object's edge to each other."""
         case, entity = (cases.scored & cases.of("spillover")[:, None]).nonzero()
         half = np.arange(cases.contexts) % 2 == 0 if cases.validation is None else cases.validation
-        label, score = influenced(cases.truth)[case, entity] > edge, influenced(said)[case, entity]
-        return cls(cases.context[case], label, score, half)
+        label = influenced(cases.truth)[case, entity] > edge
+        return cls(cases.context[case], label, score[case, entity], half)
 
     @property
     def threshold(self) -> float:

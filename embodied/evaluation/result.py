@@ -41,6 +41,8 @@ class Result:
     """How far the model's doubt can be relied on, see `uncertainty.assess`; empty was not measured."""
     surprise: Mapping[str, Estimate] = field(default_factory=dict)
     """AUROC per violation of physics, see `surprise.measure`; empty was not measured."""
+    readouts: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    """How well the graph is recovered without intervening, see `readouts.measure`; empty was not measured."""
     wamprobe: Mapping[str, float] = field(default_factory=dict)
     """The model's, by the package of that name, see `wamprobe.probe`; empty where it is not installed."""
 
@@ -62,6 +64,7 @@ class Result:
             "decision": {name: _plain(each) for name, each in self.decision.items()},
             "uncertainty": _plain(self.uncertainty),
             "surprise": _plain(self.surprise),
+            "readouts": {name: _plain(each) for name, each in self.readouts.items()},
             "wamprobe": dict(self.wamprobe),
         }
 
@@ -83,6 +86,7 @@ class Result:
             decision={name: estimates(each) for name, each in values["decision"].items()},
             uncertainty=estimates(values["uncertainty"]),
             surprise=estimates(values["surprise"]),
+            readouts={name: estimates(each) for name, each in values.get("readouts", {}).items()},
             wamprobe=values["wamprobe"],
         )
 

@@ -168,7 +168,7 @@ def score(
     def turned(name: str) -> Floats:
         return rotation_angle(getattr(said, name)[case, -1, entity], getattr(cases.truth, name)[case, -1, entity])
 
-    edges = Edges.of(cases, said, edge)
+    edges = Edges.of(cases, influenced(said), edge)
     graph = recovered(edges, generator, resamples)
     factual, counterfactual = distance("factual_position"), distance("counterfactual_position")
     return Scores(

@@ -61,6 +61,10 @@ class Scale:
         """[m] messages fade to zero as the gap, now and at the step's end, grows from half of this to this."""
         return 0.001 + 0.125 * self.period
 
+    def weight(self, gap: Tensor) -> Tensor:
+        """How much a message across a gap [m] counts, 1 to 0."""
+        return ((self.reach - gap) / (0.5 * self.reach)).clamp(0, 1)
+
     @property
     def margin(self) -> float:
         """[m] pairs this much further apart than `reach` are not looked at: objects move at most 0.3 m/s."""
@@ -246,11 +250,23 @@ def see(
         1,
     )
     gap = torch.minimum(before[2].amax((0, 2)), then[2].amax((0, 2))) - both
-    weight = ((scale.reach - gap) / (0.5 * scale.reach)).clamp(0, 1)
+    weight = scale.weight(gap)
     upright = most_upright(near_after, after[sender])
     look, wedges = features(*then, near_half, half[sender], both, radius[receiver], upright, (before[0], before[1][0]))
     wedges = wedges / wedges.new_tensor([scale.shift] * 3 + [scale.turn] * 3)
     return torch.cat([glance(*before, both), look, (vectors @ axes).flatten(1)], -1), wedges, weight, facing
+
+
+def attention(bodies: Bodies, scale: Scale) -> Float[Tensor, "*B N N"]:
+    """How much a message from object i (row) to j (column) counts where all are at rest; 0 to itself."""
+    rows = torch.cat([packed(bodies.position, bodies.rotation), bodies.core, bodies.radius[..., None]], -1)
+    i, j = torch.broadcast_tensors(rows[..., :, None, :], rows[..., None, :, :])
+    shape = i.shape[:-1]
+    i, j = i.reshape(-1, 16), j.reshape(-1, 16)
+    gap = relation(i[:, :12], i[:, 12:15], j[:, :12], j[:, 12:15])[2].amax((0, 2)) - i[:, 15] - j[:, 15]
+    there = bodies.present[..., :, None] * bodies.present[..., None, :]
+    others = 1.0 - torch.eye(shape[-1], device=gap.device, dtype=gap.dtype)
+    return scale.weight(gap).view(shape) * there * others
 
 
 def _sign(values: Tensor) -> Tensor:
