@@ -125,6 +125,17 @@ def test_marked_tables_are_written_from_the_json(tmp_path):
         tables.fill(page.replace("bench:counting", "bench:other"), tmp_path)
 
 
+def test_matrices_set_figures_against_each_other(tmp_path):
+    run(Counting(), tmp_path)
+    page = "<!-- matrix:counting a=first thing, b=second, c=third; speed_=how fast -->\n<!-- /matrix:counting -->\n"
+    filled = tables.fill(page, tmp_path)
+    assert "| | first thing | second | third | seeds |" in filled
+    assert "| how fast | 10.5 [10, 11] | 100 [100, 101] |  | 2 |" in filled
+    assert tables.fill(filled, tmp_path) == filled
+    with pytest.raises(EmbodiedError, match="no figure for the row 'how slow', such as slow_a"):
+        tables.fill(page.replace("speed_=how fast", "slow_=how slow"), tmp_path)
+
+
 def test_the_readme_says_what_was_measured():
     pages = [path for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")) if path.exists()]
     for page in pages:

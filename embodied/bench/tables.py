@@ -1,13 +1,16 @@
 """README tables from `docs/bench/NAME.json`: `python -m embodied.bench.tables README.md` writes them between markers.
 
 A table stands between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`; `<!-- bench:NAME key key -->` picks figures.
+`<!-- matrix:NAME key=column, key=column; prefix=row, prefix=row -->` sets figures against each other: the cell of a row
+and a column is the figure `prefix` + `key`, empty where there is none.
 """
 
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from embodied.bench.harness import cells
 from embodied.checkpoint import write_atomically
@@ -15,28 +18,57 @@ from envs.errors import EmbodiedError
 
 MARKED = re.compile(r"(<!-- bench:(\w+)((?: \w+)*) -->\n).*?(<!-- /bench:\2 -->)", re.DOTALL)
 
+MATRIX = re.compile(r"(<!-- matrix:(\w+) ([^;]+);([^>]+?) -->\n).*?(<!-- /matrix:\2 -->)", re.DOTALL)
+
 
 def render(name: str, keys: Sequence[str], folder: Path) -> str:
     """One table in Markdown, its command and machine under it; raises `EmbodiedError` for what was not measured."""
+    figures, source = _measured(name, keys, folder)
+    rows = [[f"`{key}`", *cells(figures[key])] for key in keys or figures]
+    lines = ["| figure | value | 95 % interval | unit | seeds |", "|---|--:|--:|---|--:|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), "", source])
+
+
+def matrix(name: str, columns: Mapping[str, str], rows: Mapping[str, str], folder: Path) -> str:
+    """Figures with their intervals, by the titles of columns (of keys) and of rows (of prefixes).
+
+    Raises `EmbodiedError` for a row of which nothing was measured.
+    """
+    figures, source = _measured(name, (), folder)
+    lines = [f"| | {' | '.join(columns.values())} | seeds |", f"|---|{'--:|' * (len(columns) + 1)}"]
+    for prefix, title in rows.items():
+        row = {key: figures.get(prefix + key) for key in columns}
+        known = [each for each in row.values() if each is not None]
+        if not known:
+            raise EmbodiedError(
+                f"{name}.json has no figure for the row {title!r}, such as {prefix}{next(iter(columns))}."
+            )
+        shown = ["" if each is None else " ".join(cells(each)[:2]).strip() for each in row.values()]
+        lines.append(f"| {title} | {' | '.join(shown)} | {known[0]['seeds']} |")
+    return "\n".join([*lines, "", source])
+
+
+def _measured(name: str, keys: Sequence[str], folder: Path) -> tuple[dict[str, Any], str]:
+    """The figures of a bench and where they are from."""
     path = folder / f"{name}.json"
     if not path.is_file():
         raise EmbodiedError(f"There is no {path}: run embodied bench {name}, then copy runs/bench/{name}.json there.")
     record = json.loads(path.read_text())
-    figures = record["figures"]
     for key in keys:
-        if key not in figures:
-            raise EmbodiedError(f"{path} has no figure {key!r}; it has {', '.join(figures)}.")
-    rows = [[f"`{key}`", *cells(figures[key])] for key in keys or figures]
-    lines = ["| figure | value | 95 % interval | unit | seeds |", "|---|--:|--:|---|--:|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
+        if key not in record["figures"]:
+            raise EmbodiedError(f"{path} has no figure {key!r}; it has {', '.join(record['figures'])}.")
     machine = record["machine"]
-    lines += ["", f"`embodied bench {name}` on {machine['cores']} cores ({machine['processor']})."]
-    return "\n".join(lines)
+    return record["figures"], f"`embodied bench {name}` on {machine['cores']} cores ({machine['processor']})."
 
 
 def fill(text: str, folder: Path) -> str:
     """`text` with every marked table made anew."""
-    return MARKED.sub(lambda m: f"{m[1]}{render(m[2], m[3].split(), folder)}\n{m[4]}", text)
+    text = MARKED.sub(lambda m: f"{m[1]}{render(m[2], m[3].split(), folder)}\n{m[4]}", text)
+    return MATRIX.sub(lambda m: f"{m[1]}{matrix(m[2], _titles(m[3]), _titles(m[4]), folder)}\n{m[5]}", text)
+
+
+def _titles(text: str) -> dict[str, str]:
+    return {key.strip(): title.strip() for key, _, title in (pair.partition("=") for pair in text.split(","))}
 
 
 def main() -> int:
