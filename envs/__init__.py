@@ -6,9 +6,11 @@ loaded when an environment is made.
 
 from gymnasium.envs.registration import register
 
+from envs.suite import NAMES
+
 GYM_IDS = {
     f"SO101{''.join(word.title() for word in task.split('_'))}-v0": task
-    for task in ("reach", "push", "lift", "place", "place_bin", "place_clutter", "stack")
+    for task in ("reach", "push", "lift", "place", "place_bin", "place_clutter", "stack", *NAMES)
 }
 """Gymnasium id -> name in `envs.tasks.TASKS`."""
 

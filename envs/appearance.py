@@ -13,7 +13,8 @@ import numpy as np
 from envs import raycast
 from envs.cameras import entity_of_geoms, movable_geoms, views_of
 from envs.errors import EmbodiedError
-from envs.scene import OBJECTS, Scene
+from envs.objects import OBJECTS
+from envs.scene import Scene
 from envs.types import Array
 from envs.views import Views
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from envs import raycast
 from envs.errors import EmbodiedError, unknown
+from envs.geometry import quat_conjugate, quat_multiply, quat_rotate
 from envs.types import MOVABLE, Array, Kind, ObjectState, Observation, proprioception
 from envs.views import Views
 
@@ -305,9 +306,9 @@ def entity_of_geoms(scene: "Scene") -> Array:
 
 
 def movable_geoms(scene: "Scene") -> Array:
-    """`[G]` bool: geoms of objects, bin and target, which take pose, size, colour, presence from an `ObjectState`."""
+    """`[G]` bool: geoms of objects, fixtures, bin and target, which take pose, size, colour, presence from an `ObjectState`."""
     entity = entity_of_geoms(scene)
-    movable: Array = (entity >= 0) & np.isin(scene.kind, (*MOVABLE, Kind.BIN, Kind.TARGET))[entity]
+    movable: Array = (entity >= 0) & np.isin(scene.kind, (*MOVABLE, Kind.BIN, Kind.TARGET, Kind.FIXTURE))[entity]
     return movable
 
 
@@ -318,10 +319,24 @@ def positions_of(scene: "Scene", joints: Array, objects: ObjectState) -> tuple[A
     qpos[:, scene.joint_qpos] = joints
     for k in np.flatnonzero(scene.qpos >= 0):
         qpos[:, scene.qpos[k] : scene.qpos[k] + 7] = pose[:, k]
+    for k in np.flatnonzero(scene.slide >= 0):
+        qpos[:, scene.slide[k]] = _opening(scene, pose, int(k))
     mocap = np.tile(np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]), (len(joints), scene.model.nmocap, 1))
     for k in np.flatnonzero(scene.mocap >= 0):
         mocap[:, scene.mocap[k]] = pose[:, k]
     return qpos, mocap[..., :3], mocap[..., 3:]
+
+
+def _opening(scene: "Scene", pose: Array, k: int) -> Array:
+    """`[N]` position of the hinge or slide of entity `k`, from the poses `[N K 7]` of it and of its base [rad or m]."""
+    model, body = scene.model, int(scene.body[k])
+    base = int(np.flatnonzero(scene.body == model.body_parentid[body])[0])
+    back, joint = quat_conjugate(pose[:, base, 3:]), int(model.body_jntadr[body])
+    axis = model.jnt_axis[joint]
+    if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE:
+        return np.asarray((quat_rotate(back, pose[:, k, :3] - pose[:, base, :3]) - model.body_pos[body]) @ axis)
+    turned = quat_multiply(back, pose[:, k, 3:])
+    return 2.0 * np.arctan2(turned[:, 1:] @ axis, turned[:, 0])
 
 
 def stretch(scene: "Scene", entity: Array, movable: Array, half_extents: Array) -> tuple[Array, Array]:
@@ -333,7 +348,7 @@ def stretch(scene: "Scene", entity: Array, movable: Array, half_extents: Array) 
     model = scene.model
     ratio = half_extents[..., entity, :] / np.maximum(scene.half_extents[entity], 1e-9)
     ratio = np.where(movable[:, None], ratio, 1.0)
-    axes = np.where((model.geom_type == raycast.CYLINDER)[:, None], (0, 2, 2), (0, 1, 2))
+    axes = np.where(np.isin(model.geom_type, (raycast.CYLINDER, raycast.CAPSULE))[:, None], (0, 2, 2), (0, 1, 2))
     drawn = model.geom_size + np.where(model.geom_size > 0, model.geom_margin[:, None], 0.0)
     sizes = drawn * np.take_along_axis(ratio, np.broadcast_to(axes, ratio.shape), axis=-1)
     return sizes, model.geom_pos * ratio

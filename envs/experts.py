@@ -5,6 +5,7 @@ Each is a `Policy`: it sees no simulator internals, so the same code drives the 
 """
 
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from envs.errors import unknown
 from envs.geometry import quat_rotate, yaw_of
 from envs.goals import Goal
 from envs.kinematics import forward
-from envs.types import PROPRIOCEPTION, Array, Kind, Observation
+from envs.suite import NAMES
+from envs.types import PROPRIOCEPTION, Array, Kind, Observation, Policy
 
 OPEN = 0.55
 """[rad] Pads 46 mm apart: room around a 28 mm cube, and the pads still face each other."""
@@ -41,6 +43,8 @@ class PickAndPlace:
     goal_entity: str | None = "target"
     lift_height: float = 0.06
     """[m] where the cube is held when there is no goal entity."""
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """[m] of where it is put from the goal entity, along world axes."""
     control: CartesianDelta = field(default_factory=CartesianDelta)
 
     def reset(self) -> None:
@@ -56,8 +60,10 @@ class PickAndPlace:
         else:
             where = observation.objects.index(self.goal_entity)
             aim = np.array(observation.objects.position_in_world[..., where, :])
-            is_bin = self.goal_entity == "bin"
+            is_bin = observation.objects.kind[where] == Kind.BIN
             rim = np.full(scene.cube.shape[:-1], RIM if is_bin else 0.0)
+            if any(self.offset):
+                aim += self.offset
             if is_bin:
                 aim[..., 2] = scene.cube_half
             elif observation.objects.kind[where] == Kind.BOX:
@@ -223,12 +229,12 @@ def _action(control: CartesianDelta, move: Array, turn: Array, gripper: Array) -
     )
 
 
-Expert = PickAndPlace | Reach | Push
-
-
-def expert(task: str) -> Expert:
+def expert(task: str) -> Policy:
     """The scripted demonstrator of a task; raises `EmbodiedError` for a task that has none."""
-    makers: dict[str, Expert] = {
+    if task in NAMES:
+        made: Policy = import_module(f"envs.suite.{task}").expert()
+        return made
+    makers: dict[str, Policy] = {
         "reach": Reach(),
         "push": Push(),
         "lift": PickAndPlace(goal_entity=None),
@@ -238,5 +244,5 @@ def expert(task: str) -> Expert:
         "stack": PickAndPlace(goal_entity="blue_cube"),
     }
     if task not in makers:
-        raise unknown("task", task, makers)
+        raise unknown("task", task, [*makers, *NAMES])
     return makers[task]

@@ -23,7 +23,8 @@ from envs.cameras import CameraConfig, Cameras
 from envs.control import controller
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
-from envs.tasks import Task, task
+from envs.task import Task
+from envs.tasks import task
 from envs.types import Array, Observation
 from envs.worlds import TaskWorlds
 

@@ -26,6 +26,10 @@ class Layout:
     """`[n 3]` [m] of the goal entity."""
     goal_quaternion: Array | None = None
     """`[n 4]` wxyz."""
+    fixture_position: Array | None = None
+    """`[n F 3]` [m] of the bases of fixtures."""
+    fixture_quaternion: Array | None = None
+    """`[n F 4]` wxyz."""
     mass: Array | None = None
     """`[n O]` declared mass [kg]."""
     friction: Array | None = None
@@ -41,7 +45,7 @@ class Layout:
     """`[n]` integers of the worlds' own random streams, below 2**53."""
 
 
-def checked_layout(layout: Layout, worlds: int, objects: int, joints: int) -> Layout:
+def checked_layout(layout: Layout, worlds: int, objects: int, joints: int, fixtures: int = 0) -> Layout:
     """The layout with float64 arrays and unit quaternions; raises `EmbodiedError` on wrong shapes or values."""
     shapes = {
         "joints": (worlds, joints),
@@ -50,6 +54,8 @@ def checked_layout(layout: Layout, worlds: int, objects: int, joints: int) -> La
         "present": (worlds, objects),
         "goal_position": (worlds, 3),
         "goal_quaternion": (worlds, 4),
+        "fixture_position": (worlds, fixtures, 3),
+        "fixture_quaternion": (worlds, fixtures, 4),
         "mass": (worlds, objects),
         "friction": (worlds, objects),
         "half_extents": (worlds, objects, 3),

@@ -63,8 +63,13 @@ class View:
         return self.state.position_in_world[..., self.state.index(name), :]
 
     def quaternion(self, name: str) -> Array:
-        """`[*B 4]`, from the entity's frame to world."""
-        return self.state.quaternion_in_world[..., self.state.index(name), :]
+        """`[*B 4]`, from the entity's frame to world; a ball's box does not roll with it."""
+        index = self.state.index(name)
+        quaternion: Array = self.state.quaternion_in_world[..., index, :]
+        if int(self.state.kind[index]) == Kind.SPHERE:
+            quaternion = self.xp.zeros_like(quaternion)
+            quaternion[..., 0] = 1.0
+        return quaternion
 
     def half(self, name: str) -> Array:
         """`[*B 3]` half extents [m]."""

@@ -5,7 +5,6 @@ An absent object is kept far from everything (`Scene.parking_pose`): it makes no
 of freedom and nothing else.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -16,7 +15,9 @@ import numpy as np
 
 from envs import pusher
 from envs.errors import EmbodiedError, unknown
+from envs.fixtures import BIN_HALF_EXTENTS, BIN_WALL, FIXTURES, Part, add_fixture, walls
 from envs.kinematics import JOINTS, TCP_IN_GRIPPER
+from envs.objects import CUBE_HALF_EXTENT, ROUNDING, object_type
 from envs.physics import PUSHING, Physics
 from envs.servo import PUSHER_SERVO, SERVOS, Servo
 from envs.types import Array, Kind
@@ -35,40 +36,6 @@ TABLE_CENTRE, TABLE_HALF_EXTENTS = (0.15, 0.0, -0.02), (0.40, 0.45, 0.02)
 FLOOR_HEIGHT = -0.6
 """[m] Catches what falls off the table, so that no state runs away."""
 
-
-@dataclass(frozen=True)
-class ObjectType:
-    """What an object is; worlds give it other sizes, masses and frictions."""
-
-    colour: tuple[float, float, float]
-    """RGB in 0..1."""
-    kind: Kind = Kind.BOX
-    """`BOX`, or `CYLINDER` for an upright one."""
-
-
-OBJECTS: Mapping[str, ObjectType] = {
-    "red_cube": ObjectType((0.84, 0.20, 0.17)),
-    "blue_cube": ObjectType((0.15, 0.40, 0.84)),
-    "green_cube": ObjectType((0.18, 0.62, 0.32)),
-    "yellow_cube": ObjectType((0.93, 0.77, 0.20)),
-    "purple_cube": ObjectType((0.52, 0.27, 0.66)),
-    "orange_cube": ObjectType((0.93, 0.49, 0.16)),
-    "white_cylinder": ObjectType((0.92, 0.92, 0.90), Kind.CYLINDER),
-    "brown_cylinder": ObjectType((0.48, 0.32, 0.22), Kind.CYLINDER),
-}
-"""Every object there is."""
-
-CUBE_HALF_EXTENT, CUBE_MASS = 0.014, 0.025
-"""[m], [kg] Nominal, of every object: also a cylinder's radius and half height."""
-ROUNDING = 0.005
-"""[m] What MuJoCo collides of a cylinder is a smaller one with a margin of this around it: its edges are rounded.
-
-Touching is then a distance between solids apart. Where a plain cylinder sinks into a box, MuJoCo 4.0 takes a wrong
-normal, by more than 5 degrees in a third of all poses, and it goes on sinking, by 10 mm and more.
-"""
-
-BIN_HALF_EXTENTS, BIN_WALL = (0.055, 0.055, 0.022), 0.004
-"""[m] Outer half sizes of the bin and the thickness of its four walls and floor; it is open at the top."""
 
 TARGET_HALF_EXTENTS = (0.025, 0.025, 0.0008)
 """[m] A thin disc without collisions; its pose marks where something should go, on the table or in the air."""
@@ -105,9 +72,11 @@ class SceneConfig:
     """What is on the table and how it moves."""
 
     objects: tuple[str, ...] = ("red_cube",)
-    """Names out of `OBJECTS`, in their order."""
+    """Names out of `envs.objects`."""
     goal_entity: str | None = None
     """`bin`, `target` or None."""
+    fixtures: tuple[str, ...] = ()
+    """Names out of `envs.fixtures.FIXTURES`."""
     physics: Physics = field(default=None)  # type: ignore[assignment]
     """None takes the robot's own: `Physics()`, or `PUSHING` for a pusher."""
     servo: Servo = field(default=None)  # type: ignore[assignment]
@@ -125,10 +94,13 @@ class SceneConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for name in self.objects:
-            if name not in OBJECTS:
-                raise unknown("object", name, OBJECTS)
-        if len(set(self.objects)) != len(self.objects):
-            raise EmbodiedError(f"Objects {', '.join(self.objects)} were given; each may appear once.")
+            object_type(name)
+        for name in self.fixtures:
+            if name not in FIXTURES:
+                raise unknown("fixture", name, FIXTURES)
+        for what, names in (("Objects", self.objects), ("Fixtures", self.fixtures)):
+            if len(set(names)) != len(names):
+                raise EmbodiedError(f"{what} {', '.join(names)} were given; each may appear once.")
         if self.goal_entity not in (None, "bin", "target"):
             raise unknown("goal entity", self.goal_entity, ("bin", "target", "none"))
 
@@ -140,7 +112,7 @@ class Scene:
     model: mujoco.MjModel
     config: SceneConfig
     names: tuple[str, ...]
-    """K entity names: the table, the robot's parts, the goal entity if any, then the objects."""
+    """K entity names: the table, the robot's parts, the goal entity if any, parts of fixtures, then the objects."""
     kind: Array
     """`[K]` see `envs.types.Kind`."""
     body: Array
@@ -154,7 +126,9 @@ class Scene:
     dof: Array
     """`[K]` address of a free body's velocity in `qvel` (6 numbers: linear in the world's, angular in its own axes)."""
     mocap: Array
-    """`[K]` index into `mocap_pos` and `mocap_quat`, for the bin and the target."""
+    """`[K]` index into `mocap_pos` and `mocap_quat`, for the bin, the target and the bases of fixtures."""
+    slide: Array
+    """`[K]` address in `qpos` of the hinge or slide of a fixture's part."""
     half_extents: Array
     """`[K 3]` nominal half sizes [m]."""
     colour: Array
@@ -212,13 +186,20 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
         _add_bin(spec)
     elif config.goal_entity == "target":
         _add_target(spec)
+    for name in config.fixtures:
+        add_fixture(spec, FIXTURES[name], _BIN_TYPE)
     for index, name in enumerate(config.objects):
         _add_object(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config)
     config.physics.apply(spec)
     home = HOME if config.robot == "so101" else pusher.HOME
     poses = [_pose(spec.body(name).pos) for name in config.objects]
-    spec.add_key(name="home", qpos=np.concatenate([home, *poses]), ctrl=home)
+    closed = np.zeros(sum(part.joint is not None for part in _parts(config)))
+    spec.add_key(name="home", qpos=np.concatenate([home, closed, *poses]), ctrl=home)
     return _index(spec.compile(), config)
+
+
+def _parts(config: SceneConfig) -> list[Part]:
+    return [part for name in config.fixtures for part in FIXTURES[name].parts]
 
 
 def joints_of(config: SceneConfig) -> tuple[str, ...]:
@@ -291,37 +272,41 @@ def _looking(camera: Camera) -> Array:
 
 
 def _add_object(spec: mujoco.MjSpec, name: str, at: tuple[float, float], config: SceneConfig) -> None:
-    body = spec.worldbody.add_body(name=name, pos=(*at, CUBE_HALF_EXTENT))
+    what = object_type(name)
+    x, _, z = what.half_extents
+    body = spec.worldbody.add_body(name=name, pos=(*at, z))
     # A simple body's mass is at its centre for good; Parameters.centre_of_mass needs the full mass matrix.
     body.simple = config.robot == "so101"
     body.add_freejoint(name=name)
-    upright = OBJECTS[name].kind == Kind.CYLINDER
-    geom = mujoco.mjtGeom.mjGEOM_CYLINDER if upright else mujoco.mjtGeom.mjGEOM_BOX
-    half, margin = CUBE_HALF_EXTENT, ROUNDING if upright else 0.0
-    if upright:
-        across = CUBE_MASS * half**2 * (1 / 4 + 1 / 3)
-        body.explicitinertial, body.mass, body.ipos = True, CUBE_MASS, (0.0, 0.0, 0.0)
-        body.inertia = (across, across, CUBE_MASS * half**2 / 2)
-    body.add_geom(name=name, type=geom, size=(half - margin,) * 3, mass=CUBE_MASS, rgba=(*OBJECTS[name].colour, 1.0),
-                  contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=3, margin=margin,
-                  friction=(config.physics.object_friction, 0.005, 0.0001))  # fmt: skip
+    margin, size, condim = 0.0, what.half_extents, 3
+    friction = (config.physics.object_friction, 0.005, 0.0001)
+    if what.kind == Kind.CYLINDER:
+        margin = ROUNDING
+        size = (x - margin, z - margin, z - margin)
+        across = what.mass * x**2 * (1 / 4 + (z / x) ** 2 / 3)
+        body.explicitinertial, body.mass, body.ipos = True, what.mass, (0.0, 0.0, 0.0)
+        body.inertia = (across, across, what.mass * x**2 / 2)
+    elif what.kind in (Kind.SPHERE, Kind.CAPSULE):
+        # What is round comes to rest by rolling friction alone.
+        size, condim, friction = (x, z - x, 0.0), 6, (config.physics.object_friction, 0.005, ROLLING_FRICTION)
+    body.add_geom(name=name, type=_GEOMS[what.kind], size=size, mass=what.mass, rgba=(*what.colour, 1.0),
+                  contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=condim, margin=margin,
+                  friction=friction)  # fmt: skip
+
+
+_GEOMS = {Kind.BOX: mujoco.mjtGeom.mjGEOM_BOX, Kind.CYLINDER: mujoco.mjtGeom.mjGEOM_CYLINDER,
+          Kind.SPHERE: mujoco.mjtGeom.mjGEOM_SPHERE, Kind.CAPSULE: mujoco.mjtGeom.mjGEOM_CAPSULE}  # fmt: skip
+ROLLING_FRICTION = 0.0005
+"""[m] Of balls and capsules: a ball that is pushed at 0.1 m/s stops within a few centimetres."""
 
 
 def _add_bin(spec: mujoco.MjSpec) -> None:
     """A mocap body: each world puts it where it likes, and nothing moves it. Its frame is the centre of its box."""
     body = spec.worldbody.add_body(name="bin", pos=(0.22, 0.16, BIN_HALF_EXTENTS[2]), mocap=True)
-    x, y, z = BIN_HALF_EXTENTS
-    wall = 0.5 * BIN_WALL
-    parts = {
-        "bin_floor": ((0.0, 0.0, wall - z), (x, y, wall)),
-        "bin_wall_front": ((x - wall, 0.0, wall), (wall, y, z - wall)),
-        "bin_wall_back": ((wall - x, 0.0, wall), (wall, y, z - wall)),
-        "bin_wall_left": ((0.0, y - wall, wall), (x - 2 * wall, wall, z - wall)),
-        "bin_wall_right": ((0.0, wall - y, wall), (x - 2 * wall, wall, z - wall)),
-    }
-    for name, (position, size) in parts.items():
-        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=position, size=size, rgba=(*BIN_COLOUR, 1.0),
-                      contype=_BIN_TYPE, conaffinity=0, condim=3, friction=(0.1, 0.005, 0.0001))  # fmt: skip
+    names = ("bin_floor", "bin_wall_front", "bin_wall_back", "bin_wall_left", "bin_wall_right")
+    for name, solid in zip(names, walls(BIN_HALF_EXTENTS, BIN_WALL), strict=True):
+        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=solid.position, size=solid.half_extents,
+                      rgba=(*BIN_COLOUR, 1.0), contype=_BIN_TYPE, conaffinity=0, condim=3, friction=(0.1, 0.005, 0.0001))  # fmt: skip
 
 
 def _add_target(spec: mujoco.MjSpec) -> None:
@@ -334,7 +319,8 @@ def _add_target(spec: mujoco.MjSpec) -> None:
 
 def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
     goal = (config.goal_entity,) if config.goal_entity else ()
-    names = (*(ROBOT_ENTITIES if config.robot == "so101" else PUSHER_ENTITIES), *goal, *config.objects)
+    parts = {part.name: part for part in _parts(config)}
+    names = (*(ROBOT_ENTITIES if config.robot == "so101" else PUSHER_ENTITIES), *goal, *parts, *config.objects)
     rows = {name: _entity(model, name, config.physics) for name in names}
     columns = zip(*rows.values(), strict=True)
     kind, body, local_pose, geoms, half_extents, colour, mass, friction = columns
@@ -351,6 +337,7 @@ def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
         qpos=np.array([joint[0] if joint else -1 for joint in free], np.int64),
         dof=np.array([joint[1] if joint else -1 for joint in free], np.int64),
         mocap=np.array([int(model.body_mocapid[b]) if b else -1 for b in body], np.int64),
+        slide=np.array([_address(model, parts.get(name)) for name in names], np.int64),
         half_extents=np.array(half_extents),
         colour=np.array(colour),
         mass=np.array(mass),
@@ -364,6 +351,10 @@ def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
 def _free_joint(model: mujoco.MjModel, name: str) -> tuple[int, int]:
     joint = model.joint(name)
     return int(joint.qposadr[0]), int(joint.dofadr[0])
+
+
+def _address(model: mujoco.MjModel, part: Part | None) -> int:
+    return int(model.joint(part.name).qposadr[0]) if part is not None and part.joint is not None else -1
 
 
 _Row = tuple[Kind, int, Array, tuple[int, ...], tuple[float, ...], tuple[float, ...], float, float]
@@ -395,8 +386,12 @@ def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
         return Kind.BIN, body.id, _pose((0.0, 0.0, 0.0)), geoms, BIN_HALF_EXTENTS, BIN_COLOUR, 0.0, 0.1
     if name == "target":
         return Kind.TARGET, body.id, _pose((0.0, 0.0, 0.0)), (), TARGET_HALF_EXTENTS, TARGET_COLOUR, 0.0, 0.0
-    return (OBJECTS[name].kind, body.id, _pose((0.0, 0.0, 0.0)), geoms, (CUBE_HALF_EXTENT,) * 3, OBJECTS[name].colour,
-            CUBE_MASS, physics.object_friction)  # fmt: skip
+    for part in (part for fixture in FIXTURES.values() for part in fixture.parts):
+        if part.name == name:
+            return (part.kind, body.id, _pose((0.0, 0.0, 0.0)), geoms, part.half_extents, part.colour, part.mass, 0.1)
+    what = object_type(name)
+    return (what.kind, body.id, _pose((0.0, 0.0, 0.0)), geoms, what.half_extents, what.colour, what.mass,
+            physics.object_friction)  # fmt: skip
 
 
 def _pose(position: object, quaternion: object = (1.0, 0.0, 0.0, 0.0)) -> Array:

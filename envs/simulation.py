@@ -207,8 +207,8 @@ class Simulation:
         """Begin anew in the worlds `ids` `[n]` as `layout` says: at rest, time 0, nothing carried over."""
         chosen, scene = self._chosen(ids), self.scene
         count, objects = len(chosen), self._objects
-        layout = checked_layout(layout, count, len(objects), len(scene.joints))
-        if layout.goal_position is not None and not (scene.mocap >= 0).any():
+        layout = checked_layout(layout, count, len(objects), len(scene.joints), len(scene.config.fixtures))
+        if layout.goal_position is not None and scene.config.goal_entity is None:
             raise EmbodiedError("Layout.goal_position was given, but this scene has no goal entity.")
         declared = Parameters.nominal(scene, count)
         if layout.mass is not None:
@@ -227,9 +227,13 @@ class Simulation:
         self.present[chosen] = True
         if layout.present is not None:
             self.present[chosen[:, None], objects] = layout.present
+        places = {str(scene.config.goal_entity): (layout.goal_position, layout.goal_quaternion)}
+        for f, name in enumerate(scene.config.fixtures):
+            at, turned = layout.fixture_position, layout.fixture_quaternion
+            places[name] = (None if at is None else at[:, f], None if turned is None else turned[:, f])
         for k in np.flatnonzero(scene.mocap >= 0):
             body = scene.body[k]
-            position, quaternion = layout.goal_position, layout.goal_quaternion
+            position, quaternion = places[scene.names[k]]
             self.rows.put(chosen, int(k), scene.model.body_pos[body] if position is None else position,
                           scene.model.body_quat[body] if quaternion is None else quaternion)  # fmt: skip
         position = layout.object_position.copy()

@@ -33,9 +33,12 @@ class Kind(IntEnum):
     TARGET = 5
     CYLINDER = 6
     PUSHER = 7
+    SPHERE = 8
+    CAPSULE = 9
+    FIXTURE = 10
 
 
-MOVABLE: tuple[Kind, ...] = (Kind.BOX, Kind.CYLINDER)
+MOVABLE: tuple[Kind, ...] = (Kind.BOX, Kind.CYLINDER, Kind.SPHERE, Kind.CAPSULE)
 """Kinds of free bodies: the objects."""
 
 
@@ -58,7 +61,7 @@ class ObjectState:
     """`[*B K 3]` [rad/s], in world axes."""
     half_extents: Array
     """`[*B K 3]` half sizes of the entity's box, in its own axes [m]. Of a bin: outer half sizes; of an upright
-    cylinder: radius, radius, half height."""
+    cylinder or capsule: radius, radius, half height."""
     kind: Array
     """`[K]` integers, see `Kind`."""
     colour: Array

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.errors import EmbodiedError
 from envs.experts import expert
-from envs.tasks import Task
+from envs.task import Task
 from envs.worlds import TaskWorlds
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from mujoco.batch import Batch
 
 from envs.errors import EmbodiedError
-from envs.scene import ROUNDING, Scene
+from envs.objects import ROUNDING
+from envs.scene import Scene
 from envs.types import Array, Kind
 
 Range = tuple[float, float]
@@ -147,6 +148,8 @@ class ModelFields:
         self._current = Parameters.nominal(scene, batch.nsim)
         self._axes = _box_axis_of_principal(scene.model, self._bodies)
         self._upright = scene.kind[objects] == Kind.CYLINDER
+        self._capped = np.isin(scene.kind[objects], (Kind.SPHERE, Kind.CAPSULE))
+        self._ball = scene.kind[objects] == Kind.SPHERE
         self._simple = scene.model.body_simple[self._bodies].astype(bool)
 
     @property
@@ -191,13 +194,15 @@ class ModelFields:
             self._batch.expand("opt.gravity")[ids] = values.gravity
         if "half_extents" in changed:
             half = values.half_extents
-            # MuJoCo's size of a cylinder is radius and half length.
+            # MuJoCo's size of a cylinder is radius and half length; of a capsule, half length without its caps.
             upright = self._upright[:, None]
             collided = half - np.where(upright, ROUNDING, 0.0)
-            rod = np.stack([collided[..., 0], collided[..., 2], np.zeros_like(half[..., 0])], axis=-1)
-            size = np.where(upright, rod, half)
+            length = collided[..., 2] - np.where(self._capped, half[..., 0], 0.0)
+            rod = np.stack([collided[..., 0], length, np.zeros_like(length)], axis=-1)
+            size = np.where(upright | self._capped[:, None], rod, half)
             self._batch.expand("geom_size")[rows, self._geoms] = size
-            self._batch.expand("geom_rbound")[rows, self._geoms] = np.linalg.norm(size, axis=-1)
+            around = np.where(self._capped, half[..., 2], np.linalg.norm(size, axis=-1))
+            self._batch.expand("geom_rbound")[rows, self._geoms] = around
             self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = collided
         if "centre_of_mass" in changed:
             self._batch.expand("body_ipos")[rows, self._bodies] = values.centre_of_mass
@@ -218,10 +223,17 @@ class ModelFields:
             if not np.isfinite(getattr(values, name)).all():
                 raise EmbodiedError(f"Parameter {name} must be finite in every world.")
         objects = self._scene.objects
-        oval = (values.half_extents[..., 0] != values.half_extents[..., 1]).any(axis=0) & self._upright
+        x, y, z = np.moveaxis(values.half_extents, -1, 0)
+        oval = (x != y).any(axis=0) & (self._upright | self._capped)
         if oval.any():
+            name = objects[int(oval.argmax())]
+            kind = "cylinder" if self._upright[oval.argmax()] else "capsule or ball"
+            raise EmbodiedError(f"Parameter half_extents of {name} must have the same x and y: it is a {kind}.")
+        bent = ((x != z) & self._ball).any(axis=0) | ((x > z) & self._capped).any(axis=0)
+        if bent.any():
             raise EmbodiedError(
-                f"Parameter half_extents of {objects[int(oval.argmax())]} must have the same x and y: it is a cylinder."
+                f"Parameter half_extents of {objects[int(bent.argmax())]}: those of a ball are all the same, and the z "
+                "of a capsule is at least its x."
             )
         thin = (values.half_extents <= ROUNDING).any(axis=(0, 2)) & self._upright
         if thin.any():
@@ -243,9 +255,21 @@ class ModelFields:
         weight = np.where(self._upright[:, None], (0.75, 0.75, 1.0), 1.0)
         squares, nominal = weight * values.half_extents**2, weight * self._nominal.half_extents**2
         shape = (squares.sum(-1, keepdims=True) - squares) / (nominal.sum(-1, keepdims=True) - nominal)
+        # Only of capsules is that not so, unless all three sides are scaled alike.
+        capsule = _capsule_inertia(values.half_extents) / _capsule_inertia(self._nominal.half_extents)
+        shape = np.where((self._capped & ~self._ball)[:, None], capsule, shape)
         mass = (values.mass / self._nominal.mass)[..., None]
         principal = np.take_along_axis(shape, np.broadcast_to(self._axes, shape.shape), axis=-1)
         return np.asarray(self._scene.model.body_inertia[self._bodies] * mass * principal)
+
+
+def _capsule_inertia(half_extents: Array) -> Array:
+    """`[*B 3]` moments per mass of an upright capsule of those half extents, caps included [m^2]."""
+    r, h = half_extents[..., 0], np.maximum(half_extents[..., 2] - half_extents[..., 0], 0.0)
+    rod, caps = 2.0 * h * r**2, 4.0 / 3.0 * r**3
+    across = rod * (r**2 / 4 + h**2 / 3) + caps * (0.4 * r**2 + h**2 + 0.75 * h * r)
+    along = rod * r**2 / 2 + caps * 0.4 * r**2
+    return np.asarray(np.stack([across, across, along], axis=-1) / (rod + caps)[..., None])
 
 
 def _box_axis_of_principal(model: mujoco.MjModel, bodies: Array) -> Array:

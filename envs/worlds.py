@@ -9,7 +9,7 @@ from envs.control import Controller
 from envs.errors import EmbodiedError
 from envs.scene import build_scene
 from envs.simulation import Simulation, SimulationState
-from envs.tasks import Task
+from envs.task import Task
 from envs.types import ActionSpec, Array, Observation, Transition
 from envs.variation import Parameters, Variation
 
@@ -62,6 +62,8 @@ class TaskWorlds:
             if self.variation is not None:
                 layout = replace(layout, parameters=self._vary(self.variation, generators))
             self.simulation.reset(layout, ids)
+            if self.task.settle:
+                self.simulation.settle(ids, self.task.settle)
             self.elapsed[ids] = 0
             self.episode[ids] += 1
         self.observation = self.simulation.observe()

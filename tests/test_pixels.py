@@ -15,7 +15,8 @@ from envs.cameras import CameraConfig, Cameras, views_of
 from envs.control import CartesianDelta
 from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
-from envs.scene import CUBE_HALF_EXTENT, OBJECTS, SceneConfig, build_scene
+from envs.objects import CUBE_HALF_EXTENT, OBJECTS
+from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.types import PROPRIOCEPTION, Episode, Observation
 from world_models.slots.bodies import nearest_labels

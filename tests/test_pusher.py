@@ -13,7 +13,8 @@ from envs.control import CartesianDelta, PlanarDelta
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state
 from envs.layout import Layout
-from envs.scene import ROUNDING, SceneConfig, build_scene
+from envs.objects import ROUNDING
+from envs.scene import SceneConfig, build_scene
 from envs.simulation import RAMP, Simulation, SimulationState
 from envs.touching import touching
 from envs.types import MOVABLE, Kind, Observation, proprioception

@@ -20,9 +20,11 @@ from embodied.console import Console
 from embodied.evaluation.statistics import wilson
 from envs.experts import expert
 from envs.kinematics import body_poses, project
+from envs.objects import CUBE_HALF_EXTENT
 from envs.physics import Physics
-from envs.scene import CUBE_HALF_EXTENT, HOME, Scene, SceneConfig, build_scene
-from envs.tasks import TASKS, Task
+from envs.scene import HOME, Scene, SceneConfig, build_scene
+from envs.task import Task
+from envs.tasks import TASKS
 from envs.types import Array
 from envs.worlds import TaskWorlds
 

@@ -17,7 +17,8 @@ from envs.cameras import CameraConfig, Cameras
 from envs.control import CartesianDelta
 from envs.geometry import quat_from_yaw, quat_multiply, quat_to_matrix
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, body_poses, project
-from envs.scene import CUBE_HALF_EXTENT, OBJECTS, Scene, build_scene
+from envs.objects import CUBE_HALF_EXTENT, OBJECTS
+from envs.scene import Scene, build_scene
 from envs.simulation import Simulation
 from envs.types import PROPRIOCEPTION, Array, Kind, ObjectState, Observation
 from envs.views import Views

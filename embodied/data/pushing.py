@@ -14,7 +14,8 @@ from envs import pusher
 from envs.control import PlanarDelta
 from envs.geometry import box_signed_distance, quat_conjugate, quat_from_yaw, quat_rotate
 from envs.layout import Layout
-from envs.scene import CAMERAS, OBJECTS, Camera, Scene, SceneConfig
+from envs.objects import OBJECTS
+from envs.scene import CAMERAS, Camera, Scene, SceneConfig
 from envs.types import MOVABLE, Kind, Observation, proprioception
 from envs.variation import Parameters, Variation
 

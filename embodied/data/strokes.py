@@ -9,8 +9,8 @@ from envs.control import GRIPPER_RANGE, CartesianDelta
 from envs.geometry import box_signed_distance, yaw_of
 from envs.kinematics import forward, project
 from envs.layout import Layout
+from envs.objects import CUBE_HALF_EXTENT, CUBE_MASS
 from envs.physics import Physics
-from envs.scene import CUBE_HALF_EXTENT, CUBE_MASS
 from envs.types import MOVABLE, PROPRIOCEPTION, Observation
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from embodied.evaluation.statistics import Estimate, wilson
 from envs.control import CartesianDelta, Controller
 from envs.errors import EmbodiedError
-from envs.tasks import Task
+from envs.task import Task
 from envs.types import Policy
 from envs.worlds import TaskWorlds
 

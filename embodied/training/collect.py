@@ -16,7 +16,8 @@ from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.scene import SceneConfig
 from envs.servo import SERVOS
-from envs.tasks import Task, task
+from envs.task import Task
+from envs.tasks import task
 from envs.types import Episode, Observation
 from envs.variation import Variation
 from envs.worlds import TaskWorlds

@@ -21,7 +21,8 @@ from embodied.training.optimiser import load_weights
 from embodied.training.pixel_trainer import LOSSES, PixelTrainConfig, PixelTrainer
 from envs.cameras import views_of
 from envs.errors import EmbodiedError
-from envs.scene import OBJECTS, Scene
+from envs.objects import OBJECTS
+from envs.scene import Scene
 from world_models.slots.perceive import Perceiver
 from world_models.slots.pixels import PixelEncoder, PixelModelConfig
 

@@ -40,7 +40,7 @@ class Bodies:
     present: Float[Tensor, "*B N"]
     """1 or 0."""
     radius: Float[Tensor, "*B N"]
-    """Of an upright cylinder [m]; 0 for a box."""
+    """Of an upright cylinder, or one around a ball or capsule [m]; 0 for a box."""
 
     @property
     def core(self) -> Float[Tensor, "*B N 3"]:
@@ -77,7 +77,7 @@ def bodies_of(objects: ObjectState, device: torch.device | str = "cpu") -> Bodie
         return tensor[..., chosen] if rank == 0 else tensor[..., chosen, :]
 
     half_extents = take(objects.half_extents, 1)
-    round_ = torch.tensor([int(objects.kind[i]) == Kind.CYLINDER for i in chosen], device=half_extents.device)
+    round_ = torch.tensor([int(objects.kind[i]) != Kind.BOX for i in chosen], device=half_extents.device)
     return Bodies(
         position=take(objects.position_in_world, 1),
         rotation=quat_to_matrix(take(objects.quaternion_in_world, 1)),
