@@ -109,7 +109,7 @@ class PickAndPlace:
         move = np.where(arrived[..., None], away, move)
         turn = np.where(arrived, 0.0, turn)
         gripper = np.where(arrived | release, OPEN, gripper)
-        return _action(self.control, move, turn, gripper)
+        return cartesian_action(self.control, move, turn, gripper)
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Reach:
         # The servos droop under the arm's weight: aim past the target by what the tool lacks now.
         move = (target - tool.position) + 0.5 * (tool.position - actual)
         shape = move.shape[:-1]
-        return _action(self.control, move, np.zeros(shape), np.full(shape, OPEN))
+        return cartesian_action(self.control, move, np.zeros(shape), np.full(shape, OPEN))
 
 
 @dataclass
@@ -171,7 +171,7 @@ class Push:
         move = np.concatenate([xy - command, (z - scene.command[..., 2])[..., None]], axis=-1)
         move = np.where(done[..., None], np.array([0.0, 0.0, 0.03]) * low[..., None], move)
         shape = done.shape
-        return _action(self.control, move, np.zeros(shape), np.full(shape, 0.0))
+        return cartesian_action(self.control, move, np.zeros(shape), np.full(shape, 0.0))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,8 @@ class _View:
         )
 
 
-def _action(control: CartesianDelta, move: Array, turn: Array, gripper: Array) -> Array:
+def cartesian_action(control: CartesianDelta, move: Array, turn: Array, gripper: Array) -> Array:
+    """Actions `[*B 5]` for a displacement `[*B 3]` [m], a turn and an opening of the jaws `[*B]` [rad]."""
     low, high = GRIPPER_RANGE
     return np.concatenate(
         [

@@ -147,7 +147,7 @@ def _cabinet() -> Fixture:
     return Fixture((Part("cabinet", (x, y, z), _DARK, shell), drawer), reach=(knob_closed, knob_open))
 
 
-DOOR_KNOB: Vector = (-0.034, -0.034, 0.004)
+DOOR_KNOB: Vector = (-0.034, -0.034, 0.006)
 """[m] Where jaws hold the door's knob, in the door's frame."""
 
 
@@ -155,8 +155,8 @@ def _cupboard() -> Fixture:
     """A block whose front, -x, is a door with its hinge on the left."""
     x, y, z = 0.020, 0.050, 0.025
     door = (0.004, 0.048, 0.023)
-    knob = Solid(DOOR_KNOB, (0.007, 0.007, 0.018), upright_capsule=True)
-    stalk = Solid((-0.019, DOOR_KNOB[1], -0.006), (0.015, 0.004, 0.004))
+    knob = Solid(DOOR_KNOB, (0.007, 0.007, 0.022), upright_capsule=True)
+    stalk = Solid((-0.019, DOOR_KNOB[1], -0.013), (0.015, 0.004, 0.004))
     hinge = Joint(True, (0.0, 0.0, -1.0), 1.3, anchor=(0.0, door[1], 0.0), damping=0.02, friction=0.01)
     panel = Part("door", door, _PALE, (Solid((0.0, 0.0, 0.0), door), stalk, knob), joint=hinge, mass=0.06,
                  position=(-x - door[0] - 0.001, 0.0, 0.0))  # fmt: skip
@@ -165,10 +165,24 @@ def _cupboard() -> Fixture:
     return Fixture((base, panel), reach=((knob_closed[0], knob_closed[1], knob_closed[2]),))
 
 
+def _dustpan() -> Fixture:
+    """Three low walls around a piece of table; open on -x."""
+    x, y, z, thin = 0.040, 0.085, 0.009, 0.002
+    edge = (
+        Solid((x - thin, 0.0, 0.0), (thin, y, z)),
+        Solid((-thin, y - thin, 0.0), (x - thin, thin, z)),
+        Solid((-thin, thin - y, 0.0), (x - thin, thin, z)),
+    )
+    return Fixture(
+        (Part("dustpan", (x, y, z), (0.30, 0.62, 0.60), edge),), reach=((0.0, 0.05, 0.02), (0.0, -0.05, 0.02))
+    )
+
+
 FIXTURES: Mapping[str, Fixture] = {
     "red_bin": _bin("red_bin", (0.86, 0.45, 0.42)),
     "blue_bin": _bin("blue_bin", (0.42, 0.58, 0.88)),
     "cabinet": _cabinet(),
     "cupboard": _cupboard(),
+    "dustpan": _dustpan(),
 }
 """Every fixture there is, by the name of its base."""

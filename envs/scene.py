@@ -306,7 +306,8 @@ def _add_bin(spec: mujoco.MjSpec) -> None:
     names = ("bin_floor", "bin_wall_front", "bin_wall_back", "bin_wall_left", "bin_wall_right")
     for name, solid in zip(names, walls(BIN_HALF_EXTENTS, BIN_WALL), strict=True):
         body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=solid.position, size=solid.half_extents,
-                      rgba=(*BIN_COLOUR, 1.0), contype=_BIN_TYPE, conaffinity=0, condim=3, friction=(0.1, 0.005, 0.0001))  # fmt: skip
+                      rgba=(*BIN_COLOUR, 1.0), contype=_BIN_TYPE, conaffinity=0, condim=3,
+                      friction=(0.1, 0.005, 0.0001))  # fmt: skip
 
 
 def _add_target(spec: mujoco.MjSpec) -> None:

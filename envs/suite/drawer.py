@@ -1,10 +1,8 @@
 """Pull a drawer open by its knob."""
 
-import numpy as np
-
-from envs.experts import Pull
 from envs.fixtures import DRAWER_KNOB
 from envs.goals import Goal
+from envs.pulling import Pull
 from envs.scene import SceneConfig
 from envs.task import Place, Task
 from envs.types import Policy
@@ -22,4 +20,4 @@ TASK = Task(
 
 def expert() -> Policy:
     """Grips the knob and pulls along the cabinet's own axis."""
-    return Pull("drawer", DRAWER_KNOB, np.array([-1.0, 0.0, 0.0]), travel=0.058, base="cabinet")
+    return Pull("cabinet", "drawer", DRAWER_KNOB, to=0.058)

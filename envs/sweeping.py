@@ -1,0 +1,86 @@
+"""A demonstrator for many small things: it pushes them home one by one, each held between half-open jaws."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from envs.control import CartesianDelta
+from envs.experts import cartesian_action
+from envs.geometry import quat_conjugate, quat_rotate
+from envs.goals import Goal
+from envs.kinematics import forward
+from envs.types import PROPRIOCEPTION, Array, Observation
+
+AJAR = 0.18
+"""[rad] Pads 17 mm apart: a broom 33 mm wide, and what is 20 mm wide sits before the gap without turning away."""
+BEHIND = 0.042
+"""[m] The broom comes down this far behind what it is to push."""
+HIGH, LOW = 0.075, 0.014
+"""[m] height of the tool above everything, and while it pushes."""
+ENOUGH = 0.012
+"""[m] A thing this deep inside is left alone: what follows will push it on."""
+
+
+@dataclass
+class Sweep:
+    """Pushes things into a fixture that is open on its -x, the one furthest from it first."""
+
+    things: Sequence[str]
+    into: str
+    control: CartesianDelta = field(default_factory=CartesianDelta)
+
+    def reset(self) -> None:
+        """Nothing to forget: the law is stateless."""
+
+    def act(self, observation: Observation, goal: Goal) -> Array:
+        """Actions `[*B 5]`."""
+        objects = observation.objects
+        position = np.asarray(objects.position_in_world, np.float64)
+        pan, turned = (np.asarray(array)[..., objects.index(self.into), :]
+                       for array in (position, objects.quaternion_in_world))  # fmt: skip
+        half = np.asarray(objects.half_extents)[..., objects.index(self.into), :]
+        proprioception = np.asarray(observation.proprioception, np.float64)
+        command = forward(proprioception[..., PROPRIOCEPTION["joint_target"]])
+        tool = position[..., objects.index("gripper"), :]
+        jaws = [objects.index(name) for name in ("fixed_jaw", "moving_jaw")]
+        broom = position[..., jaws, :2].mean(axis=-2)
+        things = position[..., [objects.index(name) for name in self.things], :]
+
+        # In the frame of what they are swept into; where each should go, and the way there.
+        local = quat_rotate(quat_conjugate(turned)[..., None, :], things - pan[..., None, :])
+        inside = np.minimum(local[..., 0] + half[..., None, 0], half[..., None, 1] - np.abs(local[..., 1])) > ENOUGH
+        room = half[..., None, 1] - 0.028
+        home = np.stack([0.004 + 0.0 * local[..., 0], np.clip(local[..., 1], -room, room), local[..., 2]], axis=-1)
+        gap = (quat_rotate(turned[..., None, :], home - local))[..., :2]
+        heading = gap / np.maximum(np.linalg.norm(gap, axis=-1, keepdims=True), 1e-6)
+        offset = things[..., :2] - broom[..., None, :]
+        along = np.sum(offset * heading, axis=-1)
+        across = np.linalg.norm(offset - along[..., None] * heading, axis=-1)
+        low = tool[..., 2] < 0.035
+        engaged = low[..., None] & (along > 0.0) & (along < BEHIND + 0.012) & (across < 0.014) & ~inside
+
+        order = local[..., 0] - 1.0 * engaged + 10.0 * inside
+        which = np.argmin(order, axis=-1)[..., None]
+        thing, way = (np.take_along_axis(array, which[..., None], axis=-2)[..., 0, :] for array in (things, heading))
+        left = np.take_along_axis(np.linalg.norm(gap, axis=-1), which, axis=-1)[..., 0]
+        pushing = np.take_along_axis(engaged, which, axis=-1)[..., 0]
+
+        lag = broom - tool[..., :2]
+        here = command.position[..., :2] + lag
+        start = thing[..., :2] - BEHIND * way
+        travel = np.linalg.norm(start - broom, axis=-1)
+        done = inside.all(axis=-1)
+        up = ~pushing & low & (travel > 0.012) | done
+        ahead = thing[..., :2] - broom
+        lead = np.sum(ahead * way, axis=-1, keepdims=True)
+        # Along the line through the thing towards its home, a step at a time.
+        on_line = thing[..., :2] + (np.minimum(left, 0.02)[..., None] - np.minimum(lead, 0.02)) * way
+        xy = np.where(pushing[..., None], on_line, np.where(up[..., None], here, start))
+        z = np.where(pushing | ((travel < 0.012) & ~up), LOW, HIGH)
+        move = np.concatenate([xy - here, (z - command.position[..., 2])[..., None]], axis=-1)
+        facing = np.arctan2(way[..., 1], way[..., 0]) + 0.5 * np.pi
+        turn = np.remainder(facing - command.yaw + 0.5 * np.pi, np.pi) - 0.5 * np.pi
+        aligned = np.abs(turn) < 0.15
+        move[..., 2] = np.where(aligned | pushing | low, move[..., 2], HIGH - command.position[..., 2])
+        return cartesian_action(self.control, move, np.where(up, 0.0, turn), np.full(left.shape, AJAR))
