@@ -306,7 +306,7 @@ def entity_of_geoms(scene: "Scene") -> Array:
 
 
 def movable_geoms(scene: "Scene") -> Array:
-    """`[G]` bool: geoms of all that takes pose, size, colour, presence from an `ObjectState`, which the robot does not."""
+    """`[G]` bool: geoms of what takes pose, size, colour, presence from an `ObjectState`, as the robot does not."""
     entity = entity_of_geoms(scene)
     movable: Array = (entity >= 0) & np.isin(scene.kind, (*MOVABLE, Kind.BIN, Kind.TARGET, Kind.FIXTURE))[entity]
     return movable
