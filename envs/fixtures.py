@@ -140,7 +140,7 @@ def _cabinet() -> Fixture:
     stalk = Solid((-0.051, 0.0, -0.004), (0.015, 0.004, 0.004))
     drawer = Part(
         "drawer", _TRAY, _PALE, (*walls(_TRAY, BIN_WALL), stalk, knob), position=(0.0, 0.0, _TRAY[2] + 0.002 - z),
-        joint=Joint(False, (-1.0, 0.0, 0.0), 0.065, damping=2.0, friction=0.3), mass=0.08,
+        joint=Joint(False, (-1.0, 0.0, 0.0), 0.065, damping=5.0, friction=0.8), mass=0.08,
     )  # fmt: skip
     knob_closed = (DRAWER_KNOB[0], 0.0, DRAWER_KNOB[2] + drawer.position[2])
     knob_open = (DRAWER_KNOB[0] - 0.065, 0.0, knob_closed[2])
@@ -157,7 +157,7 @@ def _cupboard() -> Fixture:
     door = (0.004, 0.048, 0.023)
     knob = Solid(DOOR_KNOB, (0.007, 0.007, 0.022), upright_capsule=True)
     stalk = Solid((-0.019, DOOR_KNOB[1], -0.013), (0.015, 0.004, 0.004))
-    hinge = Joint(True, (0.0, 0.0, -1.0), 1.3, anchor=(0.0, door[1], 0.0), damping=0.02, friction=0.01)
+    hinge = Joint(True, (0.0, 0.0, -1.0), 1.3, anchor=(0.0, door[1], 0.0), damping=0.05, friction=0.03)
     panel = Part("door", door, _PALE, (Solid((0.0, 0.0, 0.0), door), stalk, knob), joint=hinge, mass=0.06,
                  position=(-x - door[0] - 0.001, 0.0, 0.0))  # fmt: skip
     base = Part("cupboard", (x, y, z), _DARK, (Solid((0.0, 0.0, 0.0), (x, y, z)),))
@@ -167,7 +167,7 @@ def _cupboard() -> Fixture:
 
 def _dustpan() -> Fixture:
     """Three low walls around a piece of table; open on -x."""
-    x, y, z, thin = 0.040, 0.085, 0.009, 0.002
+    x, y, z, thin = 0.040, 0.090, 0.009, 0.002
     edge = (
         Solid((x - thin, 0.0, 0.0), (thin, y, z)),
         Solid((-thin, y - thin, 0.0), (x - thin, thin, z)),

@@ -18,6 +18,10 @@ BEHIND = 0.042
 """[m] The broom comes down this far behind what it is to push."""
 HIGH, LOW = 0.075, 0.014
 """[m] height of the tool above everything, and while it pushes."""
+OPEN = 0.5
+"""[rad] Lets go of what got caught between the jaws."""
+ROLL_LIMIT = 2.5
+"""[rad]."""
 ENOUGH = 0.012
 """[m] A thing this deep inside is left alone: what follows will push it on."""
 
@@ -41,23 +45,24 @@ class Sweep:
                        for array in (position, objects.quaternion_in_world))  # fmt: skip
         half = np.asarray(objects.half_extents)[..., objects.index(self.into), :]
         proprioception = np.asarray(observation.proprioception, np.float64)
-        command = forward(proprioception[..., PROPRIOCEPTION["joint_target"]])
+        joints = proprioception[..., PROPRIOCEPTION["joint_target"]]
+        command = forward(joints)
         tool = position[..., objects.index("gripper"), :]
         jaws = [objects.index(name) for name in ("fixed_jaw", "moving_jaw")]
         broom = position[..., jaws, :2].mean(axis=-2)
         things = position[..., [objects.index(name) for name in self.things], :]
 
-        # In the frame of what they are swept into; where each should go, and the way there.
+        # In the frame of what they are swept into: where each should go next, and the way there.
         local = quat_rotate(quat_conjugate(turned)[..., None, :], things - pan[..., None, :])
         inside = np.minimum(local[..., 0] + half[..., None, 0], half[..., None, 1] - np.abs(local[..., 1])) > ENOUGH
-        room = half[..., None, 1] - 0.028
-        home = np.stack([0.004 + 0.0 * local[..., 0], np.clip(local[..., 1], -room, room), local[..., 2]], axis=-1)
+        home = _way_in(local, half[..., None, :])
         gap = (quat_rotate(turned[..., None, :], home - local))[..., :2]
         heading = gap / np.maximum(np.linalg.norm(gap, axis=-1, keepdims=True), 1e-6)
         offset = things[..., :2] - broom[..., None, :]
         along = np.sum(offset * heading, axis=-1)
         across = np.linalg.norm(offset - along[..., None] * heading, axis=-1)
         low = tool[..., 2] < 0.035
+        caught = (things[..., 2] > 0.03).any(axis=-1)
         engaged = low[..., None] & (along > 0.0) & (along < BEHIND + 0.012) & (across < 0.014) & ~inside
 
         order = local[..., 0] - 1.0 * engaged + 10.0 * inside
@@ -81,6 +86,23 @@ class Sweep:
         move = np.concatenate([xy - here, (z - command.position[..., 2])[..., None]], axis=-1)
         facing = np.arctan2(way[..., 1], way[..., 0]) + 0.5 * np.pi
         turn = np.remainder(facing - command.yaw + 0.5 * np.pi, np.pi) - 0.5 * np.pi
+        # The other way round, where the wrist's roll would end.
+        turn = np.where(np.abs(joints[..., 4] + turn) > ROLL_LIMIT, turn - np.pi * np.sign(turn), turn)
         aligned = np.abs(turn) < 0.15
         move[..., 2] = np.where(aligned | pushing | low, move[..., 2], HIGH - command.position[..., 2])
-        return cartesian_action(self.control, move, np.where(up, 0.0, turn), np.full(left.shape, AJAR))
+        return cartesian_action(self.control, move, np.where(up, 0.0, turn), np.where(caught, OPEN, AJAR))
+
+
+def _way_in(local: Array, half: Array) -> Array:
+    """Where things at `local` `[*B J 3]` go next, in the frame of a fixture of half sizes `half` [m].
+
+    In front of its mouth, then in; what is beside it goes back first.
+    """
+    x, y = local[..., 0], local[..., 1]
+    room = half[..., 1] - 0.030
+    lane = np.clip(y, -room, room)
+    before, beside = x < -half[..., 0] + 0.005, np.abs(y) > half[..., 1] - 0.016
+    gate = -half[..., 0] - 0.018
+    home_x = np.where(before & beside, gate, 0.004)
+    home_x = np.where(~before & beside, gate - 0.015, home_x)
+    return np.stack([home_x, np.where(~before & beside, y, lane), local[..., 2]], axis=-1)

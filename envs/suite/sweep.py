@@ -8,7 +8,8 @@ from envs.task import Place, Task
 from envs.types import Policy
 
 THINGS = tuple(name for name in SHAPES if name.startswith("small_"))
-ANYWHERE = Place(x=(0.165, 0.245), y=(-0.08, 0.08), clearance=0.030)
+PAN = Place(x=(0.315, 0.325), y=(-0.015, 0.015), yaw=(-0.1, 0.1), clearance=0.08)
+ANYWHERE = Place(x=(0.165, 0.245), y=(-0.07, 0.07), clearance=0.032)
 
 TASK = Task(
     name="sweep",
@@ -16,7 +17,7 @@ TASK = Task(
     scene=SceneConfig(objects=THINGS, fixtures=("dustpan",)),
     subject=THINGS[0],
     horizon=200,
-    places={"dustpan": Place(x=(0.315, 0.325), y=(-0.015, 0.015), yaw=(-0.1, 0.1))} | dict.fromkeys(THINGS, ANYWHERE),
+    places={"dustpan": PAN} | dict.fromkeys(THINGS, ANYWHERE),
 )
 
 
