@@ -22,6 +22,8 @@ OPEN = 0.5
 """[rad] Lets go of what got caught between the jaws."""
 ROLL_LIMIT = 2.5
 """[rad]."""
+NEAREST = 0.137
+"""[m] x below which the broom does not get."""
 ENOUGH = 0.012
 """[m] A thing this deep inside is left alone: what follows will push it on."""
 
@@ -74,6 +76,7 @@ class Sweep:
         lag = broom - tool[..., :2]
         here = command.position[..., :2] + lag
         start = thing[..., :2] - BEHIND * way
+        start[..., 0] = np.maximum(start[..., 0], NEAREST)
         travel = np.linalg.norm(start - broom, axis=-1)
         done = inside.all(axis=-1)
         up = ~pushing & low & (travel > 0.012) | done

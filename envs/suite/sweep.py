@@ -9,14 +9,14 @@ from envs.types import Policy
 
 THINGS = tuple(name for name in SHAPES if name.startswith("small_"))
 PAN = Place(x=(0.315, 0.325), y=(-0.015, 0.015), yaw=(-0.1, 0.1), clearance=0.08)
-ANYWHERE = Place(x=(0.165, 0.245), y=(-0.07, 0.07), clearance=0.032)
+ANYWHERE = Place(x=(0.175, 0.25), y=(-0.07, 0.07), clearance=0.032)
 
 TASK = Task(
     name="sweep",
     goal=Goal.parse(" & ".join(f"in({thing}, dustpan)" for thing in THINGS)),
     scene=SceneConfig(objects=THINGS, fixtures=("dustpan",)),
     subject=THINGS[0],
-    horizon=200,
+    horizon=150,
     places={"dustpan": PAN} | dict.fromkeys(THINGS, ANYWHERE),
 )
 
