@@ -90,7 +90,8 @@ class Sweep:
         facing = np.arctan2(way[..., 1], way[..., 0]) + 0.5 * np.pi
         turn = np.remainder(facing - command.yaw + 0.5 * np.pi, np.pi) - 0.5 * np.pi
         # The other way round, where the wrist's roll would end.
-        turn = np.where(np.abs(joints[..., 4] + turn) > ROLL_LIMIT, turn - np.pi * np.sign(turn), turn)
+        roll = joints[..., 4] + turn
+        turn = np.where(np.abs(roll) > ROLL_LIMIT, turn - np.pi * np.sign(roll), turn)
         aligned = np.abs(turn) < 0.15
         move[..., 2] = np.where(aligned | pushing | low, move[..., 2], HIGH - command.position[..., 2])
         return cartesian_action(self.control, move, np.where(up, 0.0, turn), np.where(caught, OPEN, AJAR))

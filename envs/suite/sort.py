@@ -11,8 +11,8 @@ from envs.types import Array, Observation, Policy
 
 BINS = {"red_cube": "red_bin", "blue_cube": "blue_bin", "small_red_cube": "red_bin", "small_blue_cube": "blue_bin"}
 """Where each object belongs."""
-BESIDE = Place(x=(0.20, 0.25), y=(0.175, 0.185), yaw=(-0.2, 0.2), either_side=True)
-MIDDLE = Place(x=(0.15, 0.30), y=(-0.075, 0.075))
+BESIDE = Place(x=(0.20, 0.25), y=(0.175, 0.185), yaw=(-0.2, 0.2), clearance=0.095, either_side=True)
+MIDDLE = Place(x=(0.15, 0.31), y=(-0.08, 0.08))
 
 TASK = Task(
     name="sort",

@@ -8,8 +8,8 @@ from envs.task import Place, Task
 from envs.types import Policy
 
 THINGS = tuple(name for name in SHAPES if name.startswith("small_"))
-PAN = Place(x=(0.315, 0.325), y=(-0.015, 0.015), yaw=(-0.1, 0.1), clearance=0.08)
-ANYWHERE = Place(x=(0.175, 0.25), y=(-0.07, 0.07), clearance=0.032)
+PAN = Place(x=(0.315, 0.325), y=(-0.015, 0.015), yaw=(-0.1, 0.1), clearance=0.07)
+ANYWHERE = Place(x=(0.175, 0.25), y=(-0.08, 0.08), clearance=0.028)
 
 TASK = Task(
     name="sweep",
