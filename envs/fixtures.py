@@ -165,6 +165,23 @@ def _cupboard() -> Fixture:
     return Fixture((base, panel), reach=((knob_closed[0], knob_closed[1], knob_closed[2]),))
 
 
+PEG_HOLE = 0.0105
+"""[m] Half width of the square hole: a peg 20 mm wide has a clearance of 1 mm in it, half on either side."""
+
+
+def _socket() -> Fixture:
+    """A block with a square hole through it, down to the table."""
+    x, z, hole = 0.030, 0.010, PEG_HOLE
+    rim = 0.5 * (x - hole)
+    block = (
+        Solid((hole + rim, 0.0, 0.0), (rim, x, z)),
+        Solid((-hole - rim, 0.0, 0.0), (rim, x, z)),
+        Solid((0.0, hole + rim, 0.0), (hole, rim, z)),
+        Solid((0.0, -hole - rim, 0.0), (hole, rim, z)),
+    )
+    return Fixture((Part("socket", (x, x, z), _WOOD, block),), reach=((0.0, 0.0, 0.03), (0.0, 0.0, 0.05)))
+
+
 def _dustpan() -> Fixture:
     """Three low walls around a piece of table; open on -x."""
     x, y, z, thin = 0.040, 0.090, 0.009, 0.002
@@ -184,5 +201,6 @@ FIXTURES: Mapping[str, Fixture] = {
     "cabinet": _cabinet(),
     "cupboard": _cupboard(),
     "dustpan": _dustpan(),
+    "socket": _socket(),
 }
 """Every fixture there is, by the name of its base."""

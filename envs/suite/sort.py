@@ -19,7 +19,7 @@ TASK = Task(
     goal=Goal.parse(" & ".join(f"in({thing}, {bin_}) & released({thing})" for thing, bin_ in BINS.items())),
     scene=SceneConfig(objects=tuple(BINS), fixtures=("red_bin", "blue_bin")),
     subject="red_cube",
-    horizon=120,
+    horizon=130,
     places={"red_bin": BESIDE, "blue_bin": BESIDE} | dict.fromkeys(BINS, MIDDLE),
 )
 
