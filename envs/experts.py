@@ -52,7 +52,11 @@ class PickAndPlace:
 
     def act(self, observation: Observation, goal: Goal) -> Array:
         """Actions `[*B 5]`."""
-        scene = _View.of(observation, self.subject)
+        scene = View.of(observation, self.subject)
+        return self.law(scene, *self.aim(observation, scene))
+
+    def aim(self, observation: Observation, scene: "View") -> tuple[Array, Array]:
+        """Where the subject's centre goes `[*B 3]`, and how far above that it travels `[*B]`, beyond `CARRY` [m]."""
         if self.goal_entity is None:
             aim = scene.cube + 0.0
             aim[..., 2] = self.lift_height
@@ -68,9 +72,10 @@ class PickAndPlace:
                 aim[..., 2] = scene.cube_half
             elif observation.objects.kind[where] == Kind.BOX:
                 aim[..., 2] += observation.objects.half_extents[..., where, 2] + scene.cube_half
-        return self._law(scene, aim, rim)
+        return aim, rim
 
-    def _law(self, scene: "_View", aim: Array, rim: Array) -> Array:
+    def law(self, scene: "View", aim: Array, rim: Array) -> Array:
+        """Actions `[*B 5]` that bring what the view is of to `aim`."""
         to_aim = aim - scene.cube
         flat_error = np.linalg.norm(to_aim[..., :2], axis=-1)
         placing = self.goal_entity is not None
@@ -144,7 +149,7 @@ class Push:
 
     def act(self, observation: Observation, goal: Goal) -> Array:
         """Actions `[*B 5]`."""
-        scene = _View.of(observation, self.subject)
+        scene = View.of(observation, self.subject)
         target = observation.objects.position_in_world[..., observation.objects.index("target"), :]
         # Closed, the pads meet beside the tool centre point: what pushes is between them.
         jaws = [observation.objects.index(name) for name in ("fixed_jaw", "moving_jaw")]
@@ -175,7 +180,7 @@ class Push:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """What the laws look at, for one subject; arrays `[*B ...]`."""
 
     command: Array
@@ -189,7 +194,8 @@ class _View:
     held: Array
 
     @classmethod
-    def of(cls, observation: Observation, subject: str) -> "_View":
+    def of(cls, observation: Observation, subject: str) -> "View":
+        """The view of a cube or the like, whose faces are all as good to grip."""
         objects = observation.objects
         hand, cube = objects.index("gripper"), objects.index(subject)
         position = np.asarray(objects.position_in_world, dtype=np.float64)

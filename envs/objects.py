@@ -57,7 +57,7 @@ SHAPES: Mapping[str, ObjectType] = {
     "yellow_ball": ObjectType(_YELLOW, Kind.SPHERE),
     "orange_capsule": ObjectType(_ORANGE, Kind.CAPSULE, (0.012, 0.012, 0.022)),
     "red_peg": ObjectType(_RED, Kind.BOX, (0.010, 0.010, 0.028)),
-    "green_bar": ObjectType(_GREEN, Kind.BOX, (0.012, 0.012, 0.040), 0.03),
+    "green_bar": ObjectType(_GREEN, Kind.BOX, (0.030, 0.010, 0.010), 0.02),
 }
 """Objects of other sizes and shapes, which tasks ask for by name."""
 

@@ -72,6 +72,8 @@ class Task:
     """Each object but the subject is on the table with this probability."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Of entities that do not begin anywhere in `area`; every fixture has one."""
+    start: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] = START
+    """[m] x, y and z of the tool."""
     settle: float = 0.0
     """[s] for which worlds run, commands held, before they begin."""
 
@@ -94,7 +96,7 @@ class Task:
         draws = np.stack([generator.random((len(movable) + 1, TRIES, 4)) for generator in generators])
         worlds = len(generators)
         placed: list[tuple[str, Array]] = []
-        low, high = np.array(START)[:, 0], np.array(START)[:, 1]
+        low, high = np.array(self.start)[:, 0], np.array(self.start)[:, 1]
         tool = low + (high - low) * draws[:, -1, TRIES // 2, :3]
         position, quaternion = np.zeros((worlds, len(movable), 3)), np.zeros((worlds, len(movable), 4))
         for index, name in enumerate(movable):
