@@ -14,7 +14,7 @@ from envs.types import PROPRIOCEPTION, Array, Kind, Observation
 IN_THE_WAY = 0.055
 """[m] What lies nearer to the thing than this, from centre to centre, is moved first."""
 PATIENCE = 4.0
-"""[s] after which a grasp that does not come about is tried across."""
+"""[s] after which another way is tried: the thing itself before what is around it, then all grasps across."""
 ASIDE = 0.13
 """[m] y of where things are put down, on the side without the bin."""
 
@@ -55,6 +55,7 @@ class Retrieve:
         near[..., 0] = False
         # Topmost first, the subject last; and what is held is put down before anything else.
         order = np.where(near, 1.0 + place[..., 2], 0.0) + 10.0 * held
+        order[..., 0] += 5.0 * (_turn_of(observation) % 2)
         which = np.argmax(order, axis=-1)[..., None]
         action = np.take_along_axis(np.stack(actions, axis=-2), which[..., None], axis=-2)[..., 0, :]
 
@@ -83,9 +84,12 @@ def _across(observation: Observation, name: str) -> View:
     square = others[..., 1] - others[..., 0] < 0.002
     command = forward(np.asarray(observation.proprioception, np.float64)[..., PROPRIOCEPTION["joint_target"]])
     error = np.arctan2(axis[..., 1], axis[..., 0]) - command.yaw
-    late = (np.asarray(observation.time) % (2 * PATIENCE)) > PATIENCE
-    error = error + np.where(square & late, 0.5 * np.pi, 0.0)
+    error = error + np.where(square & (_turn_of(observation) % 4 >= 2), 0.5 * np.pi, 0.0)
     turn = np.remainder(error + 0.5 * np.pi, np.pi) - 0.5 * np.pi
     roll = np.asarray(observation.proprioception)[..., PROPRIOCEPTION["joint_target"]][..., 4] + turn
     turn = np.where(np.abs(roll) > 2.5, turn - np.pi * np.sign(roll), turn)
     return replace(view, yaw_error=turn)
+
+
+def _turn_of(observation: Observation) -> Array:
+    return np.floor(np.asarray(observation.time) / PATIENCE)

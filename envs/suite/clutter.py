@@ -15,7 +15,7 @@ TASK = Task(
     goal=Goal.parse("in(red_cube, red_bin) & released(red_cube)"),
     scene=SceneConfig(objects=("red_cube", *PILE), fixtures=("red_bin",)),
     subject="red_cube",
-    horizon=200,
+    horizon=160,
     start=((0.13, 0.15), (-0.02, 0.02), (0.08, 0.10)),
     settle=1.0,
     distractor_probability=0.8,
