@@ -6,15 +6,17 @@ import pytest
 from envs import GYM_IDS
 from envs.errors import EmbodiedError
 from envs.experts import expert
+from envs.suite import NAMES
 from envs.tasks import TASKS, task
 from envs.validation import validate
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_task_is_valid(name: str) -> None:
-    found = validate(TASKS[name], resets=40, seed=5000, threads=1)
     # Two failures in 40 are allowed to an expert that succeeds at 98 %; `embodied bench grasp` measures it closely.
-    found.check(expert=0.95)
+    # The suite's episodes are long, and of more things: fewer of them, and one failure.
+    suite = name in NAMES
+    validate(TASKS[name], resets=6 if suite else 40, seed=5000, threads=1).check(expert=0.8 if suite else 0.95)
 
 
 def test_validation_names_what_is_wrong() -> None:
