@@ -136,6 +136,9 @@ class RewardConfig:
     """Literals per member and step; half as many pairs of them come on top."""
     hardened: bool = True
     """Whether an adversary looks for states that deceive the network, from which it then learns."""
+    network: str | None = None
+    """Run folder of `embodied reward` whose network says what is success, instead of exact margins; a share of its
+    claims is audited, and learning stops where too many are false."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""

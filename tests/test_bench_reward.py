@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from embodied.bench import reward as bench
+from embodied.console import Console
 from embodied.data.arrangements import arrange
 from embodied.evaluation.gaming import alone, guards, targets, through_physics, under_attack, violation
 from embodied.evaluation.progress_regression import fit
@@ -82,6 +83,27 @@ def test_attacks_are_counted_by_guard():
     assert figures["false_success"]["value"] == pytest.approx(1 / 3)
     assert figures["false_success_mm"]["value"] == pytest.approx(30.0)
     assert figures["informed_guarded"]["value"] == 0.25
+    # The worst adversary counts: one claim of two by learning, none of three by actions.
+    held = {"claimed": [True] * 3, "violation": [-0.1] * 3}
+    moved = {"gamed": {"0": held | {f"confirmed_{key}": value for key, value in held.items()}}, "order": {}}
+    learned = {"claimed": [True, True], "violation": [-0.1, 0.004], "true": [True, False]}
+    paid_for = {"push_0mm": learned, "confirmed_push_0mm": learned}
+    boxes = {"1.0": held, "1.6": held}
+    honest = {"attack": [{name: {"paid": boxes, "informed": boxes} for name in rows}]}
+    figures = bench.summarise(honest | {"physics": [moved], "policy": [paid_for]})
+    assert figures["false_states"]["value"] == figures["false_actions_confirmed_0mm"]["value"] == 0.0
+    assert figures["false_success"]["value"] == figures["false_policies_confirmed"]["value"] == 0.5
+    assert figures["false_success_mm"]["value"] == pytest.approx(4.0)
+    assert figures["true_policy_push_0mm"]["value"] == 0.5
+
+
+def test_policies_and_mined_goals_are_measured():
+    raw = bench._policies(LearnedReward(NETWORK), 0, True, Console())
+    assert set(raw) == {"push_3mm", "confirmed_push_3mm"}
+    read = bench.measure("mining", 0, True, None)
+    figures = bench.summarise({"policy": [raw], "mining": [read]})
+    assert figures["mining_recall_1_0mm"]["value"] == read["push_1_0mm"]["recall"] > 0.9
+    assert figures["mining_false_1_3mm"]["value"] == read["push_1_3mm"]["false"] < 0.1
 
 
 def test_actions_are_searched_in_physics():

@@ -19,7 +19,7 @@ from embodied.schema import to_dict
 from embodied.training import reward_trainer
 from embodied.training.adversary import AttackConfig, attack, attackable, deceived
 from embodied.training.calibrate import REFUSED, calibrate, calibration_error
-from embodied.training.reward import load_reward, reward
+from embodied.training.reward import learned_reward, load_reward, reward
 from embodied.training.reward_trainer import RewardTrainer, TrainConfig
 from envs.goals import Goal, margins
 from envs.predicates import PREDICATES
@@ -226,6 +226,8 @@ def test_the_command_trains_saves_and_continues(tmp_path):
         assert run.finished("reward")["results"]["mined"] > 0
         score = load_reward(run, config).score(arrange(rng(), 3, 2), Goal.parse("on(box_0, table)"))
         assert np.isfinite(score.progress).all()
+        elsewhere = learned_reward(config.run).score(arrange(rng(), 3, 2), Goal.parse("on(box_0, table)"))
+        np.testing.assert_array_equal(elsewhere.progress, score.progress)
         before = run.path("reward").stat().st_mtime_ns
         reward(config, run, Console(io.StringIO()))
         assert run.path("reward").stat().st_mtime_ns == before

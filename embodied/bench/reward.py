@@ -11,8 +11,11 @@ four boxes and two literals. Truth is the analytic tier on true states.
 - `attack`: what an optimiser of states makes each guard claim (`false_`), and how far off it is; `informed_` is an
   adversary who knows the truth, and counts goals for which he finds a claim that is wrong by more than a millimetre.
 - `physics`: the same by actions in MuJoCo, and the order of states in episodes of the experts.
+- `policy`: what a policy claims that was paid by the network alone, from noisy poses, in held-out episodes.
+- `mining`: goals read off 1, 3 and 10 expert episodes: `recall` of true successes in others, share of `false` ones.
 - `audit`: how soon the alarm goes when every claim is false, or one of five, and how often when all are true.
-- `cost`: a state of the 4-literal goal on one thread, and a batch of 1024.
+- `cost`: a state of the 4-literal goal, and a batch of 1024, on one thread; in processor time, which other programs do
+  not lengthen by taking turns.
 """
 
 import math
@@ -23,39 +26,44 @@ from typing import Any
 import numpy as np
 import torch
 
-from embodied.bench.harness import Figure, figure, over_seeds
+from embodied.bench.reward_figures import BOXES, WINDOW, summarise
 from embodied.cli import compose
-from embodied.config import Config
+from embodied.config import AgentConfig, Config
 from embodied.console import Console
 from embodied.data.arrangements import perturb
 from embodied.data.lessons import TASKS_WATCHED, expert_states
-from embodied.evaluation.gaming import DECEIVED, claims_of, guards, targets, through_physics, under_attack
+from embodied.evaluation.gaming import claims_of, guards, targets, through_physics, under_attack
+from embodied.evaluation.learned_from import judged, learn_from
+from embodied.evaluation.mined import TASKS_MINED, read_off
 from embodied.evaluation.progress_regression import fit
 from embodied.evaluation.rewards import Judge, Question, ask, goal_distance, judge, order_in_episodes, questions
-from embodied.evaluation.statistics import auroc, wilson
 from embodied.run import Run
 from embodied.schema import to_dict
 from embodied.training.adversary import claimed, deceived
-from embodied.training.calibrate import calibration_error
 from embodied.training.reward import load_network, reward
 from envs.tasks import TASKS
 from envs.types import ObjectState
-from world_models.reward.analytic import AnalyticReward, confirmed
+from world_models.reward.analytic import AnalyticReward
 from world_models.reward.audit import Audit, AuditConfig
 from world_models.reward.learned import LearnedReward
 from world_models.reward.network import RelationNetwork
 
-PARTS = ("compose", "noise", "attack", "physics", "audit", "cost")
+__all__ = ["PARTS", "SEEDS", "measure", "summarise"]
+PARTS = ("compose", "noise", "attack", "physics", "policy", "mining", "audit", "cost")
 SEEDS = 3
 UNSEEN = 2**31
 """Questions are drawn from seeds from here on; training draws below."""
 QUESTIONS, LARGE, SMALL = 200, (8, 4), (3, 2)
 """Goals asked about; boxes and literals."""
 NOISE_MM, NOISE_DEG = (0, 5, 10, 20), (0, 5, 10)
-GOALS, BOXES = 64, (1.0, 1.6)
-"""Goals under attack, in the workspace and in a wider box."""
-WINDOW = 5
-"""Frames that confirm a success."""
+GOALS = 64
+"""Goals under attack."""
+PAID = (("push", 0.0, 4000), ("push", 0.003, 4000), ("place", 0.0, 12_000), ("place", 0.003, 12_000))
+"""Tasks that policies learn, how far off poses are [m], environment steps."""
+EPISODES = 128
+"""Held-out episodes that a policy is judged in."""
+EXAMPLES = (1, 3, 10)
+"""Episodes that a goal is read off."""
 LESSONS = 1200
 """Questions that the regressions learn from."""
 
@@ -82,11 +90,15 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     torch.set_num_threads(1)
     if part == "audit":
         return _audit(seed, 20 if quick else 400)
+    if part == "mining":
+        return _mining(seed, quick)
     model = LearnedReward(trained(seed, quick, True, console))
     if part == "attack":
         return _attack(trained(seed, quick, False, console), trained(seed, quick, True, console), seed, quick, console)
     if part == "physics":
         return _physics(model, seed, quick, console)
+    if part == "policy":
+        return _policies(model, seed, quick, console)
     rng = np.random.default_rng((UNSEEN, seed))
     large = questions(rng, 4 if quick else QUESTIONS, *LARGE)
     if part == "cost":
@@ -168,6 +180,32 @@ def _physics(model: LearnedReward, seed: int, quick: bool, console: Console) -> 
     return found
 
 
+def _policies(model: LearnedReward, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
+    """What policies claim in single frames and in `WINDOW` in a row, and the truth."""
+    found: dict[str, Any] = {}
+    agent = AgentConfig(width=16, batch=16, cloning_steps=10) if quick else AgentConfig()
+    for name, spread, steps in PAID[1:2] if quick else PAID:
+        console.say(f"learning {name}, poses off by {1000 * spread:.0f} mm")
+        trainer = learn_from(model, name, seed, 64 if quick else steps, spread, 2 if quick else 50, agent)
+        for prefix, window in (("", 1), ("confirmed_", WINDOW)):
+            told = judged(trainer.policy, model, name, seed, 8 if quick else EPISODES, spread, window)
+            found[f"{prefix}{name}_{1000 * spread:.0f}mm"] = {
+                "claimed": told.claimed.tolist(), "violation": told.violation.tolist(), "true": told.true.tolist(),
+            }  # fmt: skip
+    return found
+
+
+def _mining(seed: int, quick: bool) -> Mapping[str, Any]:
+    """Per task, number of examples and noise the goal mined, and how well it tells success."""
+    found: dict[str, Any] = {}
+    for name in TASKS_MINED[:1] if quick else TASKS_MINED:
+        for count in EXAMPLES[:1] if quick else EXAMPLES:
+            for mm in (0, 3):
+                read = read_off(name, count, seed, 4 if quick else 32, mm / 1000)
+                found[f"{name}_{count}_{mm}mm"] = {"goal": str(read.goal), "recall": read.recall, "false": read.false}
+    return found
+
+
 def _audit(seed: int, streams: int) -> Mapping[str, Any]:
     """Claims until the alarm, by the share of them that are false; null where it did not go in 2000."""
     rng = np.random.default_rng((seed, 11))
@@ -194,147 +232,7 @@ def _cost(model: LearnedReward, asked: Sequence[Question]) -> Mapping[str, Any]:
         for seconds, states, repeats in ((one, state, 200), (many, batch, 3)):
             model.score(states, question.goal)
             for _ in range(repeats):
-                began = time.perf_counter()
+                began = time.thread_time()
                 model.score(states, question.goal)
-                seconds.append(time.perf_counter() - began)
+                seconds.append(time.thread_time() - began)
     return {"one": one, "many": many}
-
-
-def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
-    """Figures over seeds; shares of claims with Wilson's interval over all goals."""
-    figures: dict[str, Figure] = {}
-    for part, found in (("compose", _composed), ("noise", _noisy), ("attack", _attacked), ("physics", _moved),
-                        ("audit", _audited), ("cost", _costs)):  # fmt: skip
-        if samples.get(part):
-            figures |= found(samples[part])
-    return figures
-
-
-def _judged(raws: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, Figure]:
-    """Of raw answers, see `ask`."""
-    chances = [(np.array(raw["chance"]), np.array(raw["holds"])) for raw in raws]
-    orders = [float(np.nanmean(np.array(raw["voc"], float))) for raw in raws]
-    pairs = [float(np.mean([right for _, right in raw["pairs"]])) for raw in raws]
-    return {
-        f"{prefix}auroc": over_seeds([float(auroc(*each)) for each in chances], "1"),
-        f"{prefix}voc": over_seeds(orders, "1"),
-        f"{prefix}pair_accuracy": over_seeds(pairs, "1"),
-    }
-
-
-def _composed(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for size in ("", "small_"):
-        for name in raws[0]:
-            figures |= _judged([raw[name][size] for raw in raws], f"{name}{size}")
-    figures["compose_auroc"] = figures.pop("auroc")
-    figures["compose_voc"] = figures.pop("voc")
-    ours = [raw[""][""] for raw in raws]
-    words = sorted({word for raw in ours for word, _ in raw["pairs"]})
-    for word in words:
-        right = [float(np.mean([x for each, x in raw["pairs"] if each == word] or [math.nan])) for raw in ours]
-        figures[f"pair_accuracy_{word}"] = over_seeds([x for x in right if not math.isnan(x)], "1")
-    figures["ece"] = over_seeds(
-        [calibration_error(np.array(raw["chance"]), np.array(raw["holds"])) for raw in ours], "1"
-    )
-    return figures
-
-
-def _noisy(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for noise in raws[0]:
-        if noise == "frames":
-            continue
-        for name, least in (("", 0.5), ("analytic_", 0.0)):
-            answers = [raw[noise][name] for raw in raws]
-            judged = _judged(answers, f"{name}{noise}_")
-            figures |= {key: value for key, value in judged.items() if not key.endswith("voc")}
-            said = np.concatenate([np.array(each["chance"]) > least for each in answers])
-            holds = np.concatenate([np.array(each["holds"]) for each in answers])
-            figures |= _claims(said, holds, f"{name}{noise}", len(raws))
-    for name in ("learned", "analytic"):
-        seen = np.concatenate([np.array(raw["frames"][name]) for raw in raws])
-        holds = np.concatenate([np.array(raw["frames"]["holds"]) for raw in raws])
-        figures |= _claims(seen[:, -1], holds, f"{name}_frame_5mm", len(raws))
-        figures |= _claims(np.asarray(confirmed(seen, WINDOW))[:, -1], holds, f"{name}_confirmed_5mm", len(raws))
-    return figures
-
-
-def _claims(said: Any, holds: Any, prefix: str, seeds: int) -> dict[str, Figure]:
-    """Share of false ones among claims, and of true ones that are claimed."""
-    return {
-        f"{prefix}_false": _rate(int((said & ~holds).sum()), int(said.sum()), seeds),
-        f"{prefix}_recall": _rate(int((said & holds).sum()), int(holds.sum()), seeds),
-    }
-
-
-def _rate(count: int, total: int, seeds: int) -> Figure:
-    return wilson(count, total).figure("1", seeds) if total else figure(math.nan, "1", seeds)
-
-
-def _attacked(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for guard in raws[0]:
-        for box, where in ((str(BOXES[0]), ""), (str(BOXES[1]), "_wide")):
-            paid = [raw[guard]["paid"][box] for raw in raws]
-            figures |= _gamed(paid, f"{guard}{where}")
-            informed = [raw[guard]["informed"][box] for raw in raws]
-            said, wrong = (np.concatenate([np.array(one[key]) for one in informed]) for key in ("claimed", "violation"))
-            over = said & (wrong > DECEIVED)
-            figures[f"informed_{guard}{where}"] = _rate(int(over.sum()), len(over), len(raws))
-            figures[f"informed_mm_{guard}{where}"] = _most(wrong[said & (wrong > 0)], len(raws))
-    both = [raw["guarded"]["paid"][str(box)] for raw in raws for box in BOXES]
-    total = _gamed(both, "all")
-    figures["false_success"] = {**total["false_all"], "seeds": len(raws)}
-    figures["false_success_mm"] = {**total["false_mm_all"], "seeds": len(raws)}
-    return figures
-
-
-def _gamed(raws: Sequence[Mapping[str, Any]], name: str, prefix: str = "") -> dict[str, Figure]:
-    """Share of goals claimed, share false among them, and the largest violation of those [mm]."""
-    said = np.concatenate([np.array(raw[f"{prefix}claimed"], bool) for raw in raws])
-    wrong = np.concatenate([np.array(raw[f"{prefix}violation"], float) for raw in raws])
-    return {
-        f"claimed_{name}": _rate(int(said.sum()), len(said), len(raws)),
-        f"false_{name}": _rate(int((said & (wrong >= 0)).sum()), int(said.sum()), len(raws)),
-        f"false_mm_{name}": _most(wrong[said & (wrong >= 0)], len(raws)),
-    }
-
-
-def _most(metres: Any, seeds: int) -> Figure:
-    """The largest, 0 where there is none [mm]."""
-    return figure(1000 * float(max(metres, default=0.0)), "mm", seeds)
-
-
-def _moved(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for mm in raws[0]["gamed"]:
-        gamed = [raw["gamed"][mm] for raw in raws]
-        figures |= _gamed(gamed, f"actions_{mm}mm")
-        figures |= _gamed(gamed, f"actions_confirmed_{mm}mm", "confirmed_")
-    for task in raws[0]["order"]:
-        for name in ("learned", "analytic"):
-            orders = [raw["order"][task][name] for raw in raws if raw["order"][task][name]]
-            if orders:
-                figures[f"order_{task}_{name}"] = over_seeds([float(np.nanmean(each)) for each in orders], "1")
-    return figures
-
-
-def _audited(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for wrong in raws[0]:
-        claims = [each for raw in raws for each in raw[wrong]]
-        gone = [each for each in claims if each is not None]
-        name = f"{100 * float(wrong):.0f}_percent_false"
-        figures[f"alarms_{name}"] = _rate(len(gone), len(claims), len(raws))
-        if gone:
-            figures[f"claims_to_alarm_{name}"] = figure(float(np.median(gone)), "claims", len(raws))
-    return figures
-
-
-def _costs(raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    return {
-        "latency_ms": over_seeds([1e3 * float(np.median(raw["one"])) for raw in raws], "ms"),
-        "latency_p95_ms": over_seeds([1e3 * float(np.quantile(raw["one"], 0.95)) for raw in raws], "ms"),
-        "states_per_s": over_seeds([1024 / float(np.median(raw["many"])) for raw in raws], "1/s"),
-    }

@@ -19,6 +19,8 @@ from envs.types import Array, Episode, Kind, ObjectState, Observation
 
 Shaper = Callable[[ObjectState, ObjectState], Array]
 """The shaping term `[B]` between states and those that followed, with goals already moved."""
+Judge = Callable[[ObjectState, Goal], Array]
+"""Which of states `[B K ...]` are taken for successes at a goal, `[B]` bool."""
 
 _MOVING = {
     "position_in_world": 3,
@@ -46,12 +48,15 @@ class Replay:
         relabel: float = 0.8,
         distractors: tuple[str, ...] = (),
         shaper: Shaper | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """`example` is any observation of the scene; `relabel` the share of samples whose goal is one reached later.
 
-        `shaper` gives what is added to the reward of a transition, e.g. potential-based shaping.
+        `shaper` gives what is added to the reward of a transition, e.g. potential-based shaping; `judge` says what is
+        success, in place of the exact margins of the states that are observed.
         """
         self.goal, self.relabel, self.distractors, self.shaper = goal, relabel, distractors, shaper
+        self.judge = judge
         self._example = example
         self.roles = roles(goal)
         self.names = example.objects.names
@@ -59,6 +64,8 @@ class Replay:
         moved = [self.roles.anchor in literal.arguments for literal in goal.literals]
         self._moved = tuple(literal for literal, about in zip(goal.literals, moved, strict=True) if about)
         self._kept = ~np.array(moved)
+        unmoved = [literal for literal, about in zip(goal.literals, moved, strict=True) if not about]
+        self._unmoved = Goal(tuple(unmoved)) if unmoved else None
         anchor = self.roles.anchor
         self.can_relabel = anchor is not None and self.kind[self.names.index(anchor)] == Kind.TARGET
         entities = len(self.names)
@@ -89,7 +96,9 @@ class Replay:
     def like(self, capacity: int, horizon: int) -> "Replay":
         """An empty replay of the same scene, goal and rewards."""
         size = self._action.shape[-1]
-        return Replay(capacity, horizon, self.goal, self._example, size, self.relabel, self.distractors, self.shaper)
+        return Replay(
+            capacity, horizon, self.goal, self._example, size, self.relabel, self.distractors, self.shaper, self.judge
+        )
 
     def begin(self, observation: Observation) -> Array:
         """Open one slot per world for observations `[N ...]` after a reset, over the oldest; returns them `[N]`."""
@@ -198,9 +207,14 @@ class Replay:
     def _row(self, observation: Observation) -> Array:
         objects = observation.objects
         count = objects.shape[0]
-        margins = np.asarray(self.goal.margins(objects))
-        kept = np.min(margins, axis=1, initial=np.inf, where=self._kept)
-        success = np.all(margins > 0.0, axis=1)
+        if self.judge is None:
+            margins = np.asarray(self.goal.margins(objects))
+            kept = np.min(margins, axis=1, initial=np.inf, where=self._kept)
+            success = np.all(margins > 0.0, axis=1)
+        else:
+            success = np.asarray(self.judge(objects, self.goal))
+            allowed = self.judge(objects, self._unmoved) if self._unmoved else np.ones(count, bool)
+            kept = np.where(allowed, 1.0, -1.0)
         columns = [observation_features(observation, self.roles.subject, self.distractors)]
         columns += [kept[:, None], success[:, None]]
         columns += [observation.proprioception, np.asarray(observation.time).reshape(count, 1)]
@@ -230,6 +244,8 @@ class Replay:
         return replace(objects, position_in_world=position)
 
     def _succeeds(self, objects: ObjectState, rows: Array) -> Array:
+        if self.judge is not None:
+            return self.judge(objects, self.goal)
         margin = rows[:, self._parts["kept_margin"]][:, 0]
         if self._moved:
             margin = np.minimum(margin, Goal(self._moved).margin(objects))

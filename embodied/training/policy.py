@@ -11,13 +11,14 @@ from embodied.agents.losses import LearnerConfig
 from embodied.agents.policies import ActorPolicy
 from embodied.agents.td3 import Learner
 from embodied.config import AgentConfig
-from embodied.data.replay import Replay
+from embodied.data.replay import Judge, Replay
 from embodied.training.imagined import Imagine, Imagined, ImaginedConfig
 from embodied.training.shaped import shaper
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import ActionSpec, Array, Episode, Observation, Policy, Transition
 from world_models.reward.analytic import RewardModel
+from world_models.reward.audit import Audit
 
 
 class Errand(Protocol):
@@ -113,17 +114,24 @@ class PolicyTrainer:
         reward: RewardModel | None = None,
         shaping: float = 0.0,
         imagine: Imagine | None = None,
+        judge: Judge | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """`demonstrator` relabels demonstrations with what it would have done (DART: Laskey et al. 2017).
 
         Without it the executed actions are imitated. `capacity` counts episodes. With `shaping`, progress by `reward`
-        is paid as it is made. `imagine` is needed where `config.imagined` is not 0. Raises `EmbodiedError` for
-        combinations that cannot work.
+        is paid as it is made. `imagine` is needed where `config.imagined` is not 0. `judge` says what is success, in
+        place of exact margins of what is observed; `audit` compares what it claims with the worlds' own word, and once
+        it is alarmed nothing more is learned. Raises `EmbodiedError` for combinations that cannot work.
         """
         self.worlds, self.config, self.distractors = worlds, config, distractors
         if (shaping and reward is None) or (config.imagined and imagine is None):
             raise EmbodiedError("Shaping needs a reward model, and agent.imagined a trained world model.")
         self._shaper = shaper(reward, worlds.task.goal, shaping, config.discount) if reward and shaping else None
+        if audit is not None and judge is None:
+            raise EmbodiedError("Exact margins need no audit: it checks the claims of a judge.")
+        self._judge, self.audit = judge, audit
+        self._claimed: Array = np.zeros(worlds.worlds, bool)
         self._updates_per_step = round(config.updates_per_step * worlds.worlds)
         if self._updates_per_step < 1:
             raise EmbodiedError(
@@ -158,7 +166,8 @@ class PolicyTrainer:
 
     def _new_replay(self, capacity: int, example: Observation, relabel: float) -> Replay:
         task, size = self.worlds.task, self.worlds.spec.size
-        return Replay(capacity, task.horizon, task.goal, example, size, relabel, self.distractors, self._shaper)
+        shaper = self._shaper
+        return Replay(capacity, task.horizon, task.goal, example, size, relabel, self.distractors, shaper, self._judge)
 
     def _with_demonstrations(
         self, episodes: list[Episode], demonstrator: Policy | None, example: Observation
@@ -191,15 +200,33 @@ class PolicyTrainer:
             if self.steps % self.worlds.task.horizon == 0:
                 self._observation = self.worlds.reset()
                 self._slots = self.replay.begin(self._observation)
+                self._claimed[:] = False
             chosen = self._newest.act(self._observation, self.worlds.task.goal)
             action = self._disturbed(chosen, self._spread)
-            self._observation = self.worlds.step(action).next_observation
+            transition = self.worlds.step(action)
+            self._observation = transition.next_observation
             self.replay.extend(self._slots, action, self._observation, chosen)
             self.steps += 1
+            if self.frozen or self._drifts(transition):
+                continue
             if self.imagined is not None and self.steps % self.imagined.config.every == 0:
                 self.imagined.renew(self._explorer(), self._sample)
             for batch in self._batches(self._updates_per_step):
                 self.learner.update(batch)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the audit found too many false claims, and learning has stopped."""
+        return self.audit is not None and self.audit.alarmed
+
+    def _drifts(self, transition: Transition) -> bool:
+        """Audit the first claim of every episode: later ones are mostly of the same state. Returns `frozen`."""
+        if self.audit is None or self._judge is None:
+            return False
+        claims = np.asarray(self._judge(transition.next_observation.objects, self.worlds.task.goal)) & ~self._claimed
+        self._claimed |= claims
+        self.audit.note(np.asarray(transition.success)[self.audit.choose(claims)])
+        return self.frozen
 
     def _disturbed(self, action: Array, spread: Array | float) -> Array:
         """Actions `[N A]` with noise; each world has a width of its own, from nearly none to bold."""
@@ -249,19 +276,21 @@ class PolicyTrainer:
             "cloned": self.cloned,
             "steps": self.steps,
             "slots": self._slots.copy(),
+            "claimed": self._claimed.copy(),
             "random": [rng.bit_generator.state for rng in (self._explore, self._sample)],
         }
 
     def _parts(self) -> Mapping[str, Resumable]:
         parts: dict[str, Resumable] = {"learner": self.learner, "replay": self.replay, "worlds": self.worlds}
-        return parts if self.imagined is None else parts | {"imagined": self.imagined.replay}
+        parts |= {} if self.imagined is None else {"imagined": self.imagined.replay}
+        return parts | ({} if self.audit is None else {"audit": self.audit})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken, bit for bit on a CPU."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.cloned, self.steps = int(state["cloned"]), int(state["steps"])
-        self._slots = np.array(state["slots"])
+        self._slots, self._claimed = np.array(state["slots"]), np.array(state["claimed"], bool)
         for rng, saved in zip((self._explore, self._sample), state["random"], strict=True):
             rng.bit_generator.state = saved
         self._observation = self.worlds.observation

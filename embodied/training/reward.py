@@ -9,6 +9,7 @@ from embodied.config import Config
 from embodied.console import Console, Stage
 from embodied.data.lessons import LessonsConfig, gather
 from embodied.run import Run
+from embodied.schema import from_dict
 from embodied.stages import stage as perform
 from embodied.training.calibrate import calibrate
 from embodied.training.optimiser import load_weights
@@ -57,6 +58,12 @@ def load_network(run: Run, config: Config) -> RelationNetwork:
 def load_reward(run: Run, config: Config, reading: LearnedConfig | None = None) -> LearnedReward:
     """The trained reward of a run; raises like `load_network`."""
     return LearnedReward(load_network(run, config), reading)
+
+
+def learned_reward(folder: str) -> LearnedReward:
+    """The reward of another run's folder; raises `EmbodiedError` where there is none."""
+    run = Run.load(folder)
+    return load_reward(run, from_dict(Config, run.config))
 
 
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Dense rewards that leave the optimal policy alone, made when a batch is sampled."""
+"""What a reward model pays, made when a batch is sampled: success, and progress in a way that moves no optimum."""
 
-from embodied.data.replay import Shaper
+import numpy as np
+
+from embodied.data.replay import Judge, Shaper
 from envs.goals import Goal
 from envs.types import Array, ObjectState
 from world_models.reward.analytic import RewardModel
@@ -18,3 +20,12 @@ def shaper(model: RewardModel, goal: Goal, weight: float, discount: float) -> Sh
         return weight * shaping(now, following, following > 1.0, discount)
 
     return term
+
+
+def judge_of(model: RewardModel) -> Judge:
+    """What a model takes for success."""
+
+    def judge(state: ObjectState, goal: Goal) -> Array:
+        return np.asarray(model.score(state, goal).success)
+
+    return judge

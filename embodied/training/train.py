@@ -31,9 +31,13 @@ from embodied.training.members import (
 )
 from embodied.training.pixels import pixels
 from embodied.training.policy import PolicyTrainer
+from embodied.training.reward import learned_reward
+from embodied.training.shaped import judge_of
+from envs.errors import EmbodiedError
 from envs.experts import expert
 from world_models.cjepa.ensemble import Ensemble
 from world_models.reward.analytic import AnalyticReward
+from world_models.reward.audit import Audit, AuditConfig
 
 VALIDATION = 2**30
 """Seeds from here on choose between checkpoints; training draws below, the final evaluation above 2**31."""
@@ -128,6 +132,7 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     worlds = task_worlds(config, config.env.worlds, config.seed)
     demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
     distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
+    learned = learned_reward(config.reward.network) if config.reward.network else None
     trainer = PolicyTrainer(
         worlds,
         config.agent,
@@ -136,8 +141,10 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         expert(config.env.task) if config.trainer.demonstrations else None,
         distractors=distractors,
         device=device_of(config),
-        reward=AnalyticReward() if config.reward.shaping else None,
+        reward=(learned or AnalyticReward()) if config.reward.shaping else None,
         shaping=config.reward.shaping,
+        judge=judge_of(learned) if learned else None,
+        audit=Audit(AuditConfig(), np.random.default_rng((config.seed, 4))) if learned else None,
         imagine=_dreams(config, run) if config.agent.imagined else None,
     )
     best = -1.0
@@ -165,10 +172,23 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         run.save("trainer", trainer.state_dict(), best=best)
         for _ in range(min(block, vector_steps - trainer.steps)):
             trainer.advance(1)
+            if trainer.frozen:
+                raise drifted(config, trainer)
             if trainer.steps % 20 == 0:
                 stage.update(trainer.steps, vector_steps, f"success {rate:.0%}")
     stage.result("success on validation", f"{best:.1%}", f"{trainer.env_steps} steps")
     return {"success_on_validation": best, "env_steps": trainer.env_steps}
+
+
+def drifted(config: Config, trainer: PolicyTrainer) -> EmbodiedError:
+    """What to say where the audit stopped learning."""
+    audit = trainer.audit
+    counts = f"{audit.wrong} of {audit.audited}" if audit else "Too many"
+    return EmbodiedError(
+        f"{counts} audited successes, claimed by the network of {config.reward.network}, were false: learning stopped "
+        f"after {trainer.env_steps} steps. The best policy so far is kept. Train the network longer (embodied reward "
+        "reward.steps=...), or learn from exact margins: reward.network=null."
+    )
 
 
 def _dreams(config: Config, run: Run) -> Imagine:

@@ -6,7 +6,9 @@ and learning should stop until the model has learned from them.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +65,17 @@ class Audit:
                 allowed = self.config.false_alarm * 6.0 / (math.pi * self._tests) ** 2
                 chance = at_least(self.wrong, self.audited, self.config.tolerated)
                 self.alarmed = self.alarmed or chance < allowed
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides its future."""
+        counts = {"audited": self.audited, "wrong": self.wrong, "alarmed": self.alarmed, "tests": self._tests}
+        return {**counts, "random": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.audited, self.wrong = int(state["audited"]), int(state["wrong"])
+        self.alarmed, self._tests = bool(state["alarmed"]), int(state["tests"])
+        self.rng.bit_generator.state = state["random"]
 
 
 def at_least(wrong: int, total: int, rate: float) -> float:

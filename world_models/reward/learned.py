@@ -128,8 +128,8 @@ class LearnedReward:
         h = xp.reshape(h, (members, -1, width)) @ t["second"] + t["second_bias"]
         h = xp.reshape(_positive(h), (members, literals, worlds, width))
         said = h @ t["heads"] + t["head_bias"]
-        level = xp.clip(said[..., 1], -_FARTHEST, _FARTHEST) * t["sign"]
-        return said[..., 0] * t["sharpness"], level, xp.clip(said[..., 2], *LOG_VARIANCE)
+        level = said[..., 1].clip(-_FARTHEST, _FARTHEST) * t["sign"]
+        return said[..., 0] * t["sharpness"], level, said[..., 2].clip(*LOG_VARIANCE)
 
     def _unlike(self, rows: Array, t: dict[str, Array], xp: Any, own: list[int]) -> Array:
         """Whether the features `[Q N F]` of the goal's own literals are beyond what training saw, `[L N]`."""
