@@ -9,6 +9,7 @@ them: for each that is not spoken of, examples with it put back to where it lay 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from envs.errors import EmbodiedError
 from envs.goals import Goal, Literal, margins
 from envs.predicates import GRIPPER, JAWS
-from envs.types import Kind, ObjectState
+from envs.types import Kind, ObjectState, Observation
 
 Floats = NDArray[np.float64]
 HOLDS = 0.95
@@ -75,6 +76,31 @@ def mine(ends: ObjectState, others: ObjectState) -> Mined:
         raise EmbodiedError("No literal holds in the examples and fails in the other states: they look alike.")
     goal = Goal(tuple(_loosened(chosen, index, others) for index in range(len(chosen))))
     return Mined(goal, float(1.0 - np.mean(goal.satisfied(others))))
+
+
+class Perceives(Protocol):
+    """What turns pictures into states; `world_models.slots.perceive.Perceiver` does."""
+
+    def reset(self) -> None:
+        """Forget past frames."""
+        ...
+
+    def perceive(self, observation: Observation) -> ObjectState:
+        """The state `[*B ...]` that images and joints show."""
+        ...
+
+
+def mine_pictures(perceiver: Perceives, shown: Observation, now: Observation) -> Mined:
+    """The goal that pictures `shown` `[N ...]` ask for, one may do, where things are as in `now` `[M ...]`.
+
+    Raises `EmbodiedError` like `mine`.
+    """
+    perceiver.reset()
+    ends = perceiver.perceive(shown)
+    perceiver.reset()
+    others = perceiver.perceive(now)
+    perceiver.reset()
+    return mine(ends, others)
 
 
 def _put_back(candidates: list[Literal], name: str, ends: ObjectState, others: ObjectState) -> NDArray[np.bool_]:
