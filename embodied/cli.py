@@ -66,6 +66,11 @@ COMMANDS = {
     "twin": Command(
         "an emulated SO-101 on a port that LeRobot opens like a real one", "embodied.twin:twin", settings.TwinArguments
     ),
+    "deploy": Command(
+        "run a policy on an arm, behind the governor, and record it",
+        "embodied.deploy:deploy",
+        settings.DeployArguments,
+    ),
     "doctor": Command(
         "say what works here, and the fix for what does not", "embodied.doctor:doctor", settings.DoctorArguments
     ),

@@ -365,6 +365,46 @@ class TwinArguments:
 
 
 @dataclass(frozen=True)
+class DeployArguments:
+    """What `embodied deploy` takes."""
+
+    run: str = "runs/demo"
+    """Run folder whose policy moves the arm; `expert` is the scripted demonstrator of `task`."""
+    robot: Literal["so101"] = "so101"
+    """The arm."""
+    port: str = "twin"
+    """`twin` starts one; or the port of a running twin, e.g. `runs/twin/port`."""
+    mode: Literal["shadow", "slow", "full"] = "full"
+    """`shadow` reads, and says what the governor would cut, without torque; `slow` is a quarter of the speed, and asks
+    before each episode."""
+    episodes: int = 10
+    """Unseen beginnings; each is one episode."""
+    seed: int = 0
+    """Of the beginnings: the same as those of `embodied evaluate`."""
+    rate: float = 50.0
+    """Servo commands per second [Hz], between which the policy's are interpolated."""
+    silence: float = 0.25
+    """[s] for which the policy or the servos may be silent before the arm is stopped."""
+    task: str = "place"
+    """For `run=expert`: a name from `envs.tasks.TASKS`."""
+    servo: Literal["firm", "lerobot", "open_duck", "menagerie"] | None = None
+    """What the twin's servos are like; None is as the policy was trained with."""
+    clock: Literal["wall", "packets"] = "wall"
+    """What makes the twin's time pass, see `embodied twin`."""
+    driver: str = "so101_follower"
+    """LeRobot's name of the robot."""
+    id: str = "twin"
+    """LeRobot's name of this very arm, which its calibration file has."""
+    record: str = "runs/deploy"
+    """Folder for the episodes and `deploy.json`."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 1, "episodes", "rate")
+        _at_least(self, "", 0, "seed", "silence")
+
+
+@dataclass(frozen=True)
 class DoctorArguments:
     """What `embodied doctor` takes."""
 

@@ -105,16 +105,37 @@ class Arm:
             self.simulation.run(self._sense_and_drive(self.timestep))
 
     def truth(self) -> dict[str, Any]:
-        """What no driver can read: joints [rad], motors' torques [N m], objects' poses, whether the hand moves."""
+        """What no driver can read, as plain values.
+
+        `joints` [rad], motors' `torque` [N m] and whether they are `enabled`, the `goal` they go to [rad], poses of
+        `objects` (position [m] and quaternion) and their `velocities` (linear [m/s], angular [rad/s]), a bin or a
+        target among them, whether the `hand` moves, and the `faults` that hold.
+        """
         now = self.simulation.observe()[0]
-        present = [name for name in self.simulation.scene.objects if now.objects.present[now.objects.index(name)]]
-        where = {name: now.objects.index(name) for name in present}
+        scene = self.simulation.scene
+        where = {
+            name: k
+            for k, name in enumerate(scene.names)
+            if now.objects.present[k] and (scene.qpos[k] >= 0 or scene.mocap[k] >= 0)
+        }
         return {
             "time": float(now.time),
             "joints": dict(zip(JOINTS, self.angles.tolist(), strict=True)),
             "torque": dict(zip(JOINTS, np.where(self._limp, 0.0, self._drives.torque[0]).tolist(), strict=True)),
+            "enabled": {
+                name: servo.powered and bool(servo.memory["Torque_Enable"])
+                for name, servo in zip(JOINTS, self.servos, strict=True)
+            },
+            "goal": {name: servo.goal for name, servo in zip(JOINTS, self.servos, strict=True)},
             "objects": {
                 name: [*now.objects.position_in_world[k].tolist(), *now.objects.quaternion_in_world[k].tolist()]
+                for name, k in where.items()
+            },
+            "velocities": {
+                name: [
+                    *now.objects.linear_velocity_in_world[k].tolist(),
+                    *now.objects.angular_velocity_in_world[k].tolist(),
+                ]
                 for name, k in where.items()
             },
             "hand": self.hand.busy,

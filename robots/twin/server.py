@@ -71,6 +71,8 @@ class Server:
         self._heard = self._lost = 0.0
         self._painter = Painter(self.arm.simulation, self.folder / "scene.png", config.picture)
         self._running = True
+        # The first time loads compiled code, for which no host may have to wait.
+        self.arm.truth()
         self._plug(True)
         for fault in faults:
             self.arm.faults.add(fault)

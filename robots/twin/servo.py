@@ -69,6 +69,11 @@ class Servo:
         counts = self.mount + (self.angle + self.slip) / RADIANS - self.memory["Homing_Offset"]
         return counts if self.memory["Phase"] & FULL_ANGLE else counts % COUNTS
 
+    @property
+    def goal(self) -> float:
+        """The joint's angle [rad] that a host last asked for."""
+        return self.angle + (self.memory["Goal_Position"] - self.position) * RADIANS
+
     def start(self, angle: float) -> None:
         """Power on with the joint at `angle` [rad]."""
         self.angle = angle

@@ -1,0 +1,1 @@
+"""One contract over the arms that LeRobot drives: radians in, readings with their times out."""

@@ -1,0 +1,125 @@
+"""The policy's side of a supervised arm."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections import deque
+from typing import Any, Self
+
+from envs.errors import EmbodiedError
+from envs.types import Array
+from robots.arm.contract import ArmLostError
+from robots.governor.guard import Report, State
+from robots.governor.supervisor import SupervisorConfig
+from robots.governor.wire import decode
+
+
+class SupervisedArm:
+    """An arm behind a supervisor of its own, which ends with `finish`, with the `with` block, or with this process."""
+
+    def __init__(self, config: SupervisorConfig) -> None:
+        """Returns when the arm is ready; raises `EmbodiedError` with the supervisor's sentence if it is not."""
+        self.config = config
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "robots.governor.supervisor", str(theirs.fileno()), config.as_json()],
+                pass_fds=[theirs.fileno()],
+                # What stops this process group must not stop what lets the arm down.
+                start_new_session=True,
+            )
+        self._line, self._rest = ours, b""
+        self._lines: deque[bytes] = deque()
+        self._serial = 0
+        self._finished: dict[str, Any] | None = None
+        answer = self._next()
+        if "error" in answer:
+            self._hang_up()
+            raise EmbodiedError(answer["error"])
+
+    @property
+    def supervisor(self) -> int:
+        """The process id of what holds the port."""
+        return self._process.pid
+
+    def report(self) -> Report:
+        """The newest that there is, once there is one. Raises `ArmLostError` where the supervisor is gone."""
+        values = self._next()
+        while self._lines:
+            values = self._next()
+        return decode(values)
+
+    def ready(self) -> Report:
+        """The report on which the next order is awaited: the last one is carried out, or the arm has stopped."""
+        while True:
+            report = self.report()
+            over = report.fault is not None or report.state is State.RELEASED
+            done = report.serial == self._serial and report.remaining == 0 and report.reading is not None
+            if over or done:
+                return report
+
+    def go(self, target: Array, steps: int) -> None:
+        """Order it to `target` `[6]` [rad] in equal parts over `steps` servo ticks; the next order is due by then."""
+        self._serial += 1
+        self._tell({"go": [float(x) for x in target], "steps": steps, "serial": self._serial})
+
+    def rest(self) -> None:
+        """Let it stay where it is; no order is due."""
+        self._tell({"rest": True})
+
+    def place_bin(self, pose: Array | None) -> None:
+        """Where a bin stands that the arm must not hit: position [m] and quaternion `[7]`."""
+        self._tell({"bin": None if pose is None else [float(x) for x in pose]})
+
+    def finish(self) -> dict[str, Any]:
+        """Let the arm go and give the loop's `rate late busy missed`, and `powered`, joints that may have torque."""
+        if self._finished is None:
+            self._tell({"finish": True})
+            while "finished" not in (answer := self._next()):
+                pass
+            self._finished = answer["finished"]
+            self._hang_up()
+        return self._finished
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hang_up()
+
+    def _tell(self, order: dict[str, Any]) -> None:
+        try:
+            self._line.sendall(json.dumps(order).encode() + b"\n")
+        except OSError as error:
+            raise self._rescued() from error
+
+    def _next(self) -> dict[str, Any]:
+        """The next line; those that have come in behind it are in `_lines` then."""
+        with contextlib.suppress(BlockingIOError):
+            while data := self._line.recv(65536, socket.MSG_DONTWAIT if self._lines else 0):
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                self._lines.extend(lines)
+        if not self._lines:
+            raise self._rescued()
+        answer: dict[str, Any] = json.loads(self._lines.popleft())
+        return answer
+
+    def _hang_up(self) -> None:
+        """Hang up; the supervisor then lets the arm down, at its own pace, if that was not done."""
+        self._line.close()
+        self._process.wait()
+
+    def _rescued(self) -> ArmLostError:
+        """Let the arm go in place of a supervisor that has died."""
+        self._hang_up()
+        from robots.arm.lerobot import ArmConfig, LeRobotArm
+
+        arm = LeRobotArm(ArmConfig(**{**self.config.arm, "zeros": tuple(self.config.arm.get("zeros", (0.0,) * 5))}))
+        try:
+            arm.connect(powered=False)
+        except EmbodiedError as error:
+            return ArmLostError(f"What held the arm's port has died, and the arm may have torque: {error}")
+        arm.close()
+        return ArmLostError("What held the arm's port has died; the arm was let go.")
