@@ -35,7 +35,7 @@ from envs.tasks import Task
 from envs.tasks import task as named_task
 from envs.types import Array, Observation, Policy
 from robots.governor.client import SupervisedArm
-from robots.governor.guard import Report, State
+from robots.governor.guard import Report
 from robots.governor.limits import Limits
 from robots.governor.supervisor import SupervisorConfig
 from robots.perception.truth import TruthPerceiver
@@ -122,7 +122,7 @@ def twin(arguments: DeployArguments, servo: str) -> Iterator[tuple[str, str | No
     folder = Path(arguments.port).parent
     if not (folder / "control").exists():
         raise EmbodiedError(
-            f"{arguments.port} is no twin's port, and what lies before a real arm is not perceived by this command yet: "
+            f"{arguments.port} is no twin's port, and what lies before a real arm is not perceived here yet: "
             "use port=twin, or the port of a running embodied twin, e.g. runs/twin/port."
         )
     yield arguments.port, str(folder), lambda text: tell(folder, text)
@@ -149,7 +149,7 @@ class _Deployment:
 
     def episodes(self, place: Any) -> dict[str, Any]:
         """Run them; stops at the first fault."""
-        succeeded = []
+        succeeded, each = [], []
         for seed in held_out_seeds(self.arguments.seed, self.arguments.episodes):
             layout = self.what.task.layout([np.random.default_rng(int(seed))])
             if self.arguments.mode != "shadow" and not self._lead(layout.joints[0]):
@@ -157,13 +157,16 @@ class _Deployment:
             place(f"lay({seed})")
             if self.arguments.mode == "slow" and not _agreed(self.console):
                 break
+            before = self.cuts.copy()
             succeeded.append(self._episode(int(seed), layout))
+            cut = self.cuts - before
+            each.append({"seed": int(seed), "success": succeeded[-1], "cut": dict(cut)})
             if self.fault is not None:
                 break
             self.arm.rest()
         count = len(succeeded)
         success = wilson(sum(succeeded), count).as_dict() if count else None
-        return {"episodes": count, "success": success, "fault": self.fault, "cut": dict(self.cuts)}
+        return {"episodes": count, "success": success, "fault": self.fault, "cut": dict(self.cuts), "each": each}
 
     def _episode(self, seed: int, layout: Any) -> bool:
         task, control = self.what.task, self.what.control

@@ -29,6 +29,8 @@ class Ruling:
 
     command: Array
     """`[6]` for the servos now [rad]."""
+    aim: Array
+    """`[6]` what was wanted, within range and workspace; where solids would meet or the arm lags, the command [rad]."""
     cut: tuple[str, ...] = ()
     """Why it is not what was wanted: `range speed workspace collision`, and which solids would meet."""
     fault: str | None = None
@@ -83,7 +85,11 @@ class Governor:
         """The command for the next `seconds` on the way to `wanted` `[6]` [rad], at `speed` times the usual limits."""
         wanted = np.asarray(wanted, np.float64)
         if wanted.shape != (6,) or not np.isfinite(wanted).all():
-            return Ruling(self.command, fault=f"the command {np.array2string(wanted, precision=3)} is not six numbers")
+            return Ruling(
+                self.command,
+                self.command,
+                fault=f"the command {np.array2string(wanted, precision=3)} is not six numbers",
+            )
         inside = np.clip(wanted, self._low, self._high)
         # An arm that lies beyond a limit may stay there, and come back.
         inside = np.where(self.command < self._low, np.maximum(inside, self.command), inside)
@@ -95,11 +101,12 @@ class Governor:
         command, pace = self._smooth(inside, seconds, speed)
         if (np.abs(command - inside) > BEHIND + np.abs(pace) * seconds).any():
             cut.append("speed")
+            inside = command
         if (met := self._meets(command, reading)) is not None:
             cut.append(f"collision of {met[0]} and {met[1]}")
-            command, pace = self.command, np.zeros(6)
+            command, pace, inside = self.command, np.zeros(6), self.command
         self.command, self._speed = command, pace
-        return Ruling(command, tuple(cut))
+        return Ruling(command, inside, tuple(cut))
 
     def _within_workspace(self, target: Array) -> tuple[Array, bool]:
         """The part of the way to `target` that does not leave the box, or leaves it no farther than the arm is."""

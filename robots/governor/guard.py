@@ -1,4 +1,4 @@
-"""One arm under guard, tick by tick: what it is told, what it is allowed, and how it comes to rest when something fails.
+"""One arm under guard, tick by tick: what it is told, what it is allowed, how it comes to rest when something fails.
 
     READY -> FOLLOWING -> HOLDING -> LOWERING -> RELEASED
 
@@ -48,7 +48,7 @@ class Report:
     wanted: Array
     """`[6]` what the policy would have them do now [rad]."""
     base: Array
-    """`[6]` what the next order is counted from [rad]: the last one's end, or the command where that was cut."""
+    """`[6]` what the next order is counted from [rad]: the last one's end, as far as it was allowed."""
     serial: int
     """Number of the last order."""
     remaining: int
@@ -76,10 +76,14 @@ class Guard:
     ) -> None:
         """`rate` [Hz] of its ticks. With `moving=False` it rules on commands, and no servo hears of any."""
         self.arm, self.governor, self.period, self.moving = arm, governor, 1.0 / rate, moving
-        self.state, self.fault = State.READY, None
+        self.state = State.READY
+        self.fault: str | None = None
         self._watch = Watch(governor.limits)
         self._clock = clock
-        self._wanted = self._goal = self._start = np.zeros(6)
+        self._wanted: Array = np.zeros(6)
+        self._goal: Array = self._wanted
+        self._start: Array = self._wanted
+        self._base: Array = self._wanted
         self._steps = self._done = 0
         self._heard: float | None = None
         """When the policy last spoke [s]; None while nothing is asked of it."""
@@ -91,23 +95,19 @@ class Guard:
         self._last: Reading | None = None
         self.powered: tuple[str, ...] = ()
 
-    @property
-    def base(self) -> Array:
-        """See `Report`."""
-        return self.governor.command if self._cut or self.state is not State.FOLLOWING else self._wanted
-
     def go(self, target: Array, steps: int, serial: int = 0) -> None:
-        """Order the arm to be led to `target` `[6]` [rad] in equal parts over `steps` ticks; another order is awaited."""
+        """Lead the arm to `target` `[6]` [rad] in equal parts over `steps` ticks; another order is awaited then."""
         self._heard, self._serial = self._clock(), serial
         if self.state not in (State.READY, State.FOLLOWING) or self._last is None:
             return
         if not self.moving:
             # Nothing follows: every order is ruled from where the arm is.
             self.governor.begin(self._last)
+            self._base = self.governor.command
         elif self.state is State.READY and (jump := self.governor.jump(target, self._last)) is not None:
             self.stop(jump)
             return
-        self._start, self._goal = self.base, np.asarray(target, np.float64)
+        self._start, self._goal = self._base, np.asarray(target, np.float64)
         self._steps, self._done, self._cut, self.state = max(steps, 1), 0, (), State.FOLLOWING
 
     def rest(self) -> None:
@@ -135,7 +135,7 @@ class Guard:
             return self._report(None)
         if self._last is None:
             self.governor.begin(reading)
-            self._wanted = self.governor.command
+            self._wanted = self._base = self.governor.command
         self._last = reading
         found = self._watch.look(reading, self.governor.command, self.period)
         # An arm that is not driven strays as it likes.
@@ -183,7 +183,7 @@ class Guard:
     def _advance(self, reading: Reading, found: Finding) -> Ruling:
         """The next command, by the order that holds or on the way to a standstill."""
         if self.state is State.RELEASED:
-            return Ruling(self.governor.command)
+            return Ruling(self.governor.command, self.governor.command)
         if self.state is State.FOLLOWING:
             self._done = min(self._done + 1, self._steps)
             self._wanted = self._start + self._done / self._steps * (self._goal - self._start)
@@ -191,7 +191,7 @@ class Guard:
             off = np.abs(self.governor.command - reading.position) > self.governor.limits.astray / 4
             self._wanted = np.where(off, reading.position, self.governor.command)
         ruling = self.governor.rule(self._wanted, reading, self.period, found.speed or 1.0)
-        self._cut = tuple(dict.fromkeys(self._cut + ruling.cut))
+        self._base, self._cut = ruling.aim, tuple(dict.fromkeys(self._cut + ruling.cut))
         return ruling
 
     def _lower(self, now: float) -> None:
@@ -212,7 +212,7 @@ class Guard:
             reading=reading,
             command=self.governor.command.copy(),
             wanted=self._wanted.copy(),
-            base=self.base.copy(),
+            base=self._base.copy(),
             serial=self._serial,
             remaining=self._steps - self._done,
             cut=self._cut,

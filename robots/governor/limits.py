@@ -21,8 +21,8 @@ class Limits:
     """[rad/s^2] of the command; what the firmware allows when LeRobot has configured it."""
     speed: float = 1.0
     """Factor on both velocities."""
-    first_jump: float = 0.3
-    """[rad] The farthest a first command may be from where the arm is."""
+    first_jump: float = 0.5
+    """[rad] The farthest a first command may be from where the arm is; steps of 3 cm near the base need 0.4."""
     workspace: tuple[Range, Range, Range] = ((0.0, 0.48), (-0.42, 0.42), (0.005, 0.50))
     """[m] x, y and z of the tool centre point; 0 in z is the table."""
     clearance: float = 0.0005
@@ -34,9 +34,9 @@ class Limits:
     hot: float = 65.0
     """[C] at which it stops; the firmware lets go at 70."""
     strained: float = 0.6
-    """Share of stall torque from which it goes at half speed, when it lasts `patience`."""
+    """Share of stall torque from which it goes at half speed, when a joint is stuck with it for `patience`."""
     overloaded: float = 0.85
-    """Share of stall torque at which it stops, when it lasts `patience`."""
+    """Share of stall torque at which it stops, when a joint is stuck with it for `patience`."""
     current: float = 2.4
     """[A] at which it stops, when it lasts `patience`; a servo draws 2.7 when it stalls."""
     sag: float = 0.2

@@ -1,8 +1,8 @@
 """The process that holds the port. It outlives the policy's, and lets the arm down when that is gone or silent.
 
-Lines of JSON come in: `{"go": [6 joints], "steps": n, "serial": k}`, `{"rest": true}`, `{"bin": [7] or null}`, `{"finish": true}`.
-Out goes one report per servo tick; before the first `{"ready": true}` or `{"error": sentence}`, at the end
-`{"finished": {...}}` with the loop's times.
+Lines of JSON come in: `{"go": [6 joints], "steps": n, "serial": k}`, `{"rest": true}`, `{"bin": [7] or null}` and
+`{"finish": true}`. Out goes one report per servo tick; before the first `{"ready": true}` or `{"error": sentence}`, at
+the end `{"finished": {...}}` with the loop's times.
 """
 
 import json
@@ -46,8 +46,8 @@ class SupervisorConfig:
     def from_json(cls, text: str) -> "SupervisorConfig":
         """What `as_json` gave."""
         values = json.loads(text)
-        box = tuple((low, high) for low, high in values["limits"].pop("workspace"))
-        return cls(**{**values, "limits": Limits(**values["limits"], workspace=box)})
+        (x, y, z) = (tuple(side) for side in values["limits"].pop("workspace"))
+        return cls(**{**values, "limits": Limits(**values["limits"], workspace=(x, y, z))})
 
 
 class Supervisor:

@@ -11,6 +11,8 @@ from robots.units import JOINTS
 
 SLOW = 0.5
 """Factor on speed while a servo is warm or strained."""
+MOVING = 0.3
+"""[rad/s] A joint that turns faster is not stuck."""
 GRIPPER = len(JOINTS) - 1
 """Jaws that hold something strain for as long as they do; their firmware takes their torque back by itself."""
 
@@ -32,7 +34,7 @@ class Watch:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._lasted = {name: np.zeros(6) for name in ("strained", "overloaded", "current", "astray")}
+        self._lasted: dict[str, Array] = {name: np.zeros(6) for name in ("strained", "overloaded", "current", "astray")}
         self._voltage: float | None = None
 
     def look(self, reading: Reading, command: Array, seconds: float) -> Finding:
@@ -41,9 +43,11 @@ class Watch:
         if self._voltage is None:
             self._voltage = float(np.median(health.voltage))
         arm = np.arange(6) != GRIPPER
+        # A servo that accelerates gives all it has, too.
+        stuck = arm & (np.abs(reading.velocity) < MOVING)
         strain = {
-            "strained": arm & (np.abs(health.load) >= limits.strained),
-            "overloaded": arm & (np.abs(health.load) >= limits.overloaded),
+            "strained": stuck & (np.abs(health.load) >= limits.strained),
+            "overloaded": stuck & (np.abs(health.load) >= limits.overloaded),
             "current": health.current >= limits.current,
             "astray": arm & (np.abs(command - reading.position) >= limits.astray),
         }

@@ -17,8 +17,8 @@ def encode(report: Report) -> bytes:
     reading = report.reading
     values: dict[str, Any] = {name: getattr(report, name).tolist() for name in _ARRAYS}
     values |= {
-        "state": report.state.value, "serial": report.serial, "remaining": report.remaining, "cut": report.cut, "fault": report.fault,
-        "warning": report.warning, "powered": report.powered, "reading": None,
+        "state": report.state.value, "serial": report.serial, "remaining": report.remaining, "cut": report.cut,
+        "fault": report.fault, "warning": report.warning, "powered": report.powered, "reading": None,
     }  # fmt: skip
     if reading is not None:
         values["reading"] = {
@@ -40,7 +40,8 @@ def decode(values: dict[str, Any]) -> Report:
         )
         reading = Reading(read["time"], np.array(read["position"]), np.array(read["velocity"]), health)
     return Report(
-        state=State(values["state"]), reading=reading, serial=values["serial"], remaining=values["remaining"], cut=tuple(values["cut"]),
+        state=State(values["state"]), reading=reading, serial=values["serial"], remaining=values["remaining"],
+        cut=tuple(values["cut"]),
         fault=values["fault"], warning=values["warning"], powered=tuple(values["powered"]),
         **{name: np.array(values[name]) for name in _ARRAYS},
     )  # fmt: skip

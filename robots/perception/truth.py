@@ -20,7 +20,7 @@ class TruthPerceiver:
         self._mirror, self._tell = Mirror(scene), tell
 
     def observe(self, reading: Reading, target: Array, time: float) -> Observation:
-        """What a policy sees, without a batch: `target` `[6]` [rad] is commanded, `time` [s] since the episode began."""
+        """What a policy sees, without a batch; `target` `[6]` [rad] is commanded, `time` [s] is since the beginning."""
         told = self._tell("truth()")
         objects = {name: np.array([*pose, *told["velocities"][name]]) for name, pose in told["objects"].items()}
         self._mirror.show(reading.position, reading.velocity, target, objects)
