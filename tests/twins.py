@@ -3,9 +3,14 @@
 import contextlib
 from pathlib import Path
 
+import numpy as np
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 
+from robots.arm.lerobot import ArmConfig, LeRobotArm
+from robots.governor.governor import Governor
+from robots.governor.guard import Guard
+from robots.governor.limits import Limits
 from robots.twin.process import TwinProcess
 from robots.twin.server import TwinConfig
 
@@ -65,3 +70,42 @@ def connected(device):
         if device.bus.is_connected:
             # Not `disconnect`, which fails on the faults that tests leave behind.
             device.bus.port_handler.closePort()
+
+
+class Ticking:
+    """Our side of a twin without processes: an arm under guard, whose seconds pass with its ticks."""
+
+    def __init__(self, twin, rate=50.0, moving=True, **limits):
+        self.now, self.rate = 0.0, rate
+        self.arm = LeRobotArm(ArmConfig(port=twin.port, id="twin", calibration=str(twin.folder)))
+        patient(self.arm._robot)
+        self.arm.connect(powered=moving)
+        self.guard = Guard(
+            self.arm, Governor(Limits(**limits), self.arm.joint_range), rate, clock=lambda: self.now, moving=moving
+        )
+
+    def tick(self, count=1):
+        """Let so many ticks pass; the last report."""
+        for _ in range(count):
+            self.now += 1 / self.rate
+            report = self.guard.tick()
+        return report
+
+    def go(self, target, seconds=0.1):
+        """Give an order and let it be carried out; the last report."""
+        steps = round(seconds * self.rate)
+        self.guard.go(np.asarray(target, float), steps)
+        return self.tick(steps)
+
+    def lead(self, target, stride=0.08):
+        """Lead the arm to a far target as a policy would, or until it stops; the last report."""
+        report = self.tick()
+        while report.fault is None and np.abs(away := target - report.base).max() > 1e-9:
+            report = self.go(report.base + away * min(1.0, stride / np.abs(away).max()))
+        return report
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.arm.close()

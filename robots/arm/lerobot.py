@@ -5,7 +5,8 @@ import os
 import pkgutil
 import termios
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,8 @@ GONE = (OSError, RuntimeError, termios.error)
 pyserial's of a port that has vanished are the first and the last."""
 TRIES = 3
 """Of every question: a bit in ten thousand is lost on a good bus."""
+CALM = 2.0
+"""[s] LeRobot waits 50 ms for an answer, and asks but once when it configures. While nothing moves there is more time."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,15 @@ class LeRobotArm:
         self._claim()
         try:
             self._open()
-            self._check_calibration()
-            if powered:
-                self._robot.configure()
-                # What was lowered to let an arm sink stays so until the power goes.
-                for name in JOINTS:
-                    allowed = self._bus.read("Max_Torque_Limit", name, num_retry=TRIES)
-                    self._bus.write("Torque_Limit", name, allowed, num_retry=TRIES)
-            else:
+            with self._calmly(CALM):
+                self._check_calibration()
+                if powered:
+                    self._robot.configure()
+                    # What was lowered to let an arm sink stays so until the power goes.
+                    for name in JOINTS:
+                        allowed = self._bus.read("Max_Torque_Limit", name, num_retry=TRIES)
+                        self._bus.write("Torque_Limit", name, allowed, num_retry=TRIES)
+            if not powered:
                 self.release()
         except BaseException as error:
             with suppress(*GONE, EmbodiedError):
@@ -130,6 +134,8 @@ class LeRobotArm:
     def release(self) -> tuple[str, ...]:
         """See `Robot.release`. LeRobot's own stops at the first servo that reports an error, and leaves the others."""
         left: tuple[str, ...] = JOINTS
+        # An exception in the middle of an exchange leaves the SDK's port "in use" for good.
+        self._bus.port_handler.is_using = False
         for _ in range(TRIES):
             # Nobody answers this one, so a line that is dead costs nothing.
             with suppress(*GONE):
@@ -146,9 +152,10 @@ class LeRobotArm:
 
     def close(self, reopen: bool = False) -> bool:
         """See `Robot.close`."""
-        with suppress(*GONE):
+        with suppress(*GONE, AttributeError):
+            # A port that never opened has no line to close.
             self._bus.port_handler.closePort()
-        self._bus.port_handler.is_open = False
+        self._bus.port_handler.is_open = self._bus.port_handler.is_using = False
         if reopen:
             with suppress(*GONE):
                 self._bus.connect(handshake=False)
@@ -181,14 +188,32 @@ class LeRobotArm:
                 "port=twin."
             ) from error
 
+    @contextmanager
+    def _calmly(self, seconds: float) -> Iterator[None]:
+        """Wait for answers by so much longer."""
+        handler = self._bus.port_handler
+        own = handler.setPacketTimeout
+
+        def wait(length: int) -> None:
+            own(length)
+            handler.packet_timeout += 1000 * seconds
+
+        handler.setPacketTimeout = wait
+        try:
+            yield
+        finally:
+            handler.setPacketTimeout = own
+
     def _open(self) -> None:
-        for attempt in range(TRIES):
+        for patience in (0.0, CALM / 10, CALM):
             try:
-                self._bus.connect()
+                with self._calmly(patience):
+                    self._bus.connect()
                 return
             except GONE as error:
-                self.close(reopen=False) if attempt + 1 == TRIES else self._bus.port_handler.closePort()
                 last = error
+                with suppress(*GONE, AttributeError):
+                    self._bus.port_handler.closePort()
         raise EmbodiedError(
             f"No {self.config.robot} answers on {self.config.port} ({_sentence(last)}): check the arm's power, its "
             "cables, and robot=."

@@ -38,7 +38,7 @@ class Limits:
     overloaded: float = 0.85
     """Share of stall torque at which it stops, when a joint is stuck with it for `patience`."""
     current: float = 2.4
-    """[A] at which it stops, when it lasts `patience`; a servo draws 2.7 when it stalls."""
+    """[A] at which it stops, when a joint is stuck with it for `patience`; a servo draws 2.7 when it stalls."""
     sag: float = 0.2
     """Share of the voltage at the start by which it may fall before the arm stops."""
     astray: float = 0.35

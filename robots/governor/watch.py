@@ -48,7 +48,7 @@ class Watch:
         strain = {
             "strained": stuck & (np.abs(health.load) >= limits.strained),
             "overloaded": stuck & (np.abs(health.load) >= limits.overloaded),
-            "current": health.current >= limits.current,
+            "current": (np.abs(reading.velocity) < MOVING) & (health.current >= limits.current),
             "astray": arm & (np.abs(command - reading.position) >= limits.astray),
         }
         for name, now in strain.items():
