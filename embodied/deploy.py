@@ -31,7 +31,7 @@ from envs.experts import expert
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS
 from envs.scene import HOME
 from envs.servo import SERVOS
-from envs.tasks import Task
+from envs.task import Task
 from envs.tasks import task as named_task
 from envs.types import Array, Observation, Policy
 from robots.governor.client import SupervisedArm

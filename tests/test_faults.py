@@ -188,7 +188,7 @@ def test_a_warm_servo_slows_the_arm_down(twin):
         for heat in (40, 60):
             twin.tell(f"heat(elbow_flex, {heat})")
             side.lead(base)
-            side.guard.go(base + [0.5, 0, 0, 0, 0, 0], 1)
+            side.guard.go(base + 0.5 * np.eye(6)[0], 1)
             report = side.tick(8)
             speeds.append(report.command[0] - base[0])
         assert report.warning == "elbow_flex is warm"
@@ -281,8 +281,7 @@ def test_a_killed_supervisor_is_stood_in_for(twin):
         arm.ready()
         os.kill(arm.supervisor, signal.SIGKILL)
         with pytest.raises(ArmLostError, match="has died; the arm was let go"):
-            while True:
-                arm.report()
+            next(report for _ in iter(int, 1) if (report := arm.report()) is None)
     assert not enabled(twin)
 
 
@@ -290,7 +289,7 @@ def test_shadow_leaves_the_arm_limp_and_says_what_would_be_cut(twin):
     before = twin.tell("truth()")["joints"]
     with Ticking(twin, moving=False) as side:
         base = side.tick().base
-        report = side.go(base + [9.0, 0, 0, 0, 0, 0])
+        report = side.go(base + 9.0 * np.eye(6)[0])
         assert "range" in report.cut
         assert "speed" in report.cut
         assert not enabled(twin)

@@ -17,7 +17,8 @@ from embodied.evaluation.success import held_out_seeds
 from embodied.training.policy import PolicyTrainer
 from embodied.training.shaped import judge_of
 from envs.experts import expert
-from envs.tasks import TASKS, Task
+from envs.task import Task
+from envs.tasks import TASKS
 from envs.types import ActionSpec, Array, Episode, ObjectState, Observation, Policy, Transition
 from envs.worlds import TaskWorlds
 from world_models.reward.analytic import RewardModel, confirmed

@@ -8,7 +8,8 @@ from envs.types import Policy
 
 PILE = ("blue_cube", "green_bar", "orange_capsule", "yellow_ball", "white_cylinder")
 """What falls on and around the cube, one after the other."""
-AREA = {"x": (0.20, 0.26), "y": (-0.03, 0.03)}
+PILED = tuple(0.050 + 0.036 * i for i in range(len(PILE)))
+"""[m] The heights from which they fall."""
 
 TASK = Task(
     name="clutter",
@@ -22,7 +23,8 @@ TASK = Task(
     places={"red_bin": Place(x=(0.20, 0.24), y=(0.175, 0.185), yaw=(-0.2, 0.2), clearance=0.10, either_side=True)}
     | {"red_cube": Place(x=(0.21, 0.25), y=(-0.02, 0.02), clearance=0.0)}
     | {
-        name: Place(**AREA, height=(0.050 + 0.036 * i, 0.050 + 0.036 * i), clearance=0.0) for i, name in enumerate(PILE)
+        name: Place(x=(0.20, 0.26), y=(-0.03, 0.03), height=(z, z), clearance=0.0)
+        for name, z in zip(PILE, PILED, strict=True)
     },
 )
 

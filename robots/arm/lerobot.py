@@ -27,7 +27,7 @@ pyserial's of a port that has vanished are the first and the last."""
 TRIES = 3
 """Of every question: a bit in ten thousand is lost on a good bus."""
 CALM = 2.0
-"""[s] LeRobot waits 50 ms for an answer, and asks but once when it configures. While nothing moves there is more time."""
+"""[s] LeRobot waits 50 ms for an answer, and asks once when it configures. While nothing moves there is more time."""
 
 
 @dataclass(frozen=True)
