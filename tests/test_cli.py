@@ -35,7 +35,7 @@ def stage(monkeypatch):
     ("words", "message"),
     [
         ("trian", "Unknown command 'trian'. Did you mean 'train'?"),
-        ("train env=plase", "Unknown env 'plase'. Did you mean 'place'? Allowed: boxes, chains, hidden, lift, place"),
+        ("train env=plase", "Unknown env 'plase'. Did you mean 'place'? Allowed: boxes, chains, clutter, door, "),
         ("train trainer.env_stps=3", "Unknown setting 'trainer.env_stps'. Did you mean 'trainer.env_steps'?"),
         ("train sed=3", "Unknown setting 'sed'. Did you mean 'seed'?"),
         ("train agent.name=td4", "Unknown agent.name 'td4'. Did you mean 'td3'? Allowed: planner, td3."),

@@ -9,7 +9,7 @@ them: for each that is not spoken of, examples with it put back to where it lay 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,7 @@ def mine(ends: ObjectState, others: ObjectState) -> Mined:
     return Mined(goal, float(1.0 - np.mean(goal.satisfied(others))))
 
 
+@runtime_checkable
 class Perceives(Protocol):
     """What turns pictures into states; `world_models.slots.perceive.Perceiver` does."""
 
