@@ -107,7 +107,7 @@ def test_the_full_benchmark_of_a_run(run: Run, held: whatif.HeldOut, tmp_path: P
         "skill_physics",
         "nudged_mean_skill_move",
         "surprise_colour_auroc",
-        "coverage90_cf",
+        "coverage90_counterfactual",
         "cf_ade_over_chaos_floor",
         "gradient_influence_auroc",
         "attention_influence_precision",

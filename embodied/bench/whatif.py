@@ -171,7 +171,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Figure]:
     _add(figures, "calm_skill_spillover", [result.calm.skill["spillover"] for result in results])
     for name in results[0].uncertainty:
         scale, key = (1000, f"{name}_mm") if name.startswith("radius") else (1, name)
-        key = key.replace("coverage_", "coverage").replace("counterfactual", "cf")
+        key = key.replace("coverage_", "coverage")
         unit = "mm" if scale > 1 else "steps" if name.startswith("trusted") else "1"
         _add(figures, key, [result.uncertainty.get(name) for result in results], unit, scale)
     for name in results[0].surprise:
