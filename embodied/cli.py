@@ -40,6 +40,7 @@ COMMANDS = {
     "train": Command("collect, learn a world model, learn a policy", "embodied.training.train:train", Config),
     "pixels": Command("teach an encoder to find objects in camera frames", "embodied.training.pixels:pixels", Config),
     "reward": Command("teach a network to judge goals from noisy states", "embodied.training.reward:reward", Config),
+    "goal": Command("read a goal off recorded episodes", "embodied.goal:goal", settings.GoalArguments),
     "evaluate": Command(
         "success of a run's policy on unseen resets, with its interval",
         "embodied.evaluation.evaluate:evaluate",

@@ -287,6 +287,20 @@ class ReportArguments:
 
 
 @dataclass(frozen=True)
+class GoalArguments:
+    """What `embodied goal` takes."""
+
+    episodes: str = "runs/deploy"
+    """Folder of recorded episodes that ended as they should, such as a run's `demonstrations`."""
+    examples: int = 0
+    """How many of them are looked at; 0 is all."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 0, "examples")
+
+
+@dataclass(frozen=True)
 class CalibrateArguments:
     """What `embodied calibrate NAME` takes."""
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from envs.errors import EmbodiedError
 from envs.goals import Goal, Literal, margins
 from envs.predicates import GRIPPER, JAWS
-from envs.types import Kind, ObjectState, Observation
+from envs.types import MOVABLE, Kind, ObjectState, Observation
 
 Floats = NDArray[np.float64]
 HOLDS = 0.95
@@ -141,7 +141,7 @@ def _cover(candidates: list[Literal], fails: NDArray[np.bool_], room: Floats) ->
 
 
 def _movable(state: ObjectState) -> list[str]:
-    return [name for name, kind in zip(state.names, state.kind, strict=True) if int(kind) == Kind.BOX]
+    return [name for name, kind in zip(state.names, state.kind, strict=True) if Kind(int(kind)) in MOVABLE]
 
 
 def _candidates(ends: ObjectState) -> list[Literal]:
