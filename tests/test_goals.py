@@ -1,6 +1,8 @@
 """Goals: their text, their margins on cases worked out by hand, and one meaning on every back end."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from envs.geometry import quat_from_yaw
 from envs.goals import ABSENT_MARGIN, Goal, Literal
 from envs.predicates import PREDICATES
 
+GUIDE = Path(__file__).resolve().parent.parent / "docs" / "goals.md"
 FLIPPED = (0.5**0.5, 0.5**0.5, 0.0, 0.0)
 numbers = st.floats(0, 10, allow_subnormal=False)
 
@@ -232,3 +235,13 @@ def test_batches_torch_and_negation_agree(goal, seed):
 def test_one_bin_wall_for_goals_and_scene():
     assert predicates.BIN_WALL == scene.BIN_WALL
     assert set(predicates.JAWS) <= set(scene.ROBOT_ENTITIES)
+
+
+def test_the_guide_lists_every_literal_as_it_is_written():
+    rows = re.findall(r"^\| `(.+?)` \| .+ \| (\w+) \|$", GUIDE.read_text(), re.MULTILINE)
+    assert rows == [(predicate.signature(name), predicate.unit) for name, predicate in PREDICATES.items()]
+
+
+def test_the_guide_writes_goals_that_parse():
+    for text in re.findall(r'env.goal="(.+?)"', GUIDE.read_text()):
+        Goal.parse(text)
