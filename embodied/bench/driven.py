@@ -32,8 +32,8 @@ RATE, POLICY_RATE = 50, 10
 """[Hz]."""
 SWING, PERIOD = 0.4, 4.0
 """[rad], [s]: to and fro at 0.4 rad/s, and never still."""
-FIRST_EPISODE = 1.0
-"""[s] It is over, and kept, when the fault comes in the second."""
+EPISODES = (1.0, 6.0)
+"""[s] The first is over, and kept, when the fault comes in the second."""
 WRONG: dict[str, Callable[[Array], Array]] = {
     "goal": lambda target: target + np.deg2rad(500) * np.eye(6)[0],
     "nan": lambda target: np.full(6, np.nan),
@@ -80,7 +80,7 @@ def lerobot(port: str, twin: Path, folder: Path, wrong: str, process: int) -> No
         return course()
 
     try:
-        stock.record(robot, target, folder, (FIRST_EPISODE, 3600.0), RATE)
+        stock.record(robot, target, folder, EPISODES, RATE)
     except Exception as error:
         say(noticed=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
 
@@ -97,7 +97,7 @@ def ours(port: str, twin: Path, folder: Path, wrong: str, process: int) -> None:
         report = arm.ready()
         course = Course(report.base, wrong)
         say(process=arm.supervisor)
-        for seconds in (FIRST_EPISODE, 3600.0):
+        for seconds in EPISODES:
             began = time.monotonic()
             assert report.reading is not None
             journal.begin(
@@ -118,6 +118,9 @@ def ours(port: str, twin: Path, folder: Path, wrong: str, process: int) -> None:
             if report.fault is not None:
                 say(noticed=report.fault)
                 break
+        if report.fault is None:
+            arm.finish()
+            return
         while report.state is not State.RELEASED:
             report = arm.report()
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.bench.driven import FIRST_EPISODE, POLICY_RATE, RATE
+from embodied.bench.driven import EPISODES, POLICY_RATE, RATE
 from embodied.bench.harness import Figure, figure
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
@@ -59,14 +59,14 @@ AWAY = 1.5
 """[s]."""
 STEADY = 0.5
 """[s]."""
-STILL, STRAIN = 0.02, 0.6
-"""[rad] in that time; share of stall torque."""
+STILL, STRAIN = 0.01, 0.6
+"""[rad] by which a joint may move in that time; share of stall torque."""
 STALL = 3.35
 """[N m] of the twin's servos."""
 SAMPLE = 0.02
 """[s] between two looks."""
-WATCHED = {"ours": 30.0, "lerobot": 6.0}
-"""[s] at most, and until nothing has torque. LeRobot's driver does nothing later that it has not done by then."""
+WATCHED = {"ours": 30.0, "lerobot": 12.0}
+"""[s] at most; LeRobot's driver is looked at until its process has ended, ours until nothing has torque, too."""
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
@@ -145,8 +145,8 @@ class Watched:
             window = (times >= now) & (times <= now + STEADY)
             if times[-1] < now + STEADY:
                 return None
-            moved = (np.ptp(joints[window], axis=0) + np.ptp(goals[window], axis=0))[on[k]]
-            if moved.max() < 2 * STILL and strain[k][on[k]].max() < STRAIN:
+            moved = np.maximum(np.ptp(joints[window], axis=0), np.ptp(goals[window], axis=0))[on[k]]
+            if moved.max() < STILL and strain[k][on[k]].max() < STRAIN:
                 return float(now)
         return None
 
@@ -165,12 +165,12 @@ def _suffer(part: str, side: str, twin: TwinProcess, folder: Path) -> dict[str, 
     _recover(twin)
     told = {"port": twin.port, "twin": str(twin.folder), "folder": str(folder), "wrong": part}
     program = [sys.executable, "-m", "embodied.bench.driven", side, json.dumps(told)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as policy:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as policy:
         try:
             lines = _Lines(policy)
             holder = lines.until("process")
             twin.tell("hand()")
-            due = (FIRST_EPISODE + 1.2) * (POLICY_RATE if side == "ours" else RATE)
+            due = (EPISODES[0] + 1.2) * (POLICY_RATE if side == "ours" else RATE)
             while lines.until("step") < due:
                 pass
             began = time.monotonic()
@@ -210,8 +210,8 @@ def _watch(
         if part in LINES and back is None and since > AWAY:
             twin.tell(f"clear({LINES[part].partition('(')[0]})")
             back = time.monotonic() - began
-        # An order that was refused stops nothing.
-        if since > AWAY + 1.0 and (not powered or (part == "goal" and since > WATCHED["lerobot"])):
+        ended = policy.poll() is not None or part == "frozen"
+        if since > AWAY + 1.0 and ended and (side == "lerobot" or not powered):
             break
         time.sleep(SAMPLE)
     return watched, back
