@@ -3,7 +3,7 @@
 Each part is one fault, on a twin on the wall's clock, while a policy in a process of its own swings the shoulder and
 records (`embodied.bench.driven`). What is measured is the twin's truth, not what a driver says.
 
-- noticed: the driver stopped, refused, or let go of the arm by itself. Going on as if nothing were is not.
+- noticed: the driver stopped, refused, or let go of the arm by itself within `NOTICE`; not at the end of its session.
 - safe: every joint has no torque, or stands still for `STEADY` without straining. For a command that is wrong: no servo
   is sent beyond its range. For a line that is dead, the time until the torque is off once it answers again counts too:
   nobody can tell servos anything before that. Where the fault was not noticed there is no such time.
@@ -32,6 +32,7 @@ from embodied.bench.harness import Figure, figure
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import Journal
+from envs.errors import EmbodiedError
 from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.scene import HOME
 from envs.types import Array
@@ -59,12 +60,15 @@ AWAY = 1.5
 """[s]."""
 STEADY = 0.5
 """[s]."""
+NOTICE = 2.0
+"""[s]."""
 STILL, STRAIN = 0.01, 0.6
 """[rad] by which a joint may move in that time; share of stall torque."""
 STALL = 3.35
 """[N m] of the twin's servos."""
 SAMPLE = 0.02
 """[s] between two looks."""
+TRIES = 8
 WATCHED = {"ours": 30.0, "lerobot": 12.0}
 """[s] at most; LeRobot's driver is looked at until its process has ended, ours until nothing has torque, too."""
 
@@ -73,7 +77,7 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     """One fault with both drivers."""
     sides = SIDES[:1] if quick else SIDES
     with tempfile.TemporaryDirectory() as folder, TwinProcess(TwinConfig(folder=folder, picture=0.0)) as twin:
-        return {side: _suffer(part, side, twin, Path(folder) / side) for side in sides}
+        return {side: _tried(part, side, twin, Path(folder) / side, console) for side in sides}
 
 
 def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
@@ -160,6 +164,16 @@ class Watched:
         return 0.0 if not beyond.any() else self.times[int(np.flatnonzero(beyond)[-1]) + 1]
 
 
+def _tried(part: str, side: str, twin: TwinProcess, folder: Path, console: Console) -> dict[str, Any]:
+    """One fault with one driver, begun again where a busy machine stopped the policy before the fault did."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return {**_suffer(part, side, twin, folder / str(attempt)), "attempts": attempt}
+        except _EndedError as error:
+            console.say(f"{part} with {side}: {error}")
+    raise EmbodiedError(f"The machine is too busy: {TRIES} times the policy had ended before the fault {part!r} came.")
+
+
 def _suffer(part: str, side: str, twin: TwinProcess, folder: Path) -> dict[str, Any]:
     """One fault with one driver."""
     _recover(twin)
@@ -179,7 +193,9 @@ def _suffer(part: str, side: str, twin: TwinProcess, folder: Path) -> dict[str, 
             policy.kill()
     lines.drain()
     off = watched.torque_off
-    noticed = lines.noticed is not None or (side == "ours" and part in PROCESSES and off is not None)
+    noticed = lines.at is not None and lines.at - began < NOTICE
+    # What is killed can tell nobody; what outlives it and lets the arm go has noticed.
+    noticed = noticed or (side == "ours" and part in PROCESSES and off is not None)
     safe = watched.within_range if part == "goal" else watched.standing
     if noticed and safe is not None and back is not None:
         # Servos that have lost their power have no torque before.
@@ -237,6 +253,10 @@ def _stored(side: str, folder: Path) -> Array:
     return 2 * (stock.recorded(folder) - low) / (high - low) - 1
 
 
+class _EndedError(Exception):
+    """The policy's process is over, and should not be."""
+
+
 class _Lines:
     """What a policy's process prints, with when."""
 
@@ -260,7 +280,7 @@ class _Lines:
         while True:
             values = self._next()
             if values is None:
-                raise AssertionError(f"the policy ended before the fault: {self.noticed}")
+                raise _EndedError(f"the policy ended before the fault: {self.noticed}")
             if key in values:
                 return int(values[key])
 
