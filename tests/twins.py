@@ -7,7 +7,7 @@ import numpy as np
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 
-from robots.arm.lerobot import ArmConfig, LeRobotArm
+from robots.arm.lerobot import NAP, ArmConfig, LeRobotArm
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard
 from robots.governor.limits import Limits
@@ -41,11 +41,18 @@ def patient(device):
     handler = device.bus.port_handler
     own = handler.setPacketTimeout
 
+    def nap():
+        # The SDK asks the port without a pause, and would take the processor from the twin that is to answer.
+        if handler.ser.timeout == 0:
+            handler.ser.timeout = NAP
+
     def wait(length):
         own(length)
+        nap()
         handler.packet_timeout += PATIENCE
 
     def hurry():
+        nap()
         handler.setPacketTimeout = own
 
     handler.setPacketTimeout, device.hurry = wait, hurry

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ TRIES = 3
 """Of every question: a bit in ten thousand is lost on a good bus."""
 CALM = 2.0
 """[s] LeRobot waits 50 ms for an answer, and asks once when it configures. While nothing moves there is more time."""
+NAP = 0.002
+"""[s] The SDK asks the port without a pause whether an answer is there, and keeps a core busy. With this it sleeps
+until there is one, and looks this often whether it has waited for too long."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class LeRobotArm:
         self._telemetry = Telemetry(self._bus)
         self._lock: int | None = None
 
-    @property
+    @cached_property
     def joint_range(self) -> Array:
         """See `Robot.joint_range`."""
         if not self._bus.calibration:
@@ -80,7 +84,7 @@ class LeRobotArm:
         self._claim()
         try:
             self._open()
-            with self._calmly(CALM):
+            with calmly(self._bus):
                 self._check_calibration()
                 if powered:
                     self._robot.configure()
@@ -108,7 +112,6 @@ class LeRobotArm:
             position, speed, health = self._telemetry.read(TRIES - 1)
         except GONE as error:
             raise ArmLostError(f"The arm on {self.config.port} is gone: {_sentence(error)}.") from error
-        speed[5:] *= 100 / (self.joint_range[5:, 1] - self.joint_range[5:, 0]) * np.pi / 180
         after = time.monotonic()
         return Reading(
             time=(before + after) / 2,
@@ -159,6 +162,7 @@ class LeRobotArm:
         if reopen:
             with suppress(*GONE):
                 self._bus.connect(handshake=False)
+                self._bus.port_handler.ser.timeout = NAP
                 return True
             return False
         if self._lock is not None:
@@ -188,27 +192,12 @@ class LeRobotArm:
                 "port=twin."
             ) from error
 
-    @contextmanager
-    def _calmly(self, seconds: float) -> Iterator[None]:
-        """Wait for answers by so much longer."""
-        handler = self._bus.port_handler
-        own = handler.setPacketTimeout
-
-        def wait(length: int) -> None:
-            own(length)
-            handler.packet_timeout += 1000 * seconds
-
-        handler.setPacketTimeout = wait
-        try:
-            yield
-        finally:
-            handler.setPacketTimeout = own
-
     def _open(self) -> None:
         for patience in (0.0, CALM / 10, CALM):
             try:
-                with self._calmly(patience):
+                with calmly(self._bus, patience):
                     self._bus.connect()
+                self._bus.port_handler.ser.timeout = NAP
                 return
             except GONE as error:
                 last = error
@@ -234,6 +223,23 @@ class LeRobotArm:
                     )
                 return
         raise EmbodiedError(f"The servos on {self.config.port} do not tell their calibration; check the cables.")
+
+
+@contextmanager
+def calmly(bus: Any, seconds: float = CALM) -> Iterator[None]:
+    """Let a bus of LeRobot's wait for answers by so much longer [s]."""
+    handler = bus.port_handler
+    own = handler.setPacketTimeout
+
+    def wait(length: int) -> None:
+        own(length)
+        handler.packet_timeout += 1000 * seconds
+
+    handler.setPacketTimeout = wait
+    try:
+        yield
+    finally:
+        handler.setPacketTimeout = own
 
 
 def _made(config: ArmConfig, folder: Path | None) -> Any:

@@ -1,5 +1,6 @@
 """All that the servos of a Feetech bus sense, in one exchange through LeRobot's own bus object."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,19 @@ from robots.arm.contract import ArmLostError, Health
 SENSED = ("Present_Position", "Present_Velocity", "Present_Load", "Present_Voltage", "Present_Temperature", "Status",
           "Present_Current")  # fmt: skip
 """Registers that lie together in the control table."""
-DEGREES = 360 / 4096
-"""[degree] of a count, of speeds."""
 CURRENT = 0.0065
 """[A] of `Present_Current` (Feetech, memory table of the STS series)."""
 ERRORS = {1: "voltage", 2: "angle", 4: "heat", 8: "current", 32: "overload"}
 """Bits of `Status`."""
+SIGNS = {"Present_Position": 15, "Present_Velocity": 15, "Present_Load": 10, "Present_Current": 15}
+"""Bits that say "negative"."""
 
 
 class Telemetry:
     """Reads a block of registers that LeRobot's `sync_read` would ask for one by one.
 
     So positions and speeds are of the same instant, heat and load cost no further exchange, and `Status` says what the
-    SDK drops of every answer's error byte. It needs four private methods of LeRobot's bus, which is pinned below 0.7.
+    SDK drops of every answer's error byte. It needs three private methods of LeRobot's bus, which is pinned below 0.7.
     """
 
     def __init__(self, bus: Any) -> None:
@@ -38,7 +39,7 @@ class Telemetry:
         self._length = max(address + size for address, size in self._where.values()) - self._first
 
     def read(self, retries: int) -> tuple[Array, Array, Health]:
-        """Positions in LeRobot's units, speeds [degree/s], health; all `[6]`. Raises `ArmLostError`."""
+        """Positions and speeds in LeRobot's units (per second), health; all `[6]`. Raises `ArmLostError`."""
         bus = self._bus
         bus._setup_sync_reader(self._ids, self._first, self._length)
         for _ in range(1 + retries):
@@ -49,22 +50,32 @@ class Telemetry:
                 break
         else:
             raise ArmLostError(f"The arm on {bus.port} does not answer: {bus.packet_handler.getTxRxResult(done)}")
-        position = bus._normalize(self._raw("Present_Position"))
-        values = {name: np.array(list(self._raw(name).values()), np.float64) for name in SENSED}
+        data = np.array([bus.sync_reader.data_dict[number] for number in self._ids], np.int64)
+        values = {name: self._values(data, name) for name in SENSED}
+        position = bus._normalize(dict(zip(self._ids, values["Present_Position"].tolist(), strict=True)))
         health = Health(
             load=values["Present_Load"] / 1000,
-            current=np.abs(values["Present_Current"] % 2**15) * CURRENT,
-            temperature=values["Present_Temperature"],
+            current=np.abs(values["Present_Current"]) * CURRENT,
+            temperature=values["Present_Temperature"].astype(np.float64),
             voltage=values["Present_Voltage"] / 10,
-            errors=tuple(
-                tuple(word for bit, word in ERRORS.items() if int(status) & bit) for status in values["Status"]
-            ),
+            errors=tuple(tuple(word for bit, word in ERRORS.items() if status & bit) for status in values["Status"]),
         )
-        return np.array([position[number] for number in self._ids]), values["Present_Velocity"] * DEGREES, health
+        return np.array([position[number] for number in self._ids]), values["Present_Velocity"] * self._speed, health
 
-    def _raw(self, name: str) -> dict[int, int]:
+    @cached_property
+    def _speed(self) -> Array:
+        """`[6]` LeRobot's units in a count."""
+        # At the lower end of every range; beyond it LeRobot cuts some off.
+        least = {motor.id: self._bus.calibration[name].range_min for name, motor in self._bus.motors.items()}
+        low, high = (self._bus._normalize({number: least[number] + more for number in self._ids}) for more in (0, 1))
+        return np.array([high[number] - low[number] for number in self._ids])
+
+    def _values(self, data: Array, name: str) -> Array:
+        """`[6]` of a register, from the bytes `[6 L]` of the block."""
         address, size = self._where[name]
-        read: dict[int, int] = self._bus._decode_sign(
-            name, {number: self._bus.sync_reader.getData(number, address, size) for number in self._ids}
-        )
-        return read
+        first = address - self._first
+        raw = data[:, first] if size == 1 else data[:, first] + (data[:, first + 1] << 8)
+        if name not in SIGNS:
+            return raw
+        magnitude = raw & ((1 << SIGNS[name]) - 1)
+        return np.where(raw >> SIGNS[name] & 1, -magnitude, magnitude)

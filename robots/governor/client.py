@@ -74,7 +74,10 @@ class SupervisedArm:
         self._tell({"bin": None if pose is None else [float(x) for x in pose]})
 
     def finish(self) -> dict[str, Any]:
-        """Let the arm go and give the loop's `rate late busy missed`, and `powered`, joints that may have torque."""
+        """Let the arm down; the loop's `rate ticks missed late jitter busy`, and joints that may be `powered`.
+
+        Times are percentiles [s], the rate is in Hz.
+        """
         if self._finished is None:
             self._tell({"finish": True})
             while "finished" not in (answer := self._next()):

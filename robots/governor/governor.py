@@ -129,10 +129,13 @@ class Governor:
 
     def _smooth(self, target: Array, seconds: float, speed: float) -> tuple[Array, Array]:
         """The next command and its speed, of limited speed and acceleration and braking in time to stop at `target`."""
-        away, most = target - self.command, self.limits.acceleration
-        braking = most * (np.sqrt(seconds**2 / 4 + 2 * np.abs(away) / most) - seconds / 2)
-        wanted = np.sign(away) * np.minimum(np.minimum(self._top * speed, np.abs(away) / seconds), braking)
-        pace = self._speed + np.clip(wanted - self._speed, -most * seconds, most * seconds)
+        away, most = target - self.command, self.limits.acceleration * seconds
+        # The speed from which it stops at the target exactly, when it loses the same speed in every tick but the last.
+        units = np.abs(away) / (most * seconds)
+        whole = np.floor((np.sqrt(1 + 8 * units) - 1) / 2)
+        braking = most * (whole / 2 + units / (whole + 1))
+        wanted = np.sign(away) * np.minimum(self._top * speed, braking)
+        pace = self._speed + np.clip(wanted - self._speed, -most, most)
         return self.command + pace * seconds, pace
 
     def _meets(self, command: Array, reading: Reading) -> tuple[str, str] | None:

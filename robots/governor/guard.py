@@ -19,10 +19,10 @@ from robots.arm.contract import ArmLostError, Reading, Robot
 from robots.governor.governor import Governor, Ruling
 from robots.governor.watch import Finding, Watch
 
-LOWEST = 0.1
-"""Share of torque down to which an arm is lowered before it is let go."""
-STEPS = 10
-"""In which the torque goes down."""
+ENOUGH = 0.4
+"""Share of torque with which a lowering begins: it holds an arm that is stretched out, with 100 g in its jaws."""
+STEPS = 20
+"""In which the torque goes down from there."""
 
 
 class State(StrEnum):
@@ -89,7 +89,7 @@ class Guard:
         """When the policy last spoke [s]; None while nothing is asked of it."""
         self._answered = clock()
         self._since = 0.0
-        self._share = STEPS
+        self._share = STEPS + 1
         self._cut: tuple[str, ...] = ()
         self._serial = 0
         self._last: Reading | None = None
@@ -121,11 +121,12 @@ class Guard:
         if self.state in (State.READY, State.FOLLOWING):
             self.fault, self.state, self._since = why, State.HOLDING, self._clock()
 
-    def finish(self) -> tuple[str, ...]:
-        """Let go now, without a fault; names joints that may have torque still."""
-        self.powered = self.arm.release()
-        self.state = State.RELEASED
-        return self.powered
+    def finish(self) -> None:
+        """Let the arm down and go, without a fault; one that is not driven is let go at once."""
+        if not self.moving:
+            self._let_go()
+        elif self.state in (State.READY, State.FOLLOWING):
+            self.state, self._since = State.LOWERING, self._clock()
 
     def tick(self) -> Report:
         """Read, rule, command."""
@@ -174,10 +175,8 @@ class Guard:
             if self._clock() - self._answered <= self.governor.limits.silence:
                 return
             self.fault, self.state = self.fault or "the servos do not answer", State.LOST
-        self.powered = self.arm.release()
-        if not self.powered:
-            self.state = State.RELEASED
-        else:
+        self._let_go()
+        if self.powered:
             self.arm.close(reopen=True)
 
     def _advance(self, reading: Reading, found: Finding) -> Ruling:
@@ -201,10 +200,14 @@ class Guard:
         if self.state is State.LOWERING:
             left = STEPS - int(STEPS * (now - self._since) / limits.lowering)
             if left < 1:
-                self.finish()
+                self._let_go()
             elif left < self._share:
                 self._share = left
-                self.arm.limit_torque(max(left / STEPS, LOWEST))
+                self.arm.limit_torque(ENOUGH * left / STEPS)
+
+    def _let_go(self) -> None:
+        self.powered = self.arm.release()
+        self.state = State.RELEASED if not self.powered else State.LOST
 
     def _report(self, reading: Reading | None, warning: str | None = None) -> Report:
         return Report(

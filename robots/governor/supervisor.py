@@ -24,6 +24,8 @@ from robots.loop import Deadlines, percentiles
 
 UNSENT = 1 << 20
 """[byte] A policy that reads no reports loses those beyond."""
+PERSISTENCE = 60.0
+"""[s] for which the torque is tried to be taken off servos that do not answer, when the policy is gone."""
 
 
 @dataclass(frozen=True)
@@ -63,37 +65,45 @@ class Supervisor:
         self._in, self._out = bytearray(), bytearray()
         self._alone = self._ended = False
         self._busy: list[float] = []
+        self._lost: float | None = None
+        """Since when servos that should be let go do not answer [s]."""
 
     def end(self, *_: object) -> None:
-        """Let the arm go and return from `serve`; fit to be a signal handler."""
+        """Let the arm down and return from `serve`; fit to be a signal handler."""
         self._ended = True
 
     def serve(self) -> None:
         """Until the policy is done, or gone and the arm let go."""
         guard, deadlines = self._guard, Deadlines(self._rate)
-        started = time.monotonic()
-        while not self._ended:
+        # With a policy that is gone, nobody can be told that servos may have torque.
+        while not self._over(PERSISTENCE if self._alone else guard.governor.limits.holding):
             deadlines.wait()
             before = time.monotonic()
             self._hear()
             if self._alone:
                 guard.stop("the policy's process is gone")
-                if guard.state is State.RELEASED:
-                    return
+            elif self._ended:
+                guard.finish()
             report = guard.tick()
             if len(self._out) < UNSENT:
                 self._out += encode(report)
             self._send()
             self._busy.append(time.monotonic() - before)
-        powered = guard.powered if guard.state in (State.RELEASED, State.LOST) else guard.finish()
-        seconds, ticks = time.monotonic() - started, len(deadlines.lateness)
         finished = {
-            "powered": powered, "rate": ticks / seconds, "ticks": ticks, "missed": deadlines.missed,
-            "late": percentiles(deadlines.lateness), "busy": percentiles(self._busy),
+            "powered": guard.powered, "rate": deadlines.achieved, "ticks": len(deadlines.times),
+            "missed": deadlines.missed, "late": percentiles(deadlines.lateness), "jitter": deadlines.jitter,
+            "busy": percentiles(self._busy),
         }  # fmt: skip
         self._out += json.dumps({"finished": finished}).encode() + b"\n"
         self._line.settimeout(1.0)
         self._send()
+
+    def _over(self, persistence: float) -> bool:
+        """Whether the arm was let go as it should be, or could not be for so long [s]."""
+        if self._guard.state is State.LOST and (self._alone or self._ended):
+            self._lost = time.monotonic() if self._lost is None else self._lost
+            return time.monotonic() - self._lost > persistence
+        return self._guard.state is State.RELEASED and (self._alone or self._ended)
 
     def _hear(self) -> None:
         """Carry out what has come in."""

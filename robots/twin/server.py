@@ -194,29 +194,31 @@ class Server:
         self._heard = now
         for packet in self._parser.feed(self._terminal.read()):
             if not self._happens("drop"):
-                for answer in self.arm.bus.answer(packet, self._terminal.baud_rate):
-                    self._answer(answer, now)
+                self._answer(self.arm.bus.answer(packet, self._terminal.baud_rate), now)
             if self.config.clock == "packets":
                 self.arm.advance(round(self.config.packet_time / self.arm.timestep))
 
-    def _answer(self, data: bytes, now: float) -> None:
-        if self._happens("drop"):
-            return
-        if self._happens("corrupt"):
-            place = self._random.randrange(len(data))
-            data = data[:place] + bytes((data[place] ^ self._random.randrange(1, 256),)) + data[place + 1 :]
+    def _answer(self, answers: list[bytes], now: float) -> None:
+        # In one piece: every write wakes the host.
+        data = b"".join(self._spoilt(answer) for answer in answers if not self._happens("drop"))
         delay = self.arm.faults.value("delay")
         if delay is None:
             self._send(data)
         else:
             self._late.append((now + delay / 1000, data))
 
+    def _spoilt(self, data: bytes) -> bytes:
+        if not self._happens("corrupt"):
+            return data
+        place = self._random.randrange(len(data))
+        return data[:place] + bytes((data[place] ^ self._random.randrange(1, 256),)) + data[place + 1 :]
+
     def _happens(self, kind: str) -> bool:
         share = self.arm.faults.value(kind)
         return share is not None and self._random.random() < share
 
     def _send(self, data: bytes) -> None:
-        if self._terminal is not None:
+        if data and self._terminal is not None:
             self._terminal.write(data)
 
     def _accept(self) -> None:

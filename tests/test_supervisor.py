@@ -1,0 +1,109 @@
+"""The process that holds the port, beside policies that end well, that stall, and that are killed; and its own end."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+from twins import start
+
+from robots.arm.contract import ArmLostError
+from robots.governor.client import SupervisedArm
+from robots.governor.guard import State
+from robots.governor.limits import Limits
+from robots.governor.supervisor import SupervisorConfig
+from robots.units import JOINTS
+
+STOCK = """
+import os
+from pathlib import Path
+from robots import stock
+robot = stock.follower({port!r}, Path({folder!r}))
+stock.connect(robot)
+print(os.getpid(), flush=True)
+while True:
+    robot.bus.sync_write("Goal_Position", robot.bus.sync_read("Present_Position", num_retry=1000))
+"""
+OURS = """
+from robots.governor.client import SupervisedArm
+from robots.governor.supervisor import SupervisorConfig
+arm = SupervisedArm(SupervisorConfig.from_json({config!r}))
+print(arm.supervisor, flush=True)
+while True:
+    arm.go(arm.ready().base, 5)
+"""
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    with start(tmp_path_factory.mktemp("supervised") / "twin") as process:
+        yield process
+
+
+def supervised(twin, **limits):
+    """A supervisor that is patient with a busy machine, and quick to let go."""
+    arm = {"port": twin.port, "id": "twin", "calibration": str(twin.folder)}
+    return SupervisorConfig(arm=arm, limits=Limits(**{"silence": 60.0, "holding": 0.1, "lowering": 0.1} | limits))
+
+
+def enabled(twin):
+    return {name for name, on in twin.tell("truth()")["enabled"].items() if on}
+
+
+@pytest.mark.parametrize(
+    "program", [pytest.param(STOCK, marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="alone")), OURS]
+)
+def test_a_killed_policy_leaves_no_torque(twin, program):
+    text = program.format(port=twin.port, folder=str(twin.folder), config=supervised(twin).as_json())
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as policy:
+        holder = int(policy.stdout.readline())
+        assert enabled(twin) == set(JOINTS)
+        ended = os.pidfd_open(holder)
+        policy.kill()
+    select.select([ended], [], [])
+    os.close(ended)
+    assert not enabled(twin)
+
+
+def test_an_arm_is_led_rests_and_is_let_down(twin):
+    with SupervisedArm(supervised(twin, silence=1.0)) as arm:
+        start = arm.ready().base
+        target = start.copy()
+        target[0] += 0.1
+        arm.go(target, 10)
+        report = arm.ready()
+        assert report.base == pytest.approx(target)
+        assert report.reading.position[0] > start[0] + 0.03
+        arm.rest()
+        finished = arm.finish()
+        assert finished["powered"] == []
+        assert finished["ticks"] > 10
+        assert finished.keys() >= {"rate", "late", "busy", "missed"}
+    assert not enabled(twin)
+
+
+def test_a_killed_supervisor_is_stood_in_for(twin):
+    with SupervisedArm(supervised(twin)) as arm:
+        arm.ready()
+        os.kill(arm.supervisor, signal.SIGKILL)
+        with pytest.raises(ArmLostError, match="has died; the arm was let go"):
+            listen(arm)
+    assert not enabled(twin)
+
+
+def test_a_silent_policy_is_not_waited_for(twin):
+    with SupervisedArm(supervised(twin, silence=0.5)) as arm:
+        arm.go(arm.ready().base, 5)
+        report = arm.report()
+        while report.state is not State.RELEASED:
+            report = arm.report()
+        assert "the policy has been silent for" in report.fault
+        assert not enabled(twin)
+
+
+def listen(arm):
+    """Hear reports until there are none."""
+    while True:
+        arm.report()
