@@ -3,7 +3,6 @@
 Layout of the file: onnx.proto of ONNX 1.13 (operator set 13), in protobuf's wire format.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,13 +44,7 @@ def check(path: Path, actor: Actor, inputs: Array) -> float:
 
 
 def outputs(path: Path, inputs: Array) -> Array:
-    """What the file says of `inputs` `[B S]`: by onnxruntime where that is installed, by OpenCV elsewhere."""
-    if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        found: Array = session.run([OUTPUT], {INPUT: inputs})[0]
-        return found
+    """What the file says of `inputs` `[B S]`, by OpenCV. Raises `EmbodiedError` for a file that it cannot run."""
     try:
         network = cv2.dnn.readNetFromONNX(str(path))
         network.setInput(inputs)

@@ -155,11 +155,25 @@ def test_joint_positions_act_as_the_actions_they_stand_for(config):
         target = control.target(observation.proprioception[..., 12:], action)
         told = to_lerobot(replace(observation, proprioception=np.tile(target, 3)))[STATE]
         observation = worlds.step(action).next_observation
-        found, reward, ended, truncated, info = env.step(told[0])
+        found, _, ended, truncated, _ = env.step(told[0])
         np.testing.assert_allclose(found[STATE], to_lerobot(observation)[STATE][0], atol=1e-2)
-        assert reward == info["is_success"]
         assert not ended
-    assert truncated
+        assert truncated == (env._worlds.elapsed[0] == task.horizon)
+
+
+def test_success_is_being_there_at_the_end(exported, config):
+    """LeRobot takes an episode for a success if one step of it says so."""
+    env = EmbodiedEnv(replace(chosen_task(config), horizon=9))
+    policy = EmbodiedPolicy.from_pretrained(exported[0] / "lerobot")
+    seen, _ = env.reset(seed=0)
+    steps = []
+    for _ in range(9):
+        action = policy.select_action({name: torch.tensor(value[None]) for name, value in seen.items()})
+        seen, *told = env.step(action[0].numpy())
+        steps.append(told)
+    assert [reward for reward, *_ in steps][-2:] == [1.0, 1.0]
+    assert [info["is_success"] for *_, info in steps] == [False] * 8 + [True]
+    assert [truncated for _, _, truncated, _ in steps] == [False] * 8 + [True]
 
 
 def test_lerobot_makes_the_environment(config):
@@ -186,10 +200,22 @@ def test_onnx_is_refused_where_outputs_differ(exported, tmp_path):
     other = NumpyActor({**state, "average": state["average"] + np.float32(0.05)})
     with pytest.raises(EmbodiedError, match="other than the actor"):
         onnx.check(path, other, inputs)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(EmbodiedError, match="cannot be run"):
+        onnx.check(path, actor, inputs)
     broken = NumpyActor({**state, "average": np.full_like(state["average"], np.nan)})
     with pytest.raises(EmbodiedError, match="other than the actor"):
         onnx.write(path, broken, inputs)
     assert not path.exists()
+
+
+def test_onnxruntime_says_the_same(exported):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = exported[0] / "lerobot" / "actor.onnx"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    inputs = np.random.default_rng(0).normal(size=(7, 39)).astype(np.float32)
+    (found,) = session.run([onnx.OUTPUT], {onnx.INPUT: inputs})
+    np.testing.assert_allclose(found, onnx.outputs(path, inputs), atol=1e-6)
 
 
 def test_rates_that_lerobot_cannot_count_are_refused(exported, config):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import NormalizationMode
 from lerobot.optim.optimizers import AdamConfig, OptimizerConfig
 from lerobot.utils.constants import ACTION
 
@@ -32,6 +33,8 @@ class EmbodiedConfig(PreTrainedConfig):
     """Folder of a running `embodied twin` that tells where objects are, for robots that do not see them."""
     learning_rate: float = 1e-4
     """Of Adam, in `lerobot-train`."""
+    normalization_mapping: dict[str, NormalizationMode] = field(default_factory=dict)
+    """Nothing is normalised: the network's features are scaled already. LeRobot wants to be told."""
     push_to_hub: bool = False
 
     def get_optimizer_preset(self) -> OptimizerConfig:

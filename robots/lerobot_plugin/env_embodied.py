@@ -116,15 +116,17 @@ class EmbodiedEnv(gymnasium.Env[dict[str, Array], Array]):
         """Begin an episode; the same seed gives the same episode."""
         super().reset(seed=seed)
         self._worlds.reset(seeds=[int(self.np_random.integers(HELD_OUT)) if seed is None else HELD_OUT + seed])
-        held = self._worlds.task.goal.satisfied(self._worlds.observation.objects)
-        return self._observe(), {"is_success": bool(held[0])}
+        return self._observe(), {"is_success": False}
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
-        """One control step towards joint positions `[6]` in LeRobot's units; the reward is 1 where the goal holds."""
+        """One control step towards joint positions `[6]` in LeRobot's units; the reward is 1 where the goal holds.
+
+        LeRobot counts an episode as a success if any step says so: none but the last does.
+        """
         target = UNITS.to_radians(np.asarray(action, np.float64))[None]
         transition = self._worlds.step(self._control.action(target, target))
-        success = bool(transition.success[0])
-        return self._observe(), float(success), False, bool(transition.truncated[0]), {"is_success": success}
+        holds, truncated = bool(transition.success[0]), bool(transition.truncated[0])
+        return self._observe(), float(holds), False, truncated, {"is_success": holds and truncated}
 
     def render(self) -> Array:
         """`[240 320 3]` uint8 from the front camera."""

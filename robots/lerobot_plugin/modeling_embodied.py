@@ -1,6 +1,7 @@
 """Our actor behind LeRobot's interface: joints and objects in, joint positions out."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ class EmbodiedPolicy(PreTrainedPolicy):
                 f"The robot does not tell where objects are ({KEY}). An embodied twin knows: name its folder, "
                 "--policy.twin=runs/twin. Nothing perceives them before a real arm here yet."
             )
-        folder = self.config.twin
+        folder = Path(self.config.twin)
         if self._truth is None:
             self._truth = TruthPerceiver(self._task.scene, lambda text: tell(folder, text))
         command = position if self._command is None else self._command
