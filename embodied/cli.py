@@ -72,6 +72,11 @@ COMMANDS = {
         "embodied.deploy:deploy",
         settings.DeployArguments,
     ),
+    "export": Command(
+        "a run's policy as a folder for LeRobot's commands, and as ONNX",
+        "embodied.export:export",
+        settings.ExportArguments,
+    ),
     "doctor": Command(
         "say what works here, and the fix for what does not", "embodied.doctor:doctor", settings.DoctorArguments
     ),

@@ -259,6 +259,24 @@ class EvaluateArguments:
 
 
 @dataclass(frozen=True)
+class ExportArguments:
+    """What `embodied export` takes."""
+
+    run: str = "runs/demo"
+    """Run folder whose actor is exported."""
+    folder: str | None = None
+    """Where to; None is `lerobot` in the run folder."""
+    episodes: int = 0
+    """Unseen resets on which the folder is then run by LeRobot's own command, beside the run; 0 for none."""
+    seed: int = 0
+    """Of the resets: the same as those of `embodied evaluate`."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 0, "episodes", "seed")
+
+
+@dataclass(frozen=True)
 class WhatIfArguments:
     """What `embodied whatif` takes."""
 

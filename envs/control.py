@@ -4,6 +4,7 @@ The command never looks at what the joints really did, so the commands of a whol
 the simulator, the world model and the real arm all execute the same joint targets.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -36,6 +37,10 @@ class Controller(Protocol):
 
     def target(self, previous: Array, action: Array) -> Array:
         """The joint target `[*B J]` [rad, of a pusher m] that follows `previous` under `action` `[*B A]` in -1..1."""
+        ...
+
+    def action(self, previous: Array, target: Array) -> Array:
+        """The action `[*B A]` in -1..1 that leads from `previous` to `target`, or as far towards it as one can."""
         ...
 
 
@@ -79,6 +84,15 @@ class CartesianDelta:
         reached = project(tool.position + self.step * action[..., 0:3], tool.yaw + self.turn * action[..., 3])
         return xp.concat([reached.joints[..., 0:5], gripper], axis=-1)
 
+    def action(self, previous: Array, target: Array) -> Array:
+        """See `Controller.action`."""
+        xp = array_namespace(previous, target)
+        before, after = forward(previous), forward(target)
+        turned = after.yaw - before.yaw
+        turned = turned - 2 * math.pi * xp.round(turned / (2 * math.pi))
+        moved = [(after.position - before.position) / self.step, (turned / self.turn)[..., None]]
+        return _unit(xp, xp.concat([*moved, _share(*GRIPPER_RANGE, target[..., 5:6])], axis=-1))
+
 
 @dataclass(frozen=True)
 class JointDelta:
@@ -106,6 +120,13 @@ class JointDelta:
         arm = _clip(xp, previous[..., 0:5] + scale * action[..., 0:5], previous)
         return xp.concat([arm, _between(*GRIPPER_RANGE, action[..., 5:6])], axis=-1)
 
+    def action(self, previous: Array, target: Array) -> Array:
+        """See `Controller.action`."""
+        xp = array_namespace(previous, target)
+        scale = xp.asarray([self.turn] * 4 + [2 * self.turn], dtype=previous.dtype)
+        arm = (target[..., 0:5] - previous[..., 0:5]) / scale
+        return _unit(xp, xp.concat([arm, _share(*GRIPPER_RANGE, target[..., 5:6])], axis=-1))
+
 
 @dataclass(frozen=True)
 class JointAbsolute:
@@ -130,6 +151,13 @@ class JointAbsolute:
         low = xp.asarray(np.asarray(JOINT_LOW), dtype=previous.dtype)
         high = xp.asarray(np.asarray(JOINT_HIGH), dtype=previous.dtype)
         return _between(low, high, action)
+
+    def action(self, previous: Array, target: Array) -> Array:
+        """See `Controller.action`; `previous` does not matter."""
+        xp = array_namespace(previous, target)
+        low = xp.asarray(np.asarray(JOINT_LOW), dtype=previous.dtype)
+        high = xp.asarray(np.asarray(JOINT_HIGH), dtype=previous.dtype)
+        return _unit(xp, _share(low, high, target))
 
 
 @dataclass(frozen=True)
@@ -156,6 +184,10 @@ class PlanarDelta:
         xp = array_namespace(previous, action)
         low, high = (xp.asarray(np.asarray(end), dtype=previous.dtype) for end in (pusher.JOINT_LOW, pusher.JOINT_HIGH))
         return xp.minimum(xp.maximum(previous + self.step * action, low), high)
+
+    def action(self, previous: Array, target: Array) -> Array:
+        """See `Controller.action`."""
+        return _unit(array_namespace(previous, target), (target - previous) / self.step)
 
 
 CONTROLLERS: Mapping[str, type[CartesianDelta] | type[JointDelta] | type[JointAbsolute] | type[PlanarDelta]] = {
@@ -214,6 +246,15 @@ def _normalised(names: tuple[str, ...], rate: float) -> ActionSpec:
 
 def _between(low: Array, high: Array, action: Array) -> Array:
     return low + (high - low) * 0.5 * (action + 1.0)
+
+
+def _share(low: Array, high: Array, value: Array) -> Array:
+    """What `_between` was given."""
+    return 2.0 * (value - low) / (high - low) - 1.0
+
+
+def _unit(xp: Array, action: Array) -> Array:
+    return xp.clip(action, -1.0, 1.0)
 
 
 def _clip(xp: Array, arm: Array, like: Array) -> Array:

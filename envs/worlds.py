@@ -13,6 +13,9 @@ from envs.task import Task
 from envs.types import ActionSpec, Array, Observation, Transition
 from envs.variation import Parameters, Variation
 
+HELD_OUT = 2**31
+"""Beginnings of training are numbered by seeds below this, those of evaluation from it on: they never meet."""
+
 
 class TaskWorlds:
     """Resets, steps and judges N worlds of a task. Episodes are drawn from per-world streams of one seed."""

@@ -52,8 +52,15 @@ class Units:
 
     def speed_to_radians(self, lerobot: Floats) -> Floats:
         """`[*B 6]` degrees/s and percent/s to `[*B 6]` rad/s: as positions, without the zeros."""
-        scale = np.append(np.full(5, np.pi / 180), (self.gripper_open - self.gripper_closed) / 100)
-        return np.asarray(_six(lerobot) * scale, dtype=np.float64)
+        return np.asarray(_six(lerobot) * self._scale, dtype=np.float64)
+
+    def speed_to_lerobot(self, radians: Floats) -> Floats:
+        """`[*B 6]` rad/s to `[*B 6]` degrees/s and percent/s."""
+        return np.asarray(_six(radians) / self._scale, dtype=np.float64)
+
+    @property
+    def _scale(self) -> Floats:
+        return np.append(np.full(5, np.pi / 180), (self.gripper_open - self.gripper_closed) / 100)
 
 
 def from_features(features: Mapping[str, float]) -> Floats:

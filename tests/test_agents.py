@@ -8,12 +8,12 @@ import torch
 from toy_worlds import NAMES, SPEC, ToyWorlds, toy_episodes, toy_observation
 
 from embodied.agents.batch import Batch
-from embodied.agents.features import goal_point, observation_features, roles
 from embodied.agents.losses import AutogradLosses, LearnerConfig, ManualLosses
 from embodied.agents.networks import Stack
-from embodied.agents.policies import ActorPolicy, NumpyActor, RandomPolicy, policy_input
+from embodied.agents.policies import ActorPolicy, NumpyActor, RandomPolicy
 from embodied.agents.td3 import Learner, resolve_device
 from envs.errors import EmbodiedError
+from envs.features import goal_point, observation_features, policy_input, roles
 from envs.geometry import quat_from_yaw, quat_multiply
 from envs.goals import Goal
 from envs.types import PROPRIOCEPTION, Observation

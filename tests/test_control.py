@@ -36,6 +36,19 @@ def test_targets_stay_within_the_joints_ranges(name: str) -> None:
     assert (planned <= np.array(high) + 1e-6).all()
 
 
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_the_action_that_led_somewhere_is_found_again(name: str) -> None:
+    control = controller(name)
+    start = START if control.joints == JOINTS else PUSHER_START
+    actions = np.random.default_rng(2).uniform(-0.2, 0.2, (8, control.spec.size))
+    target = control.target(start, actions)
+    np.testing.assert_allclose(control.action(start, target), actions, atol=2e-3)
+    tensors = control.action(torch.from_numpy(start), torch.from_numpy(target))
+    np.testing.assert_allclose(tensors.numpy(), control.action(start, target), atol=1e-9)
+    far = target + np.where(actions > 0, 9.0, -9.0)[:, :1]
+    assert np.abs(control.action(start, far)).max() == 1.0
+
+
 def test_cartesian_delta_moves_the_tool_by_what_it_says() -> None:
     control = CartesianDelta()
     start = control.target(START, np.zeros((8, 5)))

@@ -107,7 +107,8 @@ def test_what_an_import_loads(module, kept_out):
 
 def test_outer_doors_are_opened_from_outside_alone():
     for path in SOURCES:
-        inside = name_of(path).startswith("robots/lerobot_plugin/")
+        # What writes a folder for LeRobot writes it with what reads it.
+        inside = name_of(path).startswith(("robots/lerobot_plugin/", "embodied/export.py"))
         assert inside or not any(name.startswith("robots.lerobot_plugin") for name in imported(path)), name_of(path)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from toy_worlds import NAMES, ToyTask, ToyWorlds, toy_episodes
 
-from embodied.agents.features import GOAL_SIZE, goal_features, observation_features
 from embodied.data.replay import Replay
 from envs.errors import EmbodiedError
+from envs.features import GOAL_SIZE, goal_features, observation_features
 from envs.goals import Goal
 from envs.types import Kind
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from embodied.agents.policies import RandomPolicy
-from embodied.evaluation.success import HELD_OUT, held_out_seeds, success
+from embodied.evaluation.success import held_out_seeds, success
 from envs.control import CartesianDelta
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.goals import Goal
 from envs.tasks import task
 from envs.types import Array, Observation
+from envs.worlds import HELD_OUT
 
 
 def test_expert_and_random_bound_what_a_policy_can_do() -> None:

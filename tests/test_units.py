@@ -33,6 +33,7 @@ def test_speed_is_the_slope_of_position(start, speed):
     start, speed = np.array(start), np.array(speed)
     moved = ZERO.to_radians(start + speed) - ZERO.to_radians(start)
     np.testing.assert_allclose(ZERO.speed_to_radians(speed), moved, atol=1e-9)
+    np.testing.assert_allclose(ZERO.speed_to_lerobot(moved), speed, atol=1e-9)
 
 
 def test_counts_have_their_zero_in_the_calibrated_range():

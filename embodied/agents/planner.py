@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from embodied.agents.features import roles
 from envs.errors import EmbodiedError
+from envs.features import roles
 from envs.goals import Goal
 from envs.types import ActionSpec, Array, ObjectState, Observation
 

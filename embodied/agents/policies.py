@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from embodied.agents.features import goal_features, goal_point, observation_features, roles
 from envs.errors import EmbodiedError
+from envs.features import policy_input
 from envs.goals import Goal
 from envs.types import ActionSpec, Array, Observation
 
@@ -66,25 +66,16 @@ class NumpyActor:
         edges = np.cumsum([0, *(math.prod(shape) for shape in shapes)])
         flat = np.asarray(arrays["average"])
         parts = [flat[a:b].reshape(shape) for a, b, shape in zip(edges[:-1], edges[1:], shapes, strict=True)]
-        self._weights, self._biases = parts[: len(sizes) - 1], parts[len(sizes) - 1 :]
+        self.weights, self.biases = parts[: len(sizes) - 1], parts[len(sizes) - 1 :]
 
     def act(self, state: Array) -> Array:
         """Actions `[B A]` in -1..1 for inputs `[B S]`."""
-        if state.shape[-1] != self._weights[0].shape[0]:
+        if state.shape[-1] != self.weights[0].shape[0]:
             raise EmbodiedError(
-                f"The saved actor reads {self._weights[0].shape[0]} numbers, this scene gives {state.shape[-1]}; "
+                f"The saved actor reads {self.weights[0].shape[0]} numbers, this scene gives {state.shape[-1]}; "
                 "were there more or fewer objects in training?"
             )
         hidden = np.asarray(state, dtype=np.float32)
-        for weight, bias in zip(self._weights[:-1], self._biases[:-1], strict=True):
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = np.maximum(hidden @ weight + bias, 0.0)
-        return np.tanh(hidden @ self._weights[-1] + self._biases[-1])
-
-
-def policy_input(observation: Observation, goal: Goal, distractors: tuple[str, ...] = ()) -> Array:
-    """What the actor reads `[*B S]`: observation features and goal features, float32."""
-    about = roles(goal)
-    subject = observation.objects.position_in_world[..., observation.objects.index(about.subject), :]
-    features = observation_features(observation, about.subject, distractors)
-    to_goal = goal_features(goal_point(observation.objects, goal), subject)
-    return np.concatenate([features, to_goal], axis=-1, dtype=np.float32)
+        return np.tanh(hidden @ self.weights[-1] + self.biases[-1])

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from embodied.agents.batch import Batch
-from embodied.agents.features import GOAL_SIZE, goal_features, goal_point, observation_features, roles
 from envs.errors import EmbodiedError
+from envs.features import GOAL_SIZE, goal_features, goal_point, observation_features, roles
 from envs.goals import Goal
 from envs.types import Array, Episode, Kind, ObjectState, Observation
 

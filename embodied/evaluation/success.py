@@ -10,10 +10,8 @@ from envs.control import CartesianDelta, Controller
 from envs.errors import EmbodiedError
 from envs.task import Task
 from envs.types import Policy
-from envs.worlds import TaskWorlds
+from envs.worlds import HELD_OUT, TaskWorlds
 
-HELD_OUT = 2**31
-"""Beginnings of training are numbered by seeds below this, those of evaluation from it on: they never meet."""
 _PER_SEED = 2**14
 
 

@@ -20,7 +20,6 @@ from embodied.evaluation.model import load_model
 from embodied.evaluation.questions import Question
 from embodied.evaluation.result import Result
 from embodied.evaluation.sources import Imagined
-from embodied.evaluation.success import HELD_OUT
 from embodied.evaluation.suite import MODEL, NUDGED, WhatIfs, ask, judge, single
 from embodied.run import Run
 from embodied.schema import from_dict
@@ -30,6 +29,7 @@ from envs.interventions import Intervention
 from envs.scene import build_scene
 from envs.simulation import Simulation
 from envs.types import Episode
+from envs.worlds import HELD_OUT
 
 SCORES, GALLERY = "whatif.json", "whatif_gallery.json"
 WORLDS = 128

@@ -1,9 +1,12 @@
 """Our parts for LeRobot's own commands; importing the package registers them.
 
-The reward model is not found by itself (LeRobot 0.6 looks for packages of robots, cameras, teleoperators, policies and
-environments alone), so commands are told where to look: `--discover_packages_path=robots.lerobot_plugin`.
+Commands are told where to look: `--discover_packages_path=robots.lerobot_plugin`. Then there are the policy and the
+environment `embodied`, the reward model `spatial` and the camera `twin`.
 """
 
+from robots.lerobot_plugin.camera_twin import TwinCamera, TwinCameraConfig
+from robots.lerobot_plugin.configuration_embodied import EmbodiedConfig
 from robots.lerobot_plugin.configuration_spatial import SpatialConfig
+from robots.lerobot_plugin.env_embodied import EmbodiedEnv, EmbodiedEnvConfig
 
-__all__ = ["SpatialConfig"]
+__all__ = ["EmbodiedConfig", "EmbodiedEnv", "EmbodiedEnvConfig", "SpatialConfig", "TwinCamera", "TwinCameraConfig"]

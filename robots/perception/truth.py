@@ -21,7 +21,14 @@ class TruthPerceiver:
 
     def observe(self, reading: Reading, target: Array, time: float) -> Observation:
         """What a policy sees, without a batch; `target` `[6]` [rad] is commanded, `time` [s] is since the beginning."""
-        told = self._tell("truth()")
-        objects = {name: np.array([*pose, *told["velocities"][name]]) for name, pose in told["objects"].items()}
-        self._mirror.show(reading.position, reading.velocity, target, objects)
+        return self.see(reading.position, reading.velocity, target, time)
+
+    def see(self, position: Array, velocity: Array, target: Array, time: float) -> Observation:
+        """The same of joints `[6]` [rad] and their speeds [rad/s]."""
+        self._mirror.show(position, velocity, target, bodies(self._tell("truth()")))
         return replace(self._mirror.observe(), time=np.float64(time))
+
+
+def bodies(told: Mapping[str, Any]) -> dict[str, Array]:
+    """By name the pose and velocity `[13]` of objects, as `Mirror.show` takes them, out of a twin's `truth()`."""
+    return {name: np.array([*pose, *told["velocities"][name]]) for name, pose in told["objects"].items()}

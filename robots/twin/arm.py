@@ -107,9 +107,9 @@ class Arm:
     def truth(self) -> dict[str, Any]:
         """What no driver can read, as plain values.
 
-        `joints` [rad], motors' `torque` [N m] and whether they are `enabled`, the `goal` they go to [rad], poses of
-        `objects` (position [m] and quaternion) and their `velocities` (linear [m/s], angular [rad/s]), a bin or a
-        target among them, whether the `hand` moves, and the `faults` that hold.
+        The `task`, `joints` [rad], motors' `torque` [N m] and whether they are `enabled`, the `goal` they go to [rad],
+        poses of `objects` (position [m] and quaternion) and their `velocities` (linear [m/s], angular [rad/s]), a bin
+        or a target among them, whether the `hand` moves, and the `faults` that hold.
         """
         now = self.simulation.observe()[0]
         scene = self.simulation.scene
@@ -120,6 +120,7 @@ class Arm:
         }
         return {
             "time": float(now.time),
+            "task": self._task.name,
             "joints": dict(zip(JOINTS, self.angles.tolist(), strict=True)),
             "torque": dict(zip(JOINTS, np.where(self._limp, 0.0, self._drives.torque[0]).tolist(), strict=True)),
             "enabled": {

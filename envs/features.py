@@ -7,6 +7,7 @@ yaw errors folded by the cube's symmetry, and what the controller commanded besi
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from envs.errors import EmbodiedError
@@ -74,6 +75,15 @@ def goal_point(objects: ObjectState, goal: Goal) -> Array:
         point_z = _half_height(objects, subject) + literal.parameters[0]
         return xp.concat([here[..., :2], point_z[..., None]], axis=-1)
     return here + 0.0
+
+
+def policy_input(observation: Observation, goal: Goal, distractors: tuple[str, ...] = ()) -> Array:
+    """What the actor reads `[*B S]`: observation features and goal features, float32."""
+    about = roles(goal)
+    subject = observation.objects.position_in_world[..., observation.objects.index(about.subject), :]
+    features = observation_features(observation, about.subject, distractors)
+    to_goal = goal_features(goal_point(observation.objects, goal), subject)
+    return np.concatenate([features, to_goal], axis=-1, dtype=np.float32)
 
 
 def _half_height(objects: ObjectState, index: int) -> Array:
