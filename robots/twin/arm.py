@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from envs.drives import Drives
-from envs.errors import unknown
 from envs.scene import build_scene
-from envs.servo import SERVOS
+from envs.servo import per_joint
+from envs.servo_file import named_servos
 from envs.simulation import Simulation
 from envs.tasks import task as named_task
 from envs.types import Array
@@ -16,6 +16,7 @@ from robots.twin import hand
 from robots.twin.bus import Bus
 from robots.twin.calibration import MOUNTS, calibrated
 from robots.twin.faults import Faults
+from robots.twin.gears import Gears
 from robots.twin.hand import Hand
 from robots.twin.servo import RATED_VOLTAGE, Servo
 from robots.units import JOINTS
@@ -33,7 +34,8 @@ class ArmConfig:
     seed: int = 0
     """Of the task's beginning."""
     servo: str = "firm"
-    """A name from `envs.servo.SERVOS`: what the servos are like once LeRobot has configured them."""
+    """What the servos are like once LeRobot has configured them: a name from `envs.servo.SERVOS`, or a robot file of
+    `embodied identify`, as `runs/identify/robot.yaml`."""
     calibrated: bool = True
     """Whether LeRobot's calibration is in the EEPROMs; without, they are as from the factory."""
 
@@ -43,26 +45,29 @@ class Arm:
 
     def __init__(self, config: ArmConfig) -> None:
         """Raises `EmbodiedError` for an unknown task or servo."""
-        if config.servo not in SERVOS:
-            raise unknown("servo", config.servo, SERVOS)
         self._task = named_task(config.task)
-        servo = SERVOS[config.servo]
-        self.simulation = Simulation(build_scene(replace(self._task.scene, servo=servo)), worlds=1, threads=1)
+        made = per_joint(named_servos(config.servo), JOINTS)
+        # Late goals are the firmware's here, whose feedback is never late.
+        scene = replace(self._task.scene, servo=tuple(replace(servo, delay=0.0) for servo in made))
+        self.simulation = Simulation(build_scene(scene), worlds=1, threads=1)
         self._drives = Drives(self.simulation)
         self._limits = self.simulation.scene.joint_range
         self.eeprom = calibrated(self._limits)
         """What LeRobot's calibration of this arm is, by joint."""
         # LeRobot halves the gripper's torque; the named servos' limit is what is left.
-        stall = dict.fromkeys(JOINTS, servo.force_limit) | {"gripper": 2 * servo.gripper_force_limit}
+        stall = [(2 if name == "gripper" else 1) * servo.limit(name) for name, servo in zip(JOINTS, made, strict=True)]
         self.servos = [
-            Servo(MOUNTS[name], stall[name], ID=number, **(self.eeprom[name] if config.calibrated else {}))
-            for number, name in enumerate(JOINTS, 1)
+            Servo(MOUNTS[name], most, ID=number, **(self.eeprom[name] if config.calibrated else {}))
+            for number, (name, most) in enumerate(zip(JOINTS, stall, strict=True), 1)
         ]
+        for own, servo in zip(self.servos, made, strict=True):
+            own.lag = servo.delay
+        self._gears, self._play = Gears(1, len(JOINTS)), np.array([servo.backlash for servo in made])
         self.bus = Bus(self.servos)
         self.hand = Hand()
         self.faults = Faults()
         self._voltage = RATED_VOLTAGE
-        self._drag = np.zeros(len(JOINTS))
+        self._drag, self._gap = np.zeros(len(JOINTS)), self._play
         self._limp = np.ones(len(JOINTS), bool)
         self._motors: Array = np.empty(0)
         self.lay(config.seed)
@@ -97,6 +102,10 @@ class Arm:
             servo.hot = faults.value("heat", name)
             servo.slip = np.deg2rad(faults.value("zero", name) or 0.0)
             self._drag[j] = 0.0 if faults.value("stall", name) is None else SEIZED
+        loose = [faults.value("backlash", name) for name in JOINTS]
+        self._gap = np.array(
+            [own if fault is None else np.deg2rad(fault) for own, fault in zip(self._play, loose, strict=True)]
+        )
 
     def advance(self, ticks: int = 1) -> None:
         """Let time pass. Raises `EmbodiedError` if physics diverged."""
@@ -157,6 +166,10 @@ class Arm:
         ).T
         gain, damping = stiffness * drives.gain, damping * drives.damping
         self._limp = limp = limit == 0.0
+        if self._gap.any():
+            wanted = np.clip(gain * (goal - self.angles) - damping * drives.velocity[0], -limit, limit)
+            share = self._gears.engage(wanted[None], self._gap[None], self.timestep)[0]
+            gain, damping, limit = share * gain, share * damping, share * limit
         if self.hand.target is not None:
             goal = np.where(limp, self.hand.target, goal)
             gain, damping = np.where(limp, hand.GAIN, gain), np.where(limp, hand.DAMPING, damping)
