@@ -22,6 +22,7 @@ BENCHES = {
     "cameras": "embodied.bench.cameras",
     "demo": "embodied.bench.demo",
     "grasp": "embodied.bench.grasp",
+    "identify": "embodied.bench.identify",
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",
     "pusht": "embodied.bench.pusht",

@@ -22,6 +22,10 @@ class Gears:
         self._ahead = np.zeros((worlds, joints))
         """[rad] by which motors are ahead of the middle of the gap."""
 
+    def lean(self, torque: Array, width: Array) -> None:
+        """Let motors that have pulled with `torque` `[N J]` [N m] for long be on that side of the gap."""
+        self._ahead = np.sign(torque) * width / 2
+
     def engage(self, torque: Array, width: Array, seconds: float) -> Array:
         """The share `[N J]` of the next `seconds` in which motors of that `torque` [N m] reach their joints.
 
