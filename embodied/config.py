@@ -335,8 +335,9 @@ class BenchArguments:
 class TwinArguments:
     """What `embodied twin` takes."""
 
-    robot: Literal["so101"] = "so101"
-    """The arm that is emulated, with its servo bus."""
+    robot: Literal["so101", "koch", "omx"] = "so101"
+    """The arm that is emulated on its servo bus: Feetech's for the SO-101, Dynamixel's for the others. What it moves is
+    the SO-101 of the scene in either case."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
     seed: int = 0

@@ -105,7 +105,7 @@ def recorded(arguments: IdentifyArguments, console: Console) -> dict[str, Log]:
 
 @contextlib.contextmanager
 def _arm(arguments: IdentifyArguments) -> Iterator[tuple[Driven, Governor, Callable[[], float] | None, float]]:
-    """An arm under guard, a governor to plan with, and of a twin in lockstep the time and what it takes to a command."""
+    """An arm under guard, a governor to plan with; of a twin in lockstep its time, and what passes until a command."""
     limits = Limits(speed=arguments.speed)
     if arguments.port != "twin":
         own = ArmConfig(arguments.port, arguments.driver, arguments.id, arguments.calibration)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.drives import Drives
+from envs.errors import unknown
 from envs.scene import build_scene
 from envs.servo import per_joint
 from envs.servo_file import named_servos
@@ -13,12 +14,10 @@ from envs.simulation import Simulation
 from envs.tasks import task as named_task
 from envs.types import Array
 from robots.twin import hand
-from robots.twin.bus import Bus
-from robots.twin.calibration import MOUNTS, calibrated
 from robots.twin.faults import Faults
 from robots.twin.gears import Gears
 from robots.twin.hand import Hand
-from robots.twin.servo import RATED_VOLTAGE, Servo
+from robots.twin.makes import MAKES, Firmware
 from robots.units import JOINTS
 
 SEIZED = 1e4
@@ -29,6 +28,8 @@ SEIZED = 1e4
 class ArmConfig:
     """What stands behind the bus."""
 
+    robot: str = "so101"
+    """Which arm it is on the wire, a name from `robots.twin.makes.MAKES`."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
     seed: int = 0
@@ -44,7 +45,10 @@ class Arm:
     """The arm, its servos, and the hand that may lead it. Time passes in `advance` alone."""
 
     def __init__(self, config: ArmConfig) -> None:
-        """Raises `EmbodiedError` for an unknown task or servo."""
+        """Raises `EmbodiedError` for an unknown robot, task or servo."""
+        if config.robot not in MAKES:
+            raise unknown("robot", config.robot, MAKES)
+        self.make = make = MAKES[config.robot]
         self._task = named_task(config.task)
         made = per_joint(named_servos(config.servo), JOINTS)
         # Late goals are the firmware's here, whose feedback is never late.
@@ -52,21 +56,20 @@ class Arm:
         self.simulation = Simulation(build_scene(scene), worlds=1, threads=1)
         self._drives = Drives(self.simulation)
         self._limits = self.simulation.scene.joint_range
-        self.eeprom = calibrated(self._limits)
+        self.eeprom = make.eeprom(self._limits)
         """What LeRobot's calibration of this arm is, by joint."""
-        # LeRobot halves the gripper's torque; the named servos' limit is what is left.
-        stall = [(2 if name == "gripper" else 1) * servo.limit(name) for name, servo in zip(JOINTS, made, strict=True)]
-        self.servos = [
-            Servo(MOUNTS[name], most, ID=number, **(self.eeprom[name] if config.calibrated else {}))
-            for number, (name, most) in enumerate(zip(JOINTS, stall, strict=True), 1)
-        ]
+        self.servos: list[Firmware] = [
+            make.servo(name, make.mounts[name], servo.limit(name), ID=number,
+                       **(self.eeprom[name] if config.calibrated else {}))
+            for number, (name, servo) in enumerate(zip(JOINTS, made, strict=True), make.first)
+        ]  # fmt: skip
         for own, servo in zip(self.servos, made, strict=True):
             own.lag = servo.delay
         self._gears, self._play = Gears(1, len(JOINTS)), np.array([servo.backlash for servo in made])
-        self.bus = Bus(self.servos)
+        self.bus = make.bus(self.servos)
         self.hand = Hand()
         self.faults = Faults()
-        self._voltage = RATED_VOLTAGE
+        self._sag: float | None = None
         self._drag, self._gap = np.zeros(len(JOINTS)), self._play
         self._limp = np.ones(len(JOINTS), bool)
         self._motors: Array = np.empty(0)
@@ -94,8 +97,8 @@ class Arm:
 
     def refresh(self) -> None:
         """Take over what `faults` holds now."""
-        faults, sag = self.faults, self.faults.value("sag")
-        self._voltage = RATED_VOLTAGE if sag is None else sag
+        faults = self.faults
+        self._sag = faults.value("sag")
         for j, (name, servo) in enumerate(zip(JOINTS, self.servos, strict=True)):
             servo.switch(faults.value("power") is None)
             servo.overloaded = faults.value("overload", name) is not None
@@ -158,7 +161,7 @@ class Arm:
         torque = np.where(self._limp, 0.0, drives.torque[0])
         sensed = np.stack([self.angles, drives.velocity[0], torque], axis=1).tolist()
         ticked = [
-            servo.tick(angle, velocity, torque, self._voltage, seconds)
+            servo.tick(angle, velocity, torque, servo.supply(self._sag), seconds)
             for servo, (angle, velocity, torque) in zip(self.servos, sensed, strict=True)
         ]
         goal, stiffness, damping, limit = np.array(

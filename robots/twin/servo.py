@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from robots.twin.memory import Memory
 from robots.twin.profile import Profile, Trail
-from robots.twin.registers import ACCELERATION_UNIT, COUNTS, CURRENT_UNIT, TIME_UNIT, Error
+from robots.twin.registers import ACCELERATION_UNIT, COUNTS, CURRENT_UNIT, STS, TIME_UNIT, Error
 
 RADIANS = 2 * math.pi / COUNTS
 """[rad] of a count."""
@@ -46,7 +46,7 @@ class Servo:
 
     def __init__(self, mount: float = COUNTS / 2, stall: float = 3.35, **eeprom: int) -> None:
         """`mount` is the encoder's count at the joint's zero, `stall` the torque at rated voltage [N m]."""
-        self.memory = Memory(**eeprom)
+        self.memory = Memory(STS, **eeprom)
         self.mount, self.stall = mount, stall
         self.powered = True
         self.overloaded = False
@@ -65,6 +65,10 @@ class Servo:
         """[s] for which the current has been too high."""
         self.angle = 0.0
         """[rad] of the joint at the last tick."""
+
+    def supply(self, sag: float | None) -> float:
+        """[V] that it gets, while the supply has `sag` [V]; None is as it should be."""
+        return RATED_VOLTAGE if sag is None else sag
 
     @property
     def position(self) -> float:
@@ -93,6 +97,7 @@ class Servo:
         """Take the power away, or give it back: the servo starts from its EEPROM, limp and without errors."""
         if powered and not self.powered:
             self.memory.power_cycle()
+            self.memory["Torque_Limit"] = self.memory["Max_Torque_Limit"]
             self.overloaded = False
             self._overload = self._excess = 0.0
             self._hold()
