@@ -58,6 +58,11 @@ COMMANDS = {
         settings.CalibrateArguments,
         names="embodied.calibrate:STEPS",
     ),
+    "identify": Command(
+        "find an arm's servos from how it moves, for the twin and for training",
+        "embodied.identify:identify",
+        settings.IdentifyArguments,
+    ),
     "bench": Command(
         "measure: embodied bench NAME",
         "embodied.bench.harness:bench",

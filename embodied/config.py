@@ -367,14 +367,16 @@ class BenchArguments:
 class TwinArguments:
     """What `embodied twin` takes."""
 
-    robot: Literal["so101"] = "so101"
-    """The arm that is emulated, with its servo bus."""
+    robot: Literal["so101", "koch", "omx"] = "so101"
+    """The arm that is emulated on its servo bus: Feetech's for the SO-101, Dynamixel's for the others. What it moves is
+    the SO-101 of the scene in either case."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
     seed: int = 0
     """Of the table's beginning."""
-    servo: Literal["firm", "lerobot", "open_duck", "menagerie"] = "firm"
-    """A parameter set of `envs.servo.SERVOS`: what the servos are like once LeRobot has configured them."""
+    servo: str = "firm"
+    """What the servos are like once LeRobot has configured them: a parameter set of `envs.servo.SERVOS`, or a robot
+    file of `embodied identify`."""
     calibrated: bool = True
     """Whether a calibration is in the servos already; false is an arm as it leaves the factory."""
     folder: str = "runs/twin"
@@ -434,6 +436,36 @@ class DeployArguments:
         """Refuse numbers that mean nothing."""
         _at_least(self, "", 1, "episodes", "rate")
         _at_least(self, "", 0, "seed", "silence")
+
+
+@dataclass(frozen=True)
+class IdentifyArguments:
+    """What `embodied identify` takes."""
+
+    port: str = "twin"
+    """Of the arm's servo bus, e.g. `/dev/ttyACM0`; `twin` starts one whose time passes with packets."""
+    seconds: float = 12.0
+    """Length of each of two logs [s]."""
+    speed: float = 1.0
+    """Factor on the governor's velocity limits."""
+    logs: str | None = None
+    """Move nothing: fit the `logs.npz` of an earlier start."""
+    folder: str = "runs/identify"
+    """For `logs.npz`, `robot.yaml` and `identify.json`."""
+    servo: str = "lerobot"
+    """For `port=twin`: its servos, a name from `envs.servo.SERVOS` or a robot file."""
+    driver: str = "so101_follower"
+    """LeRobot's name of the robot."""
+    id: str = "arm"
+    """LeRobot's name of this very arm, which its calibration file has."""
+    calibration: str | None = None
+    """Folder of the calibration file; None is LeRobot's own."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 4, "seconds")
+        if not 0.0 < self.speed <= 1.0:
+            raise EmbodiedError(f"speed must be above 0 and at most 1, not {self.speed}.")
 
 
 @dataclass(frozen=True)

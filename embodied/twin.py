@@ -19,15 +19,15 @@ def twin(arguments: TwinArguments, console: Console) -> None:
         console.say(json.dumps(tell(Path(arguments.folder), arguments.tell), indent=2))
         return
     config = TwinConfig(
-        task=arguments.task, seed=arguments.seed, servo=arguments.servo, calibrated=arguments.calibrated,
-        folder=arguments.folder, clock=arguments.clock, packet_time=arguments.packet_time, faults=arguments.faults,
-        picture=arguments.picture,
+        robot=arguments.robot, task=arguments.task, seed=arguments.seed, servo=arguments.servo,
+        calibrated=arguments.calibrated, folder=arguments.folder, clock=arguments.clock,
+        packet_time=arguments.packet_time, faults=arguments.faults, picture=arguments.picture,
     )  # fmt: skip
     with Server(config) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.stop)
         console.say(f"port     {server.port}")
-        console.say(f"LeRobot  --robot.type=so101_follower --robot.port={server.port} --robot.id=twin "
+        console.say(f"LeRobot  --robot.type={server.arm.make.driver} --robot.port={server.port} --robot.id=twin "
                     f"--robot.calibration_dir={server.folder}")  # fmt: skip
         if config.picture:
             console.say(f"picture  {server.folder / 'scene.png'}, every {config.picture:g} s")

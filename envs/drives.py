@@ -52,3 +52,7 @@ class Drives:
         self._bias[:, self._actuator, 2] = -damping
         self._range[:, self._actuator, 0], self._range[:, self._actuator, 1] = -limit, limit
         self._damping[:, self._dof] = self._passive + drag
+
+    def set_friction(self, friction: Array) -> None:
+        """Dry friction of the joints `[N J]` [N m], of a scene whose servos have some."""
+        self._simulation.batch.expand("dof_frictionloss")[:, self._dof] = friction

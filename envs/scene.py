@@ -19,7 +19,7 @@ from envs.fixtures import BIN_HALF_EXTENTS, BIN_WALL, FIXTURES, Part, add_fixtur
 from envs.kinematics import JOINTS, TCP_IN_GRIPPER
 from envs.objects import CUBE_HALF_EXTENT, ROUNDING, object_type
 from envs.physics import PUSHING, Physics
-from envs.servo import PUSHER_SERVO, SERVOS, Servo
+from envs.servo import PUSHER_SERVO, SERVOS, Servos, per_joint
 from envs.types import Array, Kind
 
 ROBOT_ENTITIES = ("table", "gripper", "fixed_jaw", "moving_jaw")
@@ -79,8 +79,8 @@ class SceneConfig:
     """Names out of `envs.fixtures.FIXTURES`."""
     physics: Physics = field(default=None)  # type: ignore[assignment]
     """None takes the robot's own: `Physics()`, or `PUSHING` for a pusher."""
-    servo: Servo = field(default=None)  # type: ignore[assignment]
-    """None takes the robot's own: `SERVOS["firm"]`, or `PUSHER_SERVO`."""
+    servo: Servos = field(default=None)  # type: ignore[assignment]
+    """For all joints, or one for each. None takes the robot's own: `SERVOS["firm"]`, or `PUSHER_SERVO`."""
     cameras: tuple[Camera, ...] = CAMERAS
     robot: Literal["so101", "pusher"] = "so101"
 
@@ -181,7 +181,8 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     spec = _robot_spec(config)
     _set_view(spec)
     _add_surroundings(spec, config)
-    config.servo.apply(spec, joints_of(config), config.physics.timestep)
+    for name, servo in zip(joints_of(config), per_joint(config.servo, joints_of(config)), strict=True):
+        servo.apply(spec, name, config.physics.timestep)
     if config.goal_entity == "bin":
         _add_bin(spec)
     elif config.goal_entity == "target":

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import mujoco
 
+from envs.errors import EmbodiedError
+
 
 @dataclass(frozen=True)
 class Servo:
@@ -31,28 +33,45 @@ class Servo:
     """[N m] of the five arm joints: stall torque."""
     gripper_force_limit: float = 1.5
     """[N m] LeRobot halves the gripper's torque. At 3.35 (40 N at the pads) it squeezes cubes out of the grasp."""
-    delay: int = 0
-    """Physics steps from command to servo (bus and driver)."""
+    delay: float = 0.0
+    """[s] from command to servo (bus and driver); in the simulation, the nearest number of physics steps."""
+    backlash: float = 0.0
+    """[rad] of play between motor and joint. The twin has it, the simulation has not."""
 
-    def apply(self, spec: mujoco.MjSpec, joints: Sequence[str], timestep: float) -> None:
-        """Set the passive parameters of `joints` and add one actuator each, of the same name; `gripper` is the last."""
-        for name in joints:
-            joint = spec.joint(name)
-            joint.damping[0] = self.damping
-            joint.frictionloss = self.frictionloss
-            joint.armature = self.armature
-            limit = self.gripper_force_limit if name == "gripper" else self.force_limit
-            actuator = spec.add_actuator(
-                name=name,
-                target=name,
-                trntype=mujoco.mjtTrn.mjTRN_JOINT,
-                ctrlrange=joint.range,
-                forcerange=(-limit, limit),
-            )
-            actuator.set_to_position(kp=self.kp, kv=self.kv)
-            if self.delay:
-                actuator.delay = self.delay * timestep
-                actuator.nsample = self.delay + 1
+    def limit(self, joint: str) -> float:
+        """[N m] at a joint of that name."""
+        return self.gripper_force_limit if joint == "gripper" else self.force_limit
+
+    def apply(self, spec: mujoco.MjSpec, name: str, timestep: float) -> None:
+        """Set the passive parameters of the joint `name` and add an actuator of the same name."""
+        joint = spec.joint(name)
+        joint.damping[0] = self.damping
+        joint.frictionloss = self.frictionloss
+        joint.armature = self.armature
+        limit = self.limit(name)
+        actuator = spec.add_actuator(
+            name=name,
+            target=name,
+            trntype=mujoco.mjtTrn.mjTRN_JOINT,
+            ctrlrange=joint.range,
+            forcerange=(-limit, limit),
+        )
+        actuator.set_to_position(kp=self.kp, kv=self.kv)
+        if steps := round(self.delay / timestep):
+            actuator.delay = steps * timestep
+            actuator.nsample = steps + 1
+
+
+Servos = Servo | tuple[Servo, ...]
+"""One for all joints, or one per joint."""
+
+
+def per_joint(servos: Servos, joints: Sequence[str]) -> tuple[Servo, ...]:
+    """One servo per joint; raises `EmbodiedError` where there are as many as joints neither way."""
+    each = (servos,) * len(joints) if isinstance(servos, Servo) else servos
+    if len(each) != len(joints):
+        raise EmbodiedError(f"{len(each)} servos were given; {', '.join(joints)} need one each, or one for all.")
+    return each
 
 
 SERVOS: Mapping[str, Servo] = {

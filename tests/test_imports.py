@@ -22,7 +22,13 @@ OUTER_DOORS = {"robots/lerobot_plugin/": {"world_models"}}
 """What LeRobot's own commands load has to bring together what our rooms keep apart."""
 CONFINED = {
     # benches measure MuJoCo itself beside what is built on it; MuJoCo brings the least-squares solver there is
-    "mujoco": ("envs/", "robots/twin/", "robots/calibration/zeros.py", "embodied/bench/"),
+    "mujoco": (
+        "envs/",
+        "robots/twin/",
+        "robots/calibration/zeros.py",
+        "robots/identification/fit.py",
+        "embodied/bench/",
+    ),
     "lerobot": ("robots/", "embodied/data/lerobot_io.py"),
     "gym_pusht": ("envs/pusht.py",),
     "pymunk": ("envs/pusht.py",),

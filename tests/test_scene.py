@@ -281,18 +281,18 @@ def test_servo_follows_a_ten_hertz_command_to_a_millimetre():
     assert np.linalg.norm(body_poses(data.qpos[:6])[0][0] - body_poses(data.ctrl)[0][0]) < 2e-3
 
 
-def test_servo_delay_is_in_physics_steps():
+def test_servo_delay_is_in_whole_physics_steps():
     moved = {}
-    for delay in (0, 3):
-        servo = Servo(kp=200.0, kv=6.0, frictionloss=0.0, delay=delay)
+    for steps in (0, 3):
+        servo = Servo(kp=200.0, kv=6.0, frictionloss=0.0, delay=steps * 0.005)
         scene = build_scene(SceneConfig(objects=(), servo=servo))
         data = at_home(scene)
         mujoco.mj_step(scene.model, data, 200)
         data.ctrl[0] = 0.3
-        start, moved[delay] = data.qpos[0], 0
+        start, moved[steps] = data.qpos[0], 0
         while abs(data.qpos[0] - start) < 1e-6:
             mujoco.mj_step(scene.model, data)
-            moved[delay] += 1
+            moved[steps] += 1
     assert moved == {0: 1, 3: 4}
 
 

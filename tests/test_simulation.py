@@ -83,7 +83,7 @@ def test_contract_with_other_controllers(control):
 
 
 def test_delayed_servo_lags_and_replays():
-    scene = build_scene(replace(SCENE.config, servo=replace(SERVOS["firm"], delay=4)))
+    scene = build_scene(replace(SCENE.config, servo=replace(SERVOS["firm"], delay=0.02)))
     delayed, prompt = simulation(scene=scene), simulation()
     action = np.zeros((WORLDS, 5))
     action[:, 1] = 1.0

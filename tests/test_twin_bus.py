@@ -9,7 +9,7 @@ from envs.errors import EmbodiedError
 from robots.twin.bus import Bus
 from robots.twin.memory import Memory
 from robots.twin.protocol import BROADCAST, Instruction, Packet, Parser
-from robots.twin.registers import BAUD_RATES, EEPROM, REGISTERS, SIZE, WRITABLE, Error
+from robots.twin.registers import BAUD_RATES, EEPROM, REGISTERS, SIZE, STS, Error
 from robots.twin.servo import Servo
 
 codes = st.sampled_from(Instruction).map(int) | st.integers(0, 255)
@@ -107,7 +107,7 @@ def test_a_host_writes_where_it_may_and_nowhere_else(address, data):
     after = memory.read(0, SIZE)
     for place in range(SIZE):
         inside = address <= place < address + len(data)
-        assert after[place] == (data[place - address] if inside and place in WRITABLE else before[place])
+        assert after[place] == (data[place - address] if inside and place in STS.writable else before[place])
     assert memory["Model_Number"] == 777
 
 
@@ -121,7 +121,7 @@ def test_the_eeprom_outlives_the_power_if_it_was_unlocked(lock):
     assert (memory["Homing_Offset"], memory["Goal_Position"], memory["Torque_Limit"]) == (-300, 513, 1000)
     memory.power_cycle()
     kept = (0, 1000) if lock else (-300, 500)
-    assert (memory["Homing_Offset"], memory["Torque_Limit"]) == kept
+    assert (memory["Homing_Offset"], memory["Max_Torque_Limit"]) == kept
     assert (memory["ID"], memory["Goal_Position"], memory["Lock"]) == (3, 0, 1)
     assert REGISTERS["Torque_Limit"].address not in EEPROM
 

@@ -1,6 +1,7 @@
 """The firmware of one servo on a joint that does as it is told, then six of them on the simulated arm."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.errors import EmbodiedError
+from envs.servo import SERVOS
+from envs.servo_file import IDENTIFIED, ServoFile
 from envs.text import parse_call
 from robots.twin.arm import Arm, ArmConfig
 from robots.twin.faults import KINDS, Fault, Faults
+from robots.twin.gears import DRAG, Gears
 from robots.twin.registers import REGISTERS, Error
 from robots.twin.servo import AMBIENT, RADIANS, TOP_SPEED, Servo
 from robots.units import JOINTS
@@ -346,6 +350,7 @@ def test_the_same_ticks_give_the_same_arm():
         ("stall()", "'stall()' is not understood: write stall(elbow_flex)."),
         ("drop(2)", "drop(2): a share is between 0 and 1."),
         ("sag(-1)", "sag(-1) must be 0 or more."),
+        ("backlash(gripper, -1)", "backlash(gripper, -1) must be 0 or more."),
         ("heat(gripper, warm)", "The number must be a number, got 'warm'"),
         ("delay(nan)", "The number must be finite"),
     ],
@@ -359,7 +364,7 @@ def test_a_fault_that_there_is_not_is_one_sentence(text, message):
 @pytest.mark.parametrize(
     "text",
     ["drop(0.02)", "corrupt(1)", "delay(5)", "overload(gripper)", "heat(elbow_flex, 85)", "sag(5.5)", "power()",
-     "stall(wrist_roll)", "zero(elbow_flex, -5)", "unplug()"],
+     "stall(wrist_roll)", "backlash(elbow_flex, 1)", "zero(elbow_flex, -5)", "unplug()"],
 )  # fmt: skip
 def test_faults_print_what_they_parse(text):
     assert str(Fault.parse(text)) == text
@@ -377,3 +382,121 @@ def test_faults_hold_until_they_are_cleared():
     assert not list(faults)
     with pytest.raises(EmbodiedError, match="Unknown fault 'heet'"):
         faults.clear("heet")
+
+
+# Servos with numbers of their own.
+
+
+def robot_file(path, **joints):
+    """A robot file of the servos as LeRobot configures them, but for the fields of some joints."""
+    servos = tuple(replace(SERVOS["lerobot"], **joints.get(name, {})) for name in JOINTS)
+    none = {name: dict.fromkeys(JOINTS, 0.0) for name in IDENTIFIED}
+    ranges = {
+        name: {joint: (getattr(servo, name),) * 2 for joint, servo in zip(JOINTS, servos, strict=True)}
+        for name in IDENTIFIED
+    }
+    ServoFile(servos, none, ranges).save(path)
+    return str(path)
+
+
+def steps_until_it_moves(servo, goal=3000):
+    write(servo, "Goal_Position", goal)
+    for tick in range(100):
+        drive = servo.tick(0.0, 0.0, 0.0, 7.4, TICK)
+        if drive.goal > 0.0:
+            return tick
+    raise AssertionError("it never moved")
+
+
+@pytest.mark.parametrize(("lag", "ticks"), [(0.0, 0), (0.015, 3), (0.0175, 3)])
+def test_a_late_goal_reaches_the_motor_that_much_later(lag, ticks):
+    servo = enabled()
+    servo.lag = lag
+    for _ in range(10):
+        servo.tick(0.0, 0.0, 0.0, 7.4, TICK)
+    assert steps_until_it_moves(servo) == ticks
+
+
+def test_a_goal_between_ticks_is_interpolated():
+    late = {}
+    for lag in (0.005, 0.0075, 0.01):
+        servo = enabled()
+        servo.lag = lag
+        write(servo, "Goal_Position", 3000)
+        late[lag] = [servo.tick(0.0, 0.0, 0.0, 7.4, TICK).goal for _ in range(10)][-1]
+    assert late[0.0075] == pytest.approx((late[0.005] + late[0.01]) / 2)
+
+
+def test_torque_that_comes_on_forgets_goals_that_are_late():
+    servo = enabled()
+    servo.lag = 0.1
+    write(servo, "Goal_Position", 3000)
+    for _ in range(10):
+        servo.tick(0.0, 0.0, 0.0, 7.4, TICK)
+    write(servo, "Torque_Enable", 0)
+    write(servo, "Torque_Enable", 1)
+    assert servo.tick(0.0, 0.0, 0.0, 7.4, TICK).goal == pytest.approx(0.0, abs=2 * RADIANS)
+
+
+@given(st.floats(0.001, 0.1), st.floats(0.05, 3.0))
+def test_play_costs_the_time_that_the_motor_needs_to_cross_it(width, torque):
+    gears, gap = Gears(1, 1), np.array([[width]])
+    gears.lean(np.array([[1.0]]), gap)
+    assert gears.engage(np.array([[torque]]), gap, TICK) == 1.0, "it pulls as before"
+    shares = [float(gears.engage(np.array([[-torque]]), gap, TICK)[0, 0]) for _ in range(1000)]
+    lost = TICK * (1.0 - np.array(shares)).sum()
+    assert lost == pytest.approx(min(width * DRAG / torque, 5.0), rel=1e-6)
+    assert np.all(np.diff(shares) >= 0), "once across, it stays there"
+
+
+def test_without_play_nothing_is_lost():
+    gears = Gears(1, 6)
+    turns = np.array([[1.0, -1.0, 0.2, 0.0, -3.0, 1e-12]])
+    for sign in (1, -1, 1):
+        share = gears.engage(sign * turns, np.zeros((1, 6)), TICK)
+        assert (share == 1.0).all()
+
+
+def turned_back(arm):
+    """How far the roll has come 120 ms after it was sent back a little [degree]."""
+    goals(arm, wrist_roll=15)
+    arm.advance(80)
+    goals(arm, wrist_roll=20)
+    arm.advance(80)
+    before = arm.angles[4]
+    goals(arm, wrist_roll=16)
+    arm.advance(24)
+    return np.rad2deg(before - arm.angles[4])
+
+
+def test_backlash_from_a_fault_and_from_a_robot_file_are_the_same_and_slow_a_turn(tmp_path):
+    tight = Arm(ArmConfig(servo="lerobot"))
+    loose = Arm(ArmConfig(servo="lerobot"))
+    loose.faults.add(Fault.parse("backlash(wrist_roll, 3)"))
+    loose.refresh()
+    own = Arm(ArmConfig(servo=robot_file(tmp_path / "robot.yaml", wrist_roll={"backlash": np.deg2rad(3)})))
+    come = [turned_back(arm) for arm in (tight, loose, own)]
+    assert come[1] < 0.8 * come[0]
+    assert come[2] == pytest.approx(come[1], rel=1e-3)
+    loose.faults.clear("backlash")
+    loose.refresh()
+    assert turned_back(loose) == pytest.approx(turned_back(tight), rel=0.05)
+
+
+def test_servos_of_a_robot_file_are_each_their_own(tmp_path):
+    path = robot_file(tmp_path / "robot.yaml", shoulder_pan={"kp": 4.0}, wrist_roll={"delay": 0.05})
+    arm, plain = Arm(ArmConfig(servo=path)), Arm(ArmConfig(servo="lerobot"))
+    for each in (arm, plain):
+        goals(each, shoulder_pan=15, wrist_flex=60, wrist_roll=20)
+        each.advance(14)
+    pan, roll = JOINTS.index("shoulder_pan"), JOINTS.index("wrist_roll")
+    assert arm.angles[pan] < 0.7 * plain.angles[pan]
+    assert arm.angles[roll] < 0.5 * plain.angles[roll]
+    assert arm.angles[3] == pytest.approx(plain.angles[3], abs=0.02)
+
+
+def test_a_servo_that_there_is_not_is_one_sentence(tmp_path):
+    with pytest.raises(EmbodiedError, match=r"Unknown servo .frim.\. Did you mean .firm."):
+        Arm(ArmConfig(servo="frim"))
+    with pytest.raises(EmbodiedError, match=r"gone\.yaml is no robot file"):
+        Arm(ArmConfig(servo=str(tmp_path / "gone.yaml")))

@@ -23,6 +23,7 @@ BENCHES = {
     "demo": "embodied.bench.demo",
     "faults": "embodied.bench.faults",
     "grasp": "embodied.bench.grasp",
+    "identify": "embodied.bench.identify",
     "loop": "embodied.bench.loop",
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",

@@ -8,16 +8,16 @@ import numpy as np
 from envs.drives import Drives
 from envs.errors import unknown
 from envs.scene import build_scene
-from envs.servo import SERVOS
+from envs.servo import per_joint
+from envs.servo_file import named_servos
 from envs.simulation import Simulation
 from envs.tasks import task as named_task
 from envs.types import Array
 from robots.twin import hand
-from robots.twin.bus import Bus
-from robots.twin.calibration import MOUNTS, calibrated
 from robots.twin.faults import Faults
+from robots.twin.gears import Gears
 from robots.twin.hand import Hand
-from robots.twin.servo import RATED_VOLTAGE, Servo
+from robots.twin.makes import MAKES, Firmware
 from robots.units import JOINTS
 
 SEIZED = 1e4
@@ -28,12 +28,15 @@ SEIZED = 1e4
 class ArmConfig:
     """What stands behind the bus."""
 
+    robot: str = "so101"
+    """Which arm it is on the wire, a name from `robots.twin.makes.MAKES`."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
     seed: int = 0
     """Of the task's beginning."""
     servo: str = "firm"
-    """A name from `envs.servo.SERVOS`: what the servos are like once LeRobot has configured them."""
+    """What the servos are like once LeRobot has configured them: a name from `envs.servo.SERVOS`, or a robot file of
+    `embodied identify`, as `runs/identify/robot.yaml`."""
     calibrated: bool = True
     """Whether LeRobot's calibration is in the EEPROMs; without, they are as from the factory."""
 
@@ -42,27 +45,32 @@ class Arm:
     """The arm, its servos, and the hand that may lead it. Time passes in `advance` alone."""
 
     def __init__(self, config: ArmConfig) -> None:
-        """Raises `EmbodiedError` for an unknown task or servo."""
-        if config.servo not in SERVOS:
-            raise unknown("servo", config.servo, SERVOS)
+        """Raises `EmbodiedError` for an unknown robot, task or servo."""
+        if config.robot not in MAKES:
+            raise unknown("robot", config.robot, MAKES)
+        self.make = make = MAKES[config.robot]
         self._task = named_task(config.task)
-        servo = SERVOS[config.servo]
-        self.simulation = Simulation(build_scene(replace(self._task.scene, servo=servo)), worlds=1, threads=1)
+        made = per_joint(named_servos(config.servo), JOINTS)
+        # Late goals are the firmware's here, whose feedback is never late.
+        scene = replace(self._task.scene, servo=tuple(replace(servo, delay=0.0) for servo in made))
+        self.simulation = Simulation(build_scene(scene), worlds=1, threads=1)
         self._drives = Drives(self.simulation)
         self._limits = self.simulation.scene.joint_range
-        self.eeprom = calibrated(self._limits)
+        self.eeprom = make.eeprom(self._limits)
         """What LeRobot's calibration of this arm is, by joint."""
-        # LeRobot halves the gripper's torque; the named servos' limit is what is left.
-        stall = dict.fromkeys(JOINTS, servo.force_limit) | {"gripper": 2 * servo.gripper_force_limit}
-        self.servos = [
-            Servo(MOUNTS[name], stall[name], ID=number, **(self.eeprom[name] if config.calibrated else {}))
-            for number, name in enumerate(JOINTS, 1)
-        ]
-        self.bus = Bus(self.servos)
+        self.servos: list[Firmware] = [
+            make.servo(name, make.mounts[name], servo.limit(name), ID=number,
+                       **(self.eeprom[name] if config.calibrated else {}))
+            for number, (name, servo) in enumerate(zip(JOINTS, made, strict=True), make.first)
+        ]  # fmt: skip
+        for own, servo in zip(self.servos, made, strict=True):
+            own.lag = servo.delay
+        self._gears, self._play = Gears(1, len(JOINTS)), np.array([servo.backlash for servo in made])
+        self.bus = make.bus(self.servos)
         self.hand = Hand()
         self.faults = Faults()
-        self._voltage = RATED_VOLTAGE
-        self._drag = np.zeros(len(JOINTS))
+        self._sag: float | None = None
+        self._drag, self._gap = np.zeros(len(JOINTS)), self._play
         self._limp = np.ones(len(JOINTS), bool)
         self._motors: Array = np.empty(0)
         self.lay(config.seed)
@@ -89,14 +97,18 @@ class Arm:
 
     def refresh(self) -> None:
         """Take over what `faults` holds now."""
-        faults, sag = self.faults, self.faults.value("sag")
-        self._voltage = RATED_VOLTAGE if sag is None else sag
+        faults = self.faults
+        self._sag = faults.value("sag")
         for j, (name, servo) in enumerate(zip(JOINTS, self.servos, strict=True)):
             servo.switch(faults.value("power") is None)
             servo.overloaded = faults.value("overload", name) is not None
             servo.hot = faults.value("heat", name)
             servo.slip = np.deg2rad(faults.value("zero", name) or 0.0)
             self._drag[j] = 0.0 if faults.value("stall", name) is None else SEIZED
+        loose = [faults.value("backlash", name) for name in JOINTS]
+        self._gap = np.array(
+            [own if fault is None else np.deg2rad(fault) for own, fault in zip(self._play, loose, strict=True)]
+        )
 
     def advance(self, ticks: int = 1) -> None:
         """Let time pass. Raises `EmbodiedError` if physics diverged."""
@@ -150,7 +162,7 @@ class Arm:
         torque = np.where(self._limp, 0.0, drives.torque[0])
         sensed = np.stack([self.angles, drives.velocity[0], torque], axis=1).tolist()
         ticked = [
-            servo.tick(angle, velocity, torque, self._voltage, seconds)
+            servo.tick(angle, velocity, torque, servo.supply(self._sag), seconds)
             for servo, (angle, velocity, torque) in zip(self.servos, sensed, strict=True)
         ]
         goal, stiffness, damping, limit = np.array(
@@ -158,6 +170,10 @@ class Arm:
         ).T
         gain, damping = stiffness * drives.gain, damping * drives.damping
         self._limp = limp = limit == 0.0
+        if self._gap.any():
+            wanted = np.clip(gain * (goal - self.angles) - damping * drives.velocity[0], -limit, limit)
+            share = self._gears.engage(wanted[None], self._gap[None], self.timestep)[0]
+            gain, damping, limit = share * gain, share * damping, share * limit
         if self.hand.target is not None:
             goal = np.where(limp, self.hand.target, goal)
             gain, damping = np.where(limp, hand.GAIN, gain), np.where(limp, hand.DAMPING, damping)

@@ -42,8 +42,18 @@ def calibrated(limits: Array) -> dict[str, dict[str, int]]:
     return values
 
 
-def write_file(path: Path, eeprom: Mapping[str, Mapping[str, int]]) -> None:
-    """Write the calibration file that LeRobot keeps beside such an arm."""
+def homed(limits: Array) -> dict[str, dict[str, int]]:
+    """The same of servos whose homing offset is added, not subtracted, and of a Koch's joints with a whole turn."""
+    values = calibrated(limits)
+    for name, value in values.items():
+        value["Homing_Offset"] *= -1
+        if name in ("shoulder_pan", FULL_TURN):
+            value |= {"Min_Position_Limit": 0, "Max_Position_Limit": COUNTS - 1}
+    return values
+
+
+def write_file(path: Path, eeprom: Mapping[str, Mapping[str, int]], first: int = 1) -> None:
+    """Write the calibration file that LeRobot keeps beside such an arm, whose servos' IDs begin with `first`."""
     text = {
         name: {
             "id": number,
@@ -52,6 +62,6 @@ def write_file(path: Path, eeprom: Mapping[str, Mapping[str, int]]) -> None:
             "range_min": eeprom[name]["Min_Position_Limit"],
             "range_max": eeprom[name]["Max_Position_Limit"],
         }
-        for number, name in enumerate(JOINTS, 1)
+        for number, name in enumerate(JOINTS, first)
     }
     path.write_text(json.dumps(text, indent=4) + "\n", encoding="utf-8")

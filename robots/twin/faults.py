@@ -8,6 +8,7 @@ heat(elbow_flex, 85)     [C] its servo believes to be at
 sag(5)                   [V] of the supply
 power()                  no supply: silence, limp joints, and what is not in EEPROM is lost
 stall(elbow_flex)        its gears do not turn any more
+backlash(elbow_flex, 1)  [degree] of play between its motor and its joint
 zero(elbow_flex, 5)      [degree] by which its horn has slipped: it reports that much more than it did
 unplug()                 the USB cable is out: the port vanishes, the servos go on
 """
@@ -29,12 +30,13 @@ _EXAMPLES: Mapping[str, str] = {
     "sag": "sag(5)",
     "power": "power()",
     "stall": "stall(elbow_flex)",
+    "backlash": "backlash(elbow_flex, 1)",
     "zero": "zero(elbow_flex, 5)",
     "unplug": "unplug()",
 }
 KINDS = tuple(_EXAMPLES)
-_OF_JOINTS = ("overload", "heat", "stall", "zero")
-_WITH_NUMBER = ("drop", "corrupt", "delay", "heat", "sag", "zero")
+_OF_JOINTS = ("overload", "heat", "stall", "backlash", "zero")
+_WITH_NUMBER = ("drop", "corrupt", "delay", "heat", "sag", "backlash", "zero")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Fault:
             raise unknown("joint", self.joint, JOINTS)
         if self.kind in ("drop", "corrupt") and not 0.0 <= self.value <= 1.0:
             raise EmbodiedError(f"{self.kind}({print_number(self.value)}): a share is between 0 and 1.")
-        if self.kind in ("delay", "sag") and self.value < 0.0:
-            raise EmbodiedError(f"{self.kind}({print_number(self.value)}) must be 0 or more.")
+        if self.kind in ("delay", "sag", "backlash") and self.value < 0.0:
+            raise EmbodiedError(f"{self} must be 0 or more.")
 
     @classmethod
     def parse(cls, text: str) -> Self:

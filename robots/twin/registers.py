@@ -131,7 +131,26 @@ BAUD_RATES = (1_000_000, 500_000, 250_000, 128_000, 115_200, 57_600, 38_400, 19_
 """[bit/s] by the number in `Baud_Rate`, as LeRobot numbers them."""
 
 
-WRITABLE = frozenset(
-    entry.address + offset for entry in REGISTERS.values() if entry.writable for offset in range(entry.size)
-)
-"""Addresses that a host may write; what it writes elsewhere is ignored."""
+@dataclass(frozen=True)
+class Table:
+    """The control table of one kind of servo."""
+
+    registers: Mapping[str, Register]
+    size: int
+    """Bytes."""
+    eeprom: range
+    """Addresses of what is kept without power."""
+
+    @cached_property
+    def at(self) -> Mapping[int, str]:
+        """The register at every address that has one."""
+        return {entry.address + offset: name for name, entry in self.registers.items() for offset in range(entry.size)}
+
+    @cached_property
+    def writable(self) -> frozenset[int]:
+        """Addresses that a host may write; what it writes elsewhere is ignored."""
+        return frozenset(place for place, name in self.at.items() if self.registers[name].writable)
+
+
+STS = Table(REGISTERS, SIZE, EEPROM)
+"""The table of the STS series."""

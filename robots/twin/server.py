@@ -18,7 +18,6 @@ from robots.twin.arm import Arm, ArmConfig
 from robots.twin.calibration import write_file
 from robots.twin.faults import KINDS, Fault
 from robots.twin.picture import Painter
-from robots.twin.protocol import Parser
 from robots.twin.terminal import Terminal
 
 LATE = 0.05
@@ -61,8 +60,8 @@ class Server:
         self.arm = Arm(config)
         faults = [Fault.parse(text) for text in config.faults.split(";") if text.strip()]
         self._control = _listen(self.folder)
-        write_file(self.folder / "twin.json", self.arm.eeprom)
-        self._parser, self._random = Parser(), Random(config.seed)
+        write_file(self.folder / "twin.json", self.arm.eeprom, self.arm.make.first)
+        self._parser, self._random = self.arm.make.parser(), Random(config.seed)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._control, selectors.EVENT_READ, self._accept)
         self._terminal: Terminal | None = None

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from robots.twin.memory import Memory
-from robots.twin.registers import ACCELERATION_UNIT, COUNTS, CURRENT_UNIT, TIME_UNIT, Error
+from robots.twin.profile import Profile, Trail
+from robots.twin.registers import ACCELERATION_UNIT, COUNTS, CURRENT_UNIT, STS, TIME_UNIT, Error
 
 RADIANS = 2 * math.pi / COUNTS
 """[rad] of a count."""
@@ -45,23 +46,29 @@ class Servo:
 
     def __init__(self, mount: float = COUNTS / 2, stall: float = 3.35, **eeprom: int) -> None:
         """`mount` is the encoder's count at the joint's zero, `stall` the torque at rated voltage [N m]."""
-        self.memory = Memory(**eeprom)
+        self.memory = Memory(STS, **eeprom)
         self.mount, self.stall = mount, stall
         self.powered = True
         self.overloaded = False
         """An overload that nothing clears but the power."""
         self.hot: float | None = None
         """[C] A temperature that replaces its own."""
+        self.lag = 0.0
+        """[s] from a goal that is written to a motor that knows."""
         self.slip = 0.0
         """[rad] by which the horn has turned on its spline."""
         self.temperature = AMBIENT
-        self._setpoint = self._speed = 0.0
+        self._setpoint, self._trail = Profile(0.0), Trail()
         self._overload = 0.0
         """[s] for which the load has been too high; afterwards the direction it had, as an infinity."""
         self._excess = 0.0
         """[s] for which the current has been too high."""
         self.angle = 0.0
         """[rad] of the joint at the last tick."""
+
+    def supply(self, sag: float | None) -> float:
+        """[V] that it gets, while the supply has `sag` [V]; None is as it should be."""
+        return RATED_VOLTAGE if sag is None else sag
 
     @property
     def position(self) -> float:
@@ -90,6 +97,7 @@ class Servo:
         """Take the power away, or give it back: the servo starts from its EEPROM, limp and without errors."""
         if powered and not self.powered:
             self.memory.power_cycle()
+            self.memory["Torque_Limit"] = self.memory["Max_Torque_Limit"]
             self.overloaded = False
             self._overload = self._excess = 0.0
             self._hold()
@@ -124,13 +132,13 @@ class Servo:
         off = error & memory["Unloading_Condition"] & ~Error.OVERLOAD
         if not memory["Torque_Enable"] or memory["Operating_Mode"] or off:
             return Drive(angle, 0.0, 0.0, 0.0)
-        self._advance(seconds)
+        setpoint = self._trail.push(self._advance(seconds), self.lag / seconds)
         share = min(memory["Torque_Limit"], memory["Max_Torque_Limit"], 1000) / 1000
         if error & memory["Unloading_Condition"] & Error.OVERLOAD:
             share = min(share, memory["Protective_Torque"] / 100)
         supply = voltage / RATED_VOLTAGE
         return Drive(
-            goal=angle + RADIANS * self._without_dead_zone(self._setpoint - position),
+            goal=angle + RADIANS * self._without_dead_zone(setpoint - position),
             stiffness=supply * memory["P_Coefficient"] / USUAL_GAIN,
             damping=supply * memory["D_Coefficient"] / USUAL_DAMPING,
             limit=supply * share * self.stall,
@@ -138,27 +146,19 @@ class Servo:
 
     def _hold(self) -> None:
         self.memory["Goal_Position"] = round(self.position)
-        self._setpoint, self._speed, self._excess = self.position, 0.0, 0.0
+        self._setpoint, self._excess = Profile(self.position), 0.0
+        self._trail.clear()
 
-    def _advance(self, seconds: float) -> None:
-        """Move the setpoint towards the goal at limited speed and acceleration, braking so that it stops there."""
+    def _advance(self, seconds: float) -> float:
+        """Move the setpoint towards the goal, as far as registers allow; returns it."""
         memory = self.memory
         lowest, highest = memory["Min_Position_Limit"], memory["Max_Position_Limit"]
         goal = memory["Goal_Position"]
         if highest > lowest:
             goal = min(max(goal, lowest), highest)
-        away = goal - self._setpoint
         top = min(abs(memory["Goal_Velocity"]) or TOP_SPEED, TOP_SPEED)
-        speed = min(top, abs(away) / seconds)
-        if memory["Acceleration"]:
-            most = ACCELERATION_UNIT * min(memory["Acceleration"], memory["Maximum_Acceleration"])
-            # The speed from which it still stops in time when it brakes once per tick.
-            braking = most * (math.sqrt(seconds**2 / 4 + 2 * abs(away) / most) - seconds / 2)
-            wanted = math.copysign(min(speed, braking), away)
-            self._speed += min(max(wanted - self._speed, -most * seconds), most * seconds)
-        else:
-            self._speed = math.copysign(speed, away)
-        self._setpoint += self._speed * seconds
+        acceleration = min(memory["Acceleration"], memory["Maximum_Acceleration"]) if memory["Acceleration"] else 0
+        return self._setpoint.advance(goal, top, ACCELERATION_UNIT * acceleration, seconds)
 
     def _without_dead_zone(self, away: float) -> float:
         if away > 0:
@@ -180,7 +180,7 @@ class Servo:
         else:
             error |= Error.CURRENT
         if math.isinf(self._overload):
-            if (self._setpoint - position) * self._overload < 0:
+            if (self._setpoint.position - position) * self._overload < 0:
                 self._overload = 0.0
         elif 100 * abs(load) < memory["Overload_Torque"]:
             self._overload = 0.0

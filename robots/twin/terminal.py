@@ -6,9 +6,7 @@ import termios
 import tty
 from contextlib import suppress
 
-from robots.twin.registers import BAUD_RATES
-
-_RATES = {getattr(termios, f"B{rate}"): rate for rate in BAUD_RATES if hasattr(termios, f"B{rate}")}
+_RATES = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name[0] == "B" and name[1:].isdigit()}
 _SPEED = 5
 """Where `tcgetattr` has the output speed."""
 
@@ -31,7 +29,7 @@ class Terminal:
 
     @property
     def baud_rate(self) -> int | None:
-        """What the host has set [bit/s]; 0 for a rate that no servo has, None where the system has no such numbers."""
+        """What the host has set [bit/s]; 0 for a rate that has no name, None where the system has no such numbers."""
         if 1_000_000 not in _RATES.values():
             return None
         return _RATES.get(termios.tcgetattr(self._theirs)[_SPEED], 0)
