@@ -121,8 +121,8 @@ def test_shapes_rest_where_their_sizes_say() -> None:
     simulation.fields.write(np.arange(2), truth)
     simulation.settle(duration=1.0)
     z = simulation.observe().objects.position_in_world[:, [scene.index(name) for name in names], 2]
-    # Contacts are soft: half a millimetre deep at rest.
-    np.testing.assert_allclose(z, truth.half_extents[..., 2], atol=1.2e-3)
+    # Contacts are felt, in which what touches at a point or a small face rests a little over a millimetre deep.
+    np.testing.assert_allclose(z, truth.half_extents[..., 2], atol=1.4e-3)
 
 
 def test_scaled_shapes_turn_like_compiled_ones() -> None:
