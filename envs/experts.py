@@ -1,7 +1,7 @@
 """Scripted demonstrators: stateless feedback laws over `Observation`, used for data and as the oracle of every task.
 
 Each is a `Policy`: it sees no simulator internals, so the same code drives the real arm. Measured success is printed by
-`embodied bench grasp`; the workspace and pad facts they rest on are in `envs/kinematics.py`.
+`embodied bench experts`; the workspace and pad facts they rest on are in `envs/kinematics.py`.
 """
 
 from dataclasses import dataclass, field
