@@ -109,7 +109,8 @@ class PickAndPlace:
         release = arrived & scene.inside
         opened = (scene.gripper > HELD_BELOW) & (scene.tool[..., 2] < scene.cube[..., 2] + RETREAT)
         away = beside - scene.command
-        clear = beside_error < 0.004
+        # By the command: a tool that something blocks on its way beside would wait there for good.
+        clear = np.linalg.norm(away[..., :2], axis=-1) < 0.004
         away[..., 2] = np.where(opened & clear, 0.03, 0.0)
         move = np.where(arrived[..., None], away, move)
         turn = np.where(arrived, 0.0, turn)
