@@ -35,13 +35,13 @@ class Servo:
     """Physics steps from command to servo (bus and driver)."""
 
     def apply(self, spec: mujoco.MjSpec, joints: Sequence[str], timestep: float) -> None:
-        """Set the passive parameters of `joints` and add one actuator each, of the same name; `gripper` is the last."""
+        """Set the passive parameters of `joints` and add one actuator each, of the same name."""
         for name in joints:
             joint = spec.joint(name)
             joint.damping[0] = self.damping
             joint.frictionloss = self.frictionloss
             joint.armature = self.armature
-            limit = self.gripper_force_limit if name == "gripper" else self.force_limit
+            limit = self.gripper_force_limit if name.endswith("gripper") else self.force_limit
             actuator = spec.add_actuator(
                 name=name,
                 target=name,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from twins import Ticking, connected, follower, start
 
-from envs.scene import HOME
+from envs.robot import HOME
 from robots.arm.contract import ArmLostError
 from robots.governor.client import SupervisedArm
 from robots.governor.guard import State

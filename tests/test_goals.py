@@ -14,6 +14,7 @@ from envs.errors import EmbodiedError
 from envs.geometry import quat_from_yaw
 from envs.goals import ABSENT_MARGIN, Goal, Literal
 from envs.predicates import PREDICATES
+from envs.robot import ROBOTS
 
 FLIPPED = (0.5**0.5, 0.5**0.5, 0.0, 0.0)
 numbers = st.floats(0, 10, allow_subnormal=False)
@@ -231,4 +232,4 @@ def test_batches_torch_and_negation_agree(goal, seed):
 
 def test_one_bin_wall_for_goals_and_scene():
     assert predicates.BIN_WALL == scene.BIN_WALL
-    assert set(predicates.JAWS) <= set(scene.ROBOT_ENTITIES)
+    assert set(predicates.JAWS) <= {part.name for part in ROBOTS["so101"].parts}

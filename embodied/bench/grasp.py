@@ -21,7 +21,8 @@ from embodied.evaluation.statistics import wilson
 from envs.kinematics import body_poses, project
 from envs.objects import CUBE_HALF_EXTENT
 from envs.physics import Physics
-from envs.scene import HOME, Scene, SceneConfig, build_scene
+from envs.robot import HOME
+from envs.scene import Scene, SceneConfig, build_scene
 from envs.types import Array
 
 CONTROL_PERIOD = 0.1
