@@ -29,7 +29,7 @@ from envs.control import CartesianDelta, Controller
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS
-from envs.scene import HOME
+from envs.robot import HOME
 from envs.servo import SERVOS
 from envs.task import Task
 from envs.tasks import task as named_task

@@ -17,6 +17,7 @@ import numpy as np
 from envs import raycast
 from envs.errors import EmbodiedError, unknown
 from envs.geometry import quat_conjugate, quat_multiply, quat_rotate
+from envs.robot import robot_of
 from envs.types import MOVABLE, Array, Kind, ObjectState, Observation, proprioception
 from envs.views import Views
 
@@ -292,13 +293,11 @@ def entity_of_geoms(scene: "Scene") -> Array:
     """
     model = scene.model
     entity = np.full(model.ngeom, -1, np.int16)
-    for name in ("gripper", "moving_jaw", "pusher", "table", "fixed_jaw"):
-        if name not in scene.names:
-            continue
-        k = scene.index(name)
-        if name in ("gripper", "moving_jaw"):
+    whole = {part.name for part in robot_of(scene.config.robot).parts if part.whole_body}
+    for k, name in enumerate(scene.names):
+        if name in whole:
             entity[model.geom_bodyid == scene.body[k]] = k
-        else:
+        elif scene.kind[k] in (Kind.TABLE, Kind.JAW, Kind.PUSHER, Kind.GRIPPER):
             entity[list(scene.geoms[k])] = k
     for k in np.flatnonzero((scene.qpos >= 0) | (scene.mocap >= 0)):
         entity[model.geom_bodyid == scene.body[k]] = k

@@ -6,7 +6,7 @@ the simulator, the world model and the real arm all execute the same joint targe
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 from envs import pusher
 from envs.errors import EmbodiedError, unknown
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward, project
+from envs.two_arms import OTHER
 from envs.types import ActionSpec, Array
 
 GRIPPER_RANGE = (-0.1, 0.8)
@@ -95,37 +96,79 @@ class CartesianDelta:
 
 
 @dataclass(frozen=True)
-class JointDelta:
-    """Moves each commanded arm joint by up to `turn` per control step; the gripper's opening is absolute."""
+class TwoArms:
+    """Two SO-101, each moved like a lone one in the frame of its own base; see `envs.two_arms`."""
 
-    turn: float = 0.15
-    """[rad] for an action of 1; twice that for the wrist roll."""
-    rate: float = 10.0
-    """[Hz]."""
+    arm: CartesianDelta = field(default_factory=CartesianDelta)
 
     @property
     def spec(self) -> ActionSpec:
-        """The six joints, each in -1..1."""
-        return _normalised(JOINTS, self.rate)
+        """The first arm's actions, then the second one's."""
+        names = self.arm.spec.names
+        return _normalised((*names, *(OTHER + name for name in names)), self.arm.rate)
 
     @property
     def joints(self) -> tuple[str, ...]:
         """See `Controller.joints`."""
-        return JOINTS
+        return (*JOINTS, *(OTHER + name for name in JOINTS))
 
     def target(self, previous: Array, action: Array) -> Array:
         """See `Controller.target`."""
         xp = array_namespace(previous, action)
-        scale = xp.asarray([self.turn] * 4 + [2 * self.turn], dtype=previous.dtype)
-        arm = _clip(xp, previous[..., 0:5] + scale * action[..., 0:5], previous)
-        return xp.concat([arm, _between(*GRIPPER_RANGE, action[..., 5:6])], axis=-1)
+        j, a = len(JOINTS), self.arm.spec.size
+        both = [self.arm.target(previous[..., i * j : i * j + j], action[..., i * a : i * a + a]) for i in (0, 1)]
+        return xp.concat(both, axis=-1)
+
+    def action(self, previous: Array, target: Array) -> Array:
+        """See `Controller.action`."""
+        xp, j = array_namespace(previous, target), len(JOINTS)
+        both = [self.arm.action(each[..., :j], other[..., :j]) for each, other in
+                ((previous, target), (previous[..., j:], target[..., j:]))]  # fmt: skip
+        return xp.concat(both, axis=-1)
+
+
+@dataclass(frozen=True)
+class JointDelta:
+    """Moves each commanded arm joint by up to `turn` per control step; the gripper's opening is absolute.
+
+    Of an SO-101 unless told otherwise.
+    """
+
+    turn: float = 0.15
+    """[rad] for an action of 1, times the joint's `scale`."""
+    rate: float = 10.0
+    """[Hz]."""
+    joints: tuple[str, ...] = JOINTS
+    """See `Controller.joints`."""
+    low: tuple[float, ...] = JOINT_LOW
+    high: tuple[float, ...] = JOINT_HIGH
+    """`[J]` [rad] Ends of the joints' ranges."""
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 2.0)
+    """Of the arm's joints; those after them are the gripper's."""
+    gripper: tuple[float, float] = GRIPPER_RANGE
+    """[rad, of a slide m] What -1 and 1 mean to the gripper."""
+
+    @property
+    def spec(self) -> ActionSpec:
+        """The joints, each in -1..1."""
+        return _normalised(self.joints, self.rate)
+
+    def target(self, previous: Array, action: Array) -> Array:
+        """See `Controller.target`."""
+        xp = array_namespace(previous, action)
+        arm = len(self.scale)
+        step = xp.asarray([self.turn * scale for scale in self.scale], dtype=previous.dtype)
+        low, high = (xp.asarray(end[:arm], dtype=previous.dtype) for end in (self.low, self.high))
+        moved = xp.minimum(xp.maximum(previous[..., :arm] + step * action[..., :arm], low), high)
+        return xp.concat([moved, _between(*self.gripper, action[..., arm:])], axis=-1)
 
     def action(self, previous: Array, target: Array) -> Array:
         """See `Controller.action`."""
         xp = array_namespace(previous, target)
-        scale = xp.asarray([self.turn] * 4 + [2 * self.turn], dtype=previous.dtype)
-        arm = (target[..., 0:5] - previous[..., 0:5]) / scale
-        return _unit(xp, xp.concat([arm, _share(*GRIPPER_RANGE, target[..., 5:6])], axis=-1))
+        arm = len(self.scale)
+        step = xp.asarray([self.turn * scale for scale in self.scale], dtype=previous.dtype)
+        turned = (target[..., :arm] - previous[..., :arm]) / step
+        return _unit(xp, xp.concat([turned, _share(*self.gripper, target[..., arm:])], axis=-1))
 
 
 @dataclass(frozen=True)
@@ -206,8 +249,15 @@ def controller(name: str, rate: float = 10.0) -> Controller:
 
 
 def default_control(robot: str) -> Controller:
-    """What actions mean unless said otherwise: deltas of the tool, or of the pusher in the plane."""
-    return CartesianDelta() if robot == "so101" else PlanarDelta()
+    """What actions mean unless said otherwise: deltas of the tools, of a pusher in the plane, else of the joints."""
+    own: Mapping[str, Controller] = {"so101": CartesianDelta(), "two_so101": TwoArms(), "pusher": PlanarDelta()}
+    if robot in own:
+        return own[robot]
+    # Files are read by MuJoCo, which who wants the controllers alone should not load.
+    from envs.foreign import joint_control
+    from envs.robot import robot_file
+
+    return joint_control(robot_file(robot))
 
 
 def targets(control: Controller, start: Array, actions: Array) -> Array:
@@ -255,9 +305,3 @@ def _share(low: Array, high: Array, value: Array) -> Array:
 
 def _unit(xp: Array, action: Array) -> Array:
     return xp.clip(action, -1.0, 1.0)
-
-
-def _clip(xp: Array, arm: Array, like: Array) -> Array:
-    low = xp.asarray(np.asarray(JOINT_LOW[:5]), dtype=like.dtype)
-    high = xp.asarray(np.asarray(JOINT_HIGH[:5]), dtype=like.dtype)
-    return xp.minimum(xp.maximum(arm, low), high)

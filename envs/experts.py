@@ -1,7 +1,7 @@
 """Scripted demonstrators: stateless feedback laws over `Observation`, used for data and as the oracle of every task.
 
 Each is a `Policy`: it sees no simulator internals, so the same code drives the real arm. Measured success is printed by
-`embodied bench grasp`; the workspace and pad facts they rest on are in `envs/kinematics.py`.
+`embodied bench experts`; the workspace and pad facts they rest on are in `envs/kinematics.py`.
 """
 
 from dataclasses import dataclass, field
@@ -109,7 +109,8 @@ class PickAndPlace:
         release = arrived & scene.inside
         opened = (scene.gripper > HELD_BELOW) & (scene.tool[..., 2] < scene.cube[..., 2] + RETREAT)
         away = beside - scene.command
-        clear = beside_error < 0.004
+        # By the command: a tool that something blocks on its way beside would wait there for good.
+        clear = np.linalg.norm(away[..., :2], axis=-1) < 0.004
         away[..., 2] = np.where(opened & clear, 0.03, 0.0)
         move = np.where(arrived[..., None], away, move)
         turn = np.where(arrived, 0.0, turn)

@@ -92,11 +92,12 @@ class _Tabletop:
     """What the single and the vector environment share."""
 
     def _build(
-        self, name: str, worlds: int, goal: str | None, action: str, horizon: int | None, cameras: tuple[str, ...],
-        image_size: int, render_mode: str | None, threads: int,
+        self, name: str, worlds: int, goal: str | None, action: str | None, horizon: int | None,
+        cameras: tuple[str, ...], image_size: int, render_mode: str | None, threads: int,
     ) -> None:  # fmt: skip
         self.task = task(name, goal, horizon)
-        self.worlds = TaskWorlds(self.task, worlds, control=controller(action), threads=threads)
+        control = None if action is None else controller(action)
+        self.worlds = TaskWorlds(self.task, worlds, control=control, threads=threads)
         spec = self.worlds.simulation.control.spec
         self.action_box = Box(spec.low.astype(np.float32), spec.high.astype(np.float32), dtype=np.float32)
         self._configs = tuple(CameraConfig(camera, image_size, image_size) for camera in cameras)
@@ -153,13 +154,16 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         self,
         task_name: str,
         goal: str | None = None,
-        action: str = "cartesian_delta",
+        action: str | None = None,
         horizon: int | None = None,
         cameras: tuple[str, ...] = (),
         image_size: int = 64,
         render_mode: str | None = None,
     ) -> None:
-        """`cameras` names of the scene's cameras whose square images join the observation."""
+        """`cameras` names of the scene's cameras whose square images join the observation.
+
+        `action` is a name in `envs.control.CONTROLLERS`, None the robot's own.
+        """
         self._build(task_name, 1, goal, action, horizon, cameras, image_size, render_mode, threads=1)
         self.action_space = self.action_box
         self.observation_space = self.observation_box
@@ -205,14 +209,14 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         task_name: str,
         num_envs: int = 1,
         goal: str | None = None,
-        action: str = "cartesian_delta",
+        action: str | None = None,
         horizon: int | None = None,
         cameras: tuple[str, ...] = (),
         image_size: int = 64,
         render_mode: str | None = None,
         threads: int = 0,
     ) -> None:
-        """`threads` = 0 steps on every core."""
+        """`threads` = 0 steps on every core; the rest as in `TabletopEnv`."""
         self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, render_mode, threads)
         self.num_envs = num_envs
         self.single_action_space, self.single_observation_space = self.action_box, self.observation_box

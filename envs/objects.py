@@ -58,6 +58,7 @@ SHAPES: Mapping[str, ObjectType] = {
     "orange_capsule": ObjectType(_ORANGE, Kind.CAPSULE, (0.012, 0.012, 0.022)),
     "red_peg": ObjectType(_RED, Kind.BOX, (0.010, 0.010, 0.028)),
     "green_bar": ObjectType(_GREEN, Kind.BOX, (0.030, 0.010, 0.010), 0.02),
+    "blue_rod": ObjectType(_BLUE, Kind.BOX, (0.065, 0.010, 0.010), 0.03),
 }
 """Objects of other sizes and shapes, which tasks ask for by name."""
 

@@ -7,31 +7,18 @@ of freedom and nothing else.
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import resources
-from typing import Literal
+from pathlib import Path
 
 import mujoco
 import numpy as np
 
-from envs import pusher
 from envs.errors import EmbodiedError, unknown
 from envs.fixtures import BIN_HALF_EXTENTS, BIN_WALL, FIXTURES, Part, add_fixture, walls
-from envs.kinematics import JOINTS, TCP_IN_GRIPPER
 from envs.objects import CUBE_HALF_EXTENT, ROUNDING, object_type
-from envs.physics import PUSHING, Physics
-from envs.servo import PUSHER_SERVO, SERVOS, Servos, per_joint
+from envs.physics import Physics
+from envs.robot import Robot, RobotPart, robot_of
+from envs.servo import Servos, per_joint
 from envs.types import Array, Kind
-
-ROBOT_ENTITIES = ("table", "gripper", "fixed_jaw", "moving_jaw")
-"""The entities a scene with an SO-101 starts with."""
-PUSHER_ENTITIES = ("table", "pusher")
-"""The entities a scene with a pusher starts with."""
-
-GRIPPER_HALF_EXTENTS = (0.002, 0.002, 0.002)
-"""[m] The box of the entity `gripper` is a mere marker of the tool centre point: what touches are the jaws."""
-
-TABLE_CENTRE, TABLE_HALF_EXTENTS = (0.15, 0.0, -0.02), (0.40, 0.45, 0.02)
-"""[m] A slab whose top is z = 0."""
 
 FLOOR_HEIGHT = -0.6
 """[m] Catches what falls off the table, so that no state runs away."""
@@ -40,10 +27,8 @@ FLOOR_HEIGHT = -0.6
 TARGET_HALF_EXTENTS = (0.025, 0.025, 0.0008)
 """[m] A thin disc without collisions; its pose marks where something should go, on the table or in the air."""
 
-HOME = (-0.00249, -0.29752, 0.24951, 1.61880, 0.04619, 0.6)
-"""[rad] Joints with the tool vertical above (0.21, 0, 0.085), jaws half open and in line with the arm."""
-
 # Contact bits. Two geoms meet where one's contype shares a bit with the other's conaffinity.
+# Those of robots are in `envs.robot`.
 _TABLE_TYPE, _OBJECT_AFFINITY, _SOLID_AFFINITY, _BIN_TYPE = 1, 7, 3, 4
 
 
@@ -78,21 +63,19 @@ class SceneConfig:
     fixtures: tuple[str, ...] = ()
     """Names out of `envs.fixtures.FIXTURES`."""
     physics: Physics = field(default=None)  # type: ignore[assignment]
-    """None takes the robot's own: `Physics()`, or `PUSHING` for a pusher."""
+    """None takes the robot's own."""
     servo: Servos = field(default=None)  # type: ignore[assignment]
-    """For all joints, or one for each. None takes the robot's own: `SERVOS["firm"]`, or `PUSHER_SERVO`."""
+    """For all joints, or one for each. None takes the robot's own."""
     cameras: tuple[Camera, ...] = CAMERAS
-    robot: Literal["so101", "pusher"] = "so101"
+    robot: str = "so101"
+    """A name out of `envs.robot.ROBOTS`, or the path of a YAML file that `envs.foreign.load_robot` reads."""
 
     def __post_init__(self) -> None:
         """Raise `EmbodiedError` for unknown or repeated names."""
-        if self.robot not in ("so101", "pusher"):
-            raise unknown("robot", self.robot, ("so101", "pusher"))
-        arm = self.robot == "so101"
-        own = {"physics": Physics() if arm else PUSHING, "servo": SERVOS["firm"] if arm else PUSHER_SERVO}
-        for name, value in own.items():
+        robot = robot_of(self.robot)
+        for name in ("physics", "servo"):
             if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+                object.__setattr__(self, name, getattr(robot, name))
         for name in self.objects:
             object_type(name)
         for name in self.fixtures:
@@ -152,7 +135,7 @@ class Scene:
     @property
     def joints(self) -> tuple[str, ...]:
         """Names of the robot's J joints, which proprioception, commands and servos follow."""
-        return joints_of(self.config)
+        return robot_of(self.config.robot).joints
 
     def index(self, name: str) -> int:
         """The index of an entity; raises `EmbodiedError` naming the entities there are."""
@@ -171,17 +154,19 @@ class Scene:
         pose = np.zeros((len(self.names), 7))
         pose[:, 3] = 1.0
         for k in np.flatnonzero((self.qpos >= 0) | (self.mocap >= 0)):
-            pose[k, :3] = (-3.0, 0.5 * k, 0.5 if self.config.robot == "pusher" else -0.3)
+            pose[k, :3] = (-3.0, 0.5 * k, 0.5 if robot_of(self.config.robot).flat else -0.3)
         return pose
 
 
 def build_scene(config: SceneConfig | None = None) -> Scene:
     """Compile the scene. Its keyframe `home` has the robot at its home and the objects in a row on the table."""
     config = config or SceneConfig()
-    spec = _robot_spec(config)
+    robot = robot_of(config.robot)
+    spec = robot.build(config.physics)
+    spec.modelname = "embodied_whatif" + ("" if config.robot == "so101" else f"_{Path(config.robot).stem}")
     _set_view(spec)
-    _add_surroundings(spec, config)
-    for name, servo in zip(joints_of(config), per_joint(config.servo, joints_of(config)), strict=True):
+    _add_surroundings(spec, config, robot)
+    for name, servo in zip(robot.joints, per_joint(config.servo, robot.joints), strict=True):
         servo.apply(spec, name, config.physics.timestep)
     if config.goal_entity == "bin":
         _add_bin(spec)
@@ -192,35 +177,22 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     for index, name in enumerate(config.objects):
         _add_object(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config)
     config.physics.apply(spec)
-    home = HOME if config.robot == "so101" else pusher.HOME
-    poses = [_pose(spec.body(name).pos) for name in config.objects]
-    closed = np.zeros(sum(part.joint is not None for part in _parts(config)))
-    spec.add_key(name="home", qpos=np.concatenate([home, closed, *poses]), ctrl=home)
-    return _index(spec.compile(), config)
+    spec.add_key(name="home")
+    model = spec.compile()
+    _set_home(model, robot)
+    return _index(model, config)
+
+
+def _set_home(model: mujoco.MjModel, robot: Robot) -> None:
+    model.key_qpos[0] = model.qpos0
+    home = dict(zip(robot.joints, robot.home, strict=True))
+    for name, place in (home | {follower: home[leader] for follower, leader in robot.followers}).items():
+        model.key_qpos[0, model.joint(name).qposadr] = place
+    model.key_ctrl[0, [model.actuator(name).id for name in robot.joints]] = robot.home
 
 
 def _parts(config: SceneConfig) -> list[Part]:
     return [part for name in config.fixtures for part in FIXTURES[name].parts]
-
-
-def joints_of(config: SceneConfig) -> tuple[str, ...]:
-    """Names of the robot's joints."""
-    return JOINTS if config.robot == "so101" else pusher.JOINTS
-
-
-def _robot_spec(config: SceneConfig) -> mujoco.MjSpec:
-    """A spec with the robot alone in it."""
-    if config.robot == "pusher":
-        spec = mujoco.MjSpec()
-        spec.modelname = "embodied_whatif_pusher"
-        pusher.add_pusher(spec, config.physics.pad_friction, _BIN_TYPE, _TABLE_TYPE)
-        return spec
-    text = resources.files("assets").joinpath("so101.xml").read_text(encoding="utf-8")
-    spec = mujoco.MjSpec.from_string(text)
-    spec.modelname = "embodied_whatif"
-    for name in ("fixed_jaw_pad", "moving_jaw_pad"):
-        spec.geom(name).friction = (config.physics.pad_friction, 0.005, 0.0001)
-    return spec
 
 
 def _set_view(spec: mujoco.MjSpec) -> None:
@@ -232,7 +204,7 @@ def _set_view(spec: mujoco.MjSpec) -> None:
     spec.stat.extent, spec.stat.center = 0.8, (0.2, 0.0, 0.1)
 
 
-def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
+def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig, robot: Robot) -> None:
     world = spec.worldbody
     world.add_light(pos=(0.5, -0.7, 1.5), dir=(-0.25, 0.45, -1.0), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
                     diffuse=(0.55, 0.54, 0.52), specular=(0.15, 0.15, 0.15), castshadow=True)  # fmt: skip
@@ -242,8 +214,8 @@ def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
                      rgb1=(0.93, 0.94, 0.95), rgb2=(0.78, 0.81, 0.84), width=64, height=384)  # fmt: skip
     world.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0.0, 0.0, FLOOR_HEIGHT), size=(4.0, 4.0, 0.1),
                    rgba=(0.80, 0.81, 0.82, 1.0), contype=_TABLE_TYPE, conaffinity=0, condim=3)  # fmt: skip
-    flat = config.robot == "pusher"
-    world.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=TABLE_CENTRE, size=TABLE_HALF_EXTENTS,
+    flat, (centre, half_extents) = robot.flat, robot.table
+    world.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=centre, size=half_extents,
                    rgba=(*TABLE_COLOUR, 1.0), contype=0 if flat else _TABLE_TYPE,
                    conaffinity=0 if flat else _SOLID_AFFINITY, condim=3,
                    friction=(config.physics.table_friction, 0.005, 0.0001))  # fmt: skip
@@ -257,7 +229,6 @@ def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
 
 
 TABLE_COLOUR, BIN_COLOUR, TARGET_COLOUR = (0.36, 0.42, 0.47), (0.78, 0.63, 0.45), (0.66, 0.53, 0.92)
-GRIPPER_COLOUR, JAW_COLOUR = (0.98, 0.66, 0.13), (0.22, 0.22, 0.24)
 
 
 def _looking(camera: Camera) -> Array:
@@ -277,7 +248,7 @@ def _add_object(spec: mujoco.MjSpec, name: str, at: tuple[float, float], config:
     x, _, z = what.half_extents
     body = spec.worldbody.add_body(name=name, pos=(*at, z))
     # A simple body's mass is at its centre for good; Parameters.centre_of_mass needs the full mass matrix.
-    body.simple = config.robot == "so101"
+    body.simple = not robot_of(config.robot).flat
     body.add_freejoint(name=name)
     margin, size, condim = 0.0, what.half_extents, 3
     friction = (config.physics.object_friction, 0.005, 0.0001)
@@ -322,12 +293,14 @@ def _add_target(spec: mujoco.MjSpec) -> None:
 def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
     goal = (config.goal_entity,) if config.goal_entity else ()
     parts = {part.name: part for part in _parts(config)}
-    names = (*(ROBOT_ENTITIES if config.robot == "so101" else PUSHER_ENTITIES), *goal, *parts, *config.objects)
-    rows = {name: _entity(model, name, config.physics) for name in names}
+    robot = robot_of(config.robot)
+    own = {part.name: part for part in robot.parts}
+    names = ("table", *own, *goal, *parts, *config.objects)
+    rows = {name: _entity(model, name, config.physics, own.get(name)) for name in names}
     columns = zip(*rows.values(), strict=True)
     kind, body, local_pose, geoms, half_extents, colour, mass, friction = columns
     free = [_free_joint(model, name) if name in config.objects else None for name in names]
-    joints = [model.joint(name) for name in joints_of(config)]
+    joints = [model.joint(name) for name in robot.joints]
     return Scene(
         model=model,
         config=config,
@@ -346,7 +319,7 @@ def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
         friction=np.array(friction),
         joint_qpos=np.array([int(joint.qposadr[0]) for joint in joints], np.int64),
         joint_dof=np.array([int(joint.dofadr[0]) for joint in joints], np.int64),
-        actuator=np.array([model.actuator(name).id for name in joints_of(config)], np.int64),
+        actuator=np.array([model.actuator(name).id for name in robot.joints], np.int64),
     )
 
 
@@ -362,38 +335,38 @@ def _address(model: mujoco.MjModel, part: Part | None) -> int:
 _Row = tuple[Kind, int, Array, tuple[int, ...], tuple[float, ...], tuple[float, ...], float, float]
 
 
-def _entity(model: mujoco.MjModel, name: str, physics: Physics) -> _Row:
+def _entity(model: mujoco.MjModel, name: str, physics: Physics, part: RobotPart | None) -> _Row:
     """Kind, body, local pose, colliding geoms, half extents, colour, mass and friction of one entity."""
     if name == "table":
         geom = model.geom("table")
         geoms = tuple(i for i in range(model.ngeom) if model.geom(i).name in ("table", "table_top"))
-        return (Kind.TABLE, 0, _pose(geom.pos), geoms, TABLE_HALF_EXTENTS, TABLE_COLOUR, 0.0,
-                physics.table_friction)  # fmt: skip
-    if name == "gripper":
-        body = model.body("gripper")
-        geoms = tuple(model.geom(part).id for part in ("palm_box", "fixed_finger_box", "moving_finger_box"))
-        return (Kind.GRIPPER, body.id, _pose(TCP_IN_GRIPPER), geoms, GRIPPER_HALF_EXTENTS, GRIPPER_COLOUR,
-                float(body.mass[0]), physics.pad_friction)  # fmt: skip
-    if name in ("fixed_jaw", "moving_jaw"):
-        geom = model.geom(f"{name}_pad")
-        body_id = int(geom.bodyid[0])
-        return (Kind.JAW, body_id, _pose(geom.pos, geom.quat), (geom.id,), tuple(geom.size), JAW_COLOUR,
-                float(model.body_mass[body_id]), physics.pad_friction)  # fmt: skip
+        return Kind.TABLE, 0, _pose(geom.pos), geoms, tuple(geom.size), TABLE_COLOUR, 0.0, physics.table_friction
+    if part is not None:
+        return _robot_part(model, part, physics)
     body = model.body(name)
-    if name == "pusher":
-        return (Kind.PUSHER, body.id, _pose((0.0, 0.0, 0.0)), (model.geom("pusher").id,), pusher.HALF_EXTENTS,
-                pusher.COLOUR, pusher.MASS, physics.pad_friction)  # fmt: skip
     geoms = tuple(range(int(body.geomadr[0]), int(body.geomadr[0] + body.geomnum[0])))
     if name == "bin":
         return Kind.BIN, body.id, _pose((0.0, 0.0, 0.0)), geoms, BIN_HALF_EXTENTS, BIN_COLOUR, 0.0, 0.1
     if name == "target":
         return Kind.TARGET, body.id, _pose((0.0, 0.0, 0.0)), (), TARGET_HALF_EXTENTS, TARGET_COLOUR, 0.0, 0.0
-    for part in (part for fixture in FIXTURES.values() for part in fixture.parts):
-        if part.name == name:
-            return (part.kind, body.id, _pose((0.0, 0.0, 0.0)), geoms, part.half_extents, part.colour, part.mass, 0.1)
+    for piece in (piece for fixture in FIXTURES.values() for piece in fixture.parts):
+        if piece.name == name:
+            return (piece.kind, body.id, _pose((0.0, 0.0, 0.0)), geoms, piece.half_extents, piece.colour, piece.mass,
+                    0.1)  # fmt: skip
     what = object_type(name)
     return (what.kind, body.id, _pose((0.0, 0.0, 0.0)), geoms, what.half_extents, what.colour, what.mass,
             physics.object_friction)  # fmt: skip
+
+
+def _robot_part(model: mujoco.MjModel, part: RobotPart, physics: Physics) -> _Row:
+    body = model.body(part.body)
+    geoms = tuple(model.geom(name).id for name in part.geoms)
+    pose, half_extents = _pose(part.position, part.quaternion), part.half_extents
+    if half_extents is None:
+        geom = model.geom(geoms[0])
+        pose, half_extents = _pose(geom.pos, geom.quat), tuple(geom.size)
+    return (part.kind, body.id, pose, geoms, half_extents, part.colour, float(body.mass[0]),
+            physics.pad_friction)  # fmt: skip
 
 
 def _pose(position: object, quaternion: object = (1.0, 0.0, 0.0, 0.0)) -> Array:

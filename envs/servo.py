@@ -40,7 +40,7 @@ class Servo:
 
     def limit(self, joint: str) -> float:
         """[N m] at a joint of that name."""
-        return self.gripper_force_limit if joint == "gripper" else self.force_limit
+        return self.gripper_force_limit if joint.endswith("gripper") else self.force_limit
 
     def apply(self, spec: mujoco.MjSpec, name: str, timestep: float) -> None:
         """Set the passive parameters of the joint `name` and add an actuator of the same name."""

@@ -9,9 +9,10 @@ from envs.errors import EmbodiedError
 from envs.fixtures import BIN_HALF_EXTENTS, FIXTURES
 from envs.geometry import quat_from_yaw, quat_rotate
 from envs.goals import Goal
-from envs.kinematics import project
+from envs.kinematics import JOINTS, project
 from envs.layout import Layout
 from envs.objects import CUBE_HALF_EXTENT, object_type
+from envs.robot import robot_of
 from envs.scene import SceneConfig
 from envs.types import Array
 
@@ -122,7 +123,9 @@ class Task:
         if self.subject in self.scene.objects:
             present[:, self.scene.objects.index(self.subject)] = True
         arm = project(tool, np.zeros(worlds)).joints
-        joints = np.concatenate([arm, np.full((worlds, 1), START_GRIPPER)], axis=1)
+        # A second arm begins at home.
+        rest = np.tile(robot_of(self.scene.robot).home[len(JOINTS) :], (worlds, 1))
+        joints = np.concatenate([arm, np.full((worlds, 1), START_GRIPPER), rest], axis=1)
         return Layout(
             joints=joints,
             object_position=position[:, first:],

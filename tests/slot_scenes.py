@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from envs.kinematics import body_poses
-from envs.scene import HOME
+from envs.robot import HOME
 from envs.types import Kind, ObjectState, Observation
 from world_models.cjepa.model import History
 from world_models.slots.bodies import Bodies, bodies_of

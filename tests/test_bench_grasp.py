@@ -8,7 +8,6 @@ import pytest
 from embodied.bench import grasp
 from envs.scene import SceneConfig, build_scene
 from envs.servo import SERVOS
-from envs.tasks import TASKS
 
 
 def test_a_scripted_pick_lifts_and_holds():
@@ -29,15 +28,8 @@ def test_a_gripper_without_force_lifts_nothing():
 def test_figures_pool_rates_and_leave_out_what_was_not_lifted():
     run = {"successes": 9, "tries": 9, "slips": [0.1, 0.3], "tracking": 0.8, "step_time": 200.0}
     none = {"successes": 0, "tries": 9, "slips": [], "tracking": 0.8, "step_time": 220.0}
-    figures = grasp.summarise({"discrete_10ms": [run, none], "expert_lift": [{"successes": 31, "tries": 32}]})
+    figures = grasp.summarise({"discrete_10ms": [run, none]})
     assert figures["discrete_10ms_lift"]["value"] == pytest.approx(50.0)
     assert figures["discrete_10ms_lift"]["interval"][0] < 30.0
     assert figures["discrete_10ms_slip_median"]["value"] == pytest.approx(0.2)
     assert figures["discrete_10ms_slip_median"]["seeds"] == 1
-    assert figures["expert_lift_success"]["value"] == pytest.approx(96.875)
-    assert figures["expert_lift_success"]["unit"] == "%"
-
-
-def test_experts_are_counted_over_their_own_seeds():
-    assert grasp.expert_successes(TASKS["reach"], 8, first_seed=0) == 8
-    assert {f"expert_{name}" for name in TASKS} < set(grasp.PARTS)

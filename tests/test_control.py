@@ -8,7 +8,7 @@ from envs import pusher
 from envs.control import CONTROLLERS, CartesianDelta, PlanarDelta, check_action, controller, targets
 from envs.errors import EmbodiedError
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward
-from envs.scene import HOME
+from envs.robot import HOME
 
 START = np.tile(np.array(HOME), (8, 1))
 PUSHER_START = np.tile(np.array(pusher.HOME), (8, 1))

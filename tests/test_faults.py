@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from twins import Ticking, connected, follower, start
 
-from envs.scene import HOME
+from envs.robot import HOME
 from robots import stock
 from robots.governor.guard import State
 from robots.units import JOINTS, Units, from_features, to_features

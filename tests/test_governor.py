@@ -8,7 +8,8 @@ import pytest
 from envs.errors import EmbodiedError
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, forward
 from envs.mirror import Mirror
-from envs.scene import HOME, SceneConfig
+from envs.robot import HOME
+from envs.scene import SceneConfig
 from robots.arm.contract import ArmLostError, Health, Reading, Robot
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard, State

@@ -22,7 +22,8 @@ from envs.kinematics import (
     inverse,
     project,
 )
-from envs.scene import HOME, SceneConfig, build_scene
+from envs.robot import HOME
+from envs.scene import SceneConfig, build_scene
 
 LOW, HIGH = np.array(JOINT_LOW), np.array(JOINT_HIGH)
 

@@ -5,7 +5,7 @@ from envs.control import CartesianDelta
 from envs.geometry import quat_to_matrix
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, body_poses
 from envs.kinematics_compiled import cartesian_target, hand_poses
-from envs.scene import HOME
+from envs.robot import HOME
 
 
 def test_compiled_targets_equal_the_array_code():

@@ -9,7 +9,8 @@ from envs.errors import EmbodiedError
 from envs.kinematics import JOINTS, body_poses
 from envs.objects import CUBE_HALF_EXTENT, CUBE_MASS, OBJECTS
 from envs.physics import Physics
-from envs.scene import BIN_HALF_EXTENTS, BIN_WALL, HOME, SceneConfig, build_scene
+from envs.robot import HOME
+from envs.scene import BIN_HALF_EXTENTS, BIN_WALL, SceneConfig, build_scene
 from envs.servo import SERVOS, Servo
 from envs.types import Kind
 

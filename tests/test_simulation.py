@@ -10,7 +10,8 @@ from envs.errors import EmbodiedError
 from envs.interventions import Intervention
 from envs.layout import Layout
 from envs.readout import chain_of, read_poses
-from envs.scene import HOME, SceneConfig, build_scene
+from envs.robot import HOME
+from envs.scene import SceneConfig, build_scene
 from envs.servo import SERVOS
 from envs.simulation import Simulation, SimulationState
 from envs.variation import Parameters, Variation

@@ -13,7 +13,7 @@ from envs.validation import validate
 
 @pytest.mark.parametrize("name", TASKS)
 def test_task_is_valid(name: str) -> None:
-    # Two failures in 40 are allowed to an expert that succeeds at 98 %; `embodied bench grasp` measures it closely.
+    # Two failures in 40 are allowed to an expert that succeeds at 98 %; `embodied bench experts` measures it closely.
     # The suite's episodes are long, and of more things: fewer of them, and one failure.
     suite = name in NAMES
     validate(TASKS[name], resets=6 if suite else 40, seed=5000, threads=1).check(expert=0.8 if suite else 0.95)

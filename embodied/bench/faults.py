@@ -34,7 +34,7 @@ from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import Journal
 from envs.errors import EmbodiedError
 from envs.kinematics import JOINT_HIGH, JOINT_LOW
-from envs.scene import HOME
+from envs.robot import HOME
 from envs.types import Array
 from robots import stock
 from robots.twin.process import TwinProcess

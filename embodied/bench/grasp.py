@@ -1,4 +1,4 @@
-"""How firmly the gripper holds a cube, per time step and integrator, and how often the experts succeed.
+"""How firmly the gripper holds a cube, per time step and integrator.
 
 This is the measurement behind `Physics`. A scripted pick from above over a grid of poses: hover, descend, close, lift,
 hold for one second. `lift` counts the cubes that are up at the end; `slip` is how far a lifted cube moved in the grasp
@@ -18,15 +18,12 @@ from mujoco.batch import Batch
 from embodied.bench.harness import Figure, figure, over_seeds
 from embodied.console import Console
 from embodied.evaluation.statistics import wilson
-from envs.experts import expert
 from envs.kinematics import body_poses, project
 from envs.objects import CUBE_HALF_EXTENT
 from envs.physics import Physics
-from envs.scene import HOME, Scene, SceneConfig, build_scene
-from envs.task import Task
-from envs.tasks import TASKS
+from envs.robot import HOME
+from envs.scene import Scene, SceneConfig, build_scene
 from envs.types import Array
-from envs.worlds import TaskWorlds
 
 CONTROL_PERIOD = 0.1
 """[s]."""
@@ -55,20 +52,15 @@ class Picks:
     """Processor time of a control step of one world."""
 
 
-EXPERT = "expert_"
-"""Parts named after this and a task measure its expert."""
-PARTS = (*VARIANTS, *(f"{EXPERT}{name}" for name in TASKS))
+PARTS = tuple(VARIANTS)
 SEEDS = 5
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
-    """Picks under one variant of the physics, or episodes of one task's expert.
+    """Picks under one variant of the physics.
 
-    A seed is a jittered 6 x 6 grid of cube poses (3 x 3 where `quick`) with random yaws, or 128 (16) resets.
+    A seed is a jittered 6 x 6 grid of cube poses (3 x 3 where `quick`) with random yaws.
     """
-    if part.startswith(EXPERT):
-        task, resets = TASKS[part.removeprefix(EXPERT)], 16 if quick else 128
-        return {"successes": expert_successes(task, resets, first_seed=1000 * seed), "tries": resets}
     scene = build_scene(SceneConfig(physics=VARIANTS[part]))
     picks = pick(scene, np.random.default_rng(seed), side=3 if quick else 6)
     return {
@@ -85,10 +77,7 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
     figures: dict[str, Figure] = {}
     for part, runs in samples.items():
         rate = wilson(sum(run["successes"] for run in runs), sum(run["tries"] for run in runs))
-        key = f"{part}_success" if part.startswith(EXPERT) else f"{part}_lift"
-        figures[key] = figure(100.0 * rate.value, "%", len(runs), (100.0 * rate.low, 100.0 * rate.high))
-        if part.startswith(EXPERT):
-            continue
+        figures[f"{part}_lift"] = figure(100.0 * rate.value, "%", len(runs), (100.0 * rate.low, 100.0 * rate.high))
         slips = [run["slips"] for run in runs if run["slips"]]
         if slips:
             figures[f"{part}_slip_median"] = over_seeds([float(np.median(each)) for each in slips], "mm")
@@ -96,17 +85,6 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         figures[f"{part}_tracking"] = over_seeds([run["tracking"] for run in runs], "mm")
         figures[f"{part}_step_time"] = over_seeds([run["step_time"] for run in runs], "us")
     return figures
-
-
-def expert_successes(task: Task, resets: int, first_seed: int) -> int:
-    """How many of `resets` episodes the task's expert ends with the goal reached."""
-    worlds = TaskWorlds(task, resets)
-    worlds.reset(seeds=np.arange(first_seed, first_seed + resets))
-    demonstrator = expert(task.name)
-    success: Array = np.zeros(resets, bool)
-    for _ in range(task.horizon):
-        success = np.asarray(worlds.step(demonstrator.act(worlds.observation, task.goal)).success)
-    return int(success.sum())
 
 
 def pick(scene: Scene, generator: np.random.Generator, side: int = 6) -> Picks:

@@ -21,6 +21,7 @@ BENCHES = {
     "calibration": "embodied.bench.calibration",
     "cameras": "embodied.bench.cameras",
     "demo": "embodied.bench.demo",
+    "experts": "embodied.bench.experts",
     "faults": "embodied.bench.faults",
     "grasp": "embodied.bench.grasp",
     "identify": "embodied.bench.identify",

@@ -1,0 +1,174 @@
+"""Arms of any MJCF file: a few lines of YAML say which joints are the arm's and the gripper's, and where the tool is.
+
+What the file holds beside the arm (floors, lights, things to grasp, actuators, keyframes) is left out, and joints that
+are not named do not move. Each named joint gets a position servo; the arm's weight is compensated, as such arms' own
+controllers do.
+"""
+
+import importlib.util
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import yaml
+
+from envs.control import JointDelta
+from envs.errors import EmbodiedError, unknown
+from envs.physics import Physics
+from envs.robot import ARM_AFFINITY, ARM_TYPE, GRIPPER_HALF_EXTENTS, Robot, RobotPart
+from envs.servo import Servo
+from envs.types import Array, Kind
+
+
+@dataclass(frozen=True)
+class ArmFile:
+    """What the YAML file says."""
+
+    mjcf: str
+    """Path of the model from the YAML file, or `package:path` of one that an installed package ships."""
+    joints: tuple[str, ...]
+    """The arm's hinges or slides, from its base on."""
+    tcp: str
+    """The site at the tool's point."""
+    gripper: tuple[str, ...] = ()
+    """Joints that open and close it; those after the first follow it."""
+    home: tuple[float, ...] = ()
+    """[rad or m] of the arm's joints, then of the gripper; zeros, brought into range, where none are given."""
+    servo: Servo = Servo(kp=1000.0, kv=50.0, damping=1.0, frictionloss=0.0, armature=0.1, force_limit=100.0)  # noqa: RUF009
+    """`kp`, `kv`, `force_limit` and the like, see `envs.servo.Servo`."""
+
+
+@cache
+def load_robot(path: str) -> Robot:
+    """The robot that a YAML file describes.
+
+    Raises `EmbodiedError` for a file that is missing or does not say what it must, and for joints or a site that the
+    model has not.
+    """
+    arm = _read(Path(path))
+    spec, model = _arm_alone(path, arm), _arm_alone(path, arm).compile()
+    joints = (*arm.joints, *arm.gripper[:1])
+    home = arm.home or tuple(float(min(max(0.0, low), high)) for low, high in (model.joint(j).range for j in joints))
+    if len(home) != len(joints):
+        raise EmbodiedError(f"{path}: home has {len(home)} numbers for the {len(joints)} joints {', '.join(joints)}.")
+    site = model.site(arm.tcp)
+    body = model.body(int(site.bodyid[0]))
+    geoms = tuple(geom.name for geom in spec.body(body.name).geoms if geom.contype)
+    gripper = RobotPart("gripper", Kind.GRIPPER, body.name, geoms, GRIPPER_HALF_EXTENTS, _three(site.pos),
+                        _four(site.quat), whole_body=True)  # fmt: skip
+    followers = tuple((name, arm.gripper[0]) for name in arm.gripper[1:])
+
+    def build(physics: Physics) -> mujoco.MjSpec:
+        built = _arm_alone(path, arm)
+        for geom in _finger_geoms(built, arm):
+            geom.friction, geom.condim, geom.priority = (physics.pad_friction, 0.005, 0.0001), 4, 1
+        return built
+
+    return Robot(joints, home, (gripper,), build, servo=arm.servo, followers=followers)
+
+
+def joint_control(path: str) -> JointDelta:
+    """Moves the joints of the robot in a YAML file by deltas, its gripper to where the action says."""
+    arm, robot = _read(Path(path)), load_robot(path)
+    model = _arm_alone(path, arm).compile()
+    low, high = zip(*(model.joint(name).range.tolist() for name in robot.joints), strict=True)
+    gripper = (low[-1], high[-1]) if arm.gripper else (0.0, 0.0)
+    return JointDelta(joints=robot.joints, low=low, high=high, scale=(1.0,) * len(arm.joints), gripper=gripper)
+
+
+def _read(path: Path) -> ArmFile:
+    if not path.is_file():
+        raise EmbodiedError(f"There is no robot file {str(path)!r}.")
+    given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    allowed = [field.name for field in fields(ArmFile)]
+    if not isinstance(given, dict) or not {"mjcf", "joints", "tcp"} <= set(given):
+        raise EmbodiedError(
+            f"{path}: a robot file says at least mjcf, joints and tcp; it may say {', '.join(allowed)}."
+        )
+    for key in given:
+        if key not in allowed:
+            raise unknown(f"key of {path.name}", key, allowed)
+    servo = given.pop("servo", None)
+    given |= {key: tuple(given[key]) for key in ("joints", "gripper", "home") if key in given}
+    if servo is not None:
+        names = [field.name for field in fields(Servo)]
+        for key in servo:
+            if key not in names:
+                raise unknown(f"servo parameter of {path.name}", key, names)
+        given["servo"] = Servo(**servo)
+    return ArmFile(**given)
+
+
+def _model_path(path: str, mjcf: str) -> Path:
+    package, colon, inside = mjcf.partition(":")
+    if not colon:
+        found = Path(path).parent / mjcf
+    else:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise EmbodiedError(f"{path}: its model is in the package {package!r}, which is not installed.")
+        found = Path(spec.submodule_search_locations[0]) / inside
+    if not found.is_file():
+        raise EmbodiedError(f"{path}: there is no model {str(found)!r}.")
+    return found
+
+
+def _arm_alone(path: str, arm: ArmFile) -> mujoco.MjSpec:
+    """The model without all that is not the arm."""
+    spec = mujoco.MjSpec.from_file(str(_model_path(path, arm.mjcf)))
+    _check_names(path, arm, spec)
+    wanted = {*arm.joints, *arm.gripper}
+    for kept in (spec.actuators, spec.keys, spec.sensors, spec.tendons, spec.equalities, spec.excludes, spec.pairs):
+        for thing in list(kept):
+            spec.delete(thing)
+    world = spec.worldbody
+    for thing in [*world.geoms, *world.lights, *world.cameras, *world.sites]:
+        spec.delete(thing)
+    for body in list(world.bodies):
+        if not wanted & {joint.name for joint in body.find_all("joint")}:
+            spec.delete(body)
+    for joint in list(spec.joints):
+        if joint.name not in wanted:
+            spec.delete(joint)
+    for index, body in enumerate(spec.bodies[1:]):
+        body.gravcomp = 1.0
+        body.name = body.name or f"link_{index}"
+    for index, geom in enumerate(spec.geoms):
+        geom.name = geom.name or f"link_geom_{index}"
+        collides = bool(geom.contype or geom.conaffinity)
+        geom.contype, geom.conaffinity = (ARM_TYPE, ARM_AFFINITY) if collides else (0, 0)
+    for follower in arm.gripper[1:]:
+        spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=follower, name2=arm.gripper[0],
+                          objtype=mujoco.mjtObj.mjOBJ_JOINT, data=[0.0, 1.0, *[0.0] * 10])  # fmt: skip
+    return spec
+
+
+def _check_names(path: str, arm: ArmFile, spec: mujoco.MjSpec) -> None:
+    kinds = {joint.name: joint.type for joint in spec.joints}
+    moving = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+    for name in (*arm.joints, *arm.gripper):
+        if name not in kinds:
+            raise unknown(f"joint of {path}", name, kinds)
+        if kinds[name] not in moving:
+            raise EmbodiedError(f"{path}: joint {name!r} is neither a hinge nor a slide.")
+    sites = [site.name for site in spec.sites]
+    if arm.tcp not in sites:
+        raise unknown(f"site of {path}", arm.tcp, sites)
+
+
+def _finger_geoms(spec: mujoco.MjSpec, arm: ArmFile) -> list[Any]:
+    """Colliding geoms of what the gripper's joints move."""
+    bodies = [spec.joint(name).parent for name in arm.gripper]
+    return [geom for body in bodies for geom in [*body.geoms, *body.find_all("geom")] if geom.contype]
+
+
+def _three(values: Array) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def _four(values: Array) -> tuple[float, float, float, float]:
+    w, x, y, z = (float(value) for value in values)
+    return w, x, y, z

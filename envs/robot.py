@@ -1,0 +1,148 @@
+"""The catalogue of robots: what a scene must know of each. An arm of any MJCF file joins by a few lines of YAML."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from envs import pusher
+from envs.errors import unknown
+from envs.kinematics import JOINTS, TCP_IN_GRIPPER
+from envs.physics import PUSHING, Physics
+from envs.servo import PUSHER_SERVO, SERVOS, Servo
+from envs.two_arms import BASE, HALF_TURN, OTHER
+from envs.types import Kind
+
+if TYPE_CHECKING:
+    import mujoco
+
+ARM_TYPE, ARM_AFFINITY = 2, 4
+"""Contact bits of an arm: it meets objects, table and fixtures, never itself."""
+_EACH_OTHER = 8
+"""The bit by which one of two arms meets the other."""
+PUSHER_TYPE, PUSHER_AFFINITY = 4, 1
+"""Contact bits of a pusher: it meets objects alone."""
+
+HOME = (-0.00249, -0.29752, 0.24951, 1.61880, 0.04619, 0.6)
+"""[rad] Joints of an SO-101 with the tool vertical above (0.21, 0, 0.085), jaws half open and in line with the arm."""
+GRIPPER_HALF_EXTENTS = (0.002, 0.002, 0.002)
+"""[m] The box of the entity `gripper` is a mere marker of the tool centre point: what touches are the jaws."""
+GRIPPER_COLOUR, JAW_COLOUR = (0.98, 0.66, 0.13), (0.22, 0.22, 0.24)
+
+
+@dataclass(frozen=True)
+class RobotPart:
+    """One entity of a robot."""
+
+    name: str
+    kind: Kind
+    body: str
+    geoms: tuple[str, ...]
+    """What it collides with."""
+    half_extents: tuple[float, float, float] | None = None
+    """[m] None takes pose and size of its one geom."""
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """[m] of its frame in its body's."""
+    quaternion: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    colour: tuple[float, float, float] = GRIPPER_COLOUR
+    whole_body: bool = False
+    """Pictures and masks show all of its body as this entity, not its geoms alone."""
+
+    def prefixed(self, prefix: str) -> "RobotPart":
+        """The same part of a robot whose every name has a prefix."""
+        names = {"name": prefix + self.name, "body": prefix + self.body}
+        return RobotPart(**{**vars(self), **names, "geoms": tuple(prefix + geom for geom in self.geoms)})
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A robot as scenes take it."""
+
+    joints: tuple[str, ...]
+    """J names, which proprioception, commands and servos follow; an arm's gripper is its last."""
+    home: tuple[float, ...]
+    """`[J]` [rad, of slides m]."""
+    parts: tuple[RobotPart, ...]
+    """Its entities, which follow the table in every scene."""
+    build: "Callable[[Physics], mujoco.MjSpec]"
+    """A spec with the robot alone in it."""
+    physics: Physics = Physics()  # noqa: RUF009
+    servo: Servo = SERVOS["firm"]
+    followers: tuple[tuple[str, str], ...] = ()
+    """Joints that are tied to another one: `(follower, leader)`."""
+    flat: bool = False
+    """Things are only slid over its table."""
+    table: tuple[tuple[float, float, float], tuple[float, float, float]] = ((0.15, 0.0, -0.02), (0.40, 0.45, 0.02))
+    """[m] Centre and half extents of the slab it stands on, whose top is z = 0."""
+
+
+def _so101(physics: Physics) -> "mujoco.MjSpec":
+    import mujoco
+
+    text = resources.files("assets").joinpath("so101.xml").read_text(encoding="utf-8")
+    spec = mujoco.MjSpec.from_string(text)
+    for name in ("fixed_jaw_pad", "moving_jaw_pad"):
+        spec.geom(name).friction = (physics.pad_friction, 0.005, 0.0001)
+    return spec
+
+
+def _two_so101(physics: Physics) -> "mujoco.MjSpec":
+    spec, other = _so101(physics), _so101(physics)
+    for arm, bits in ((spec, (0, _EACH_OTHER)), (other, (_EACH_OTHER, 0))):
+        for geom in arm.geoms:
+            if geom.contype:
+                geom.contype, geom.conaffinity = geom.contype | bits[0], geom.conaffinity | bits[1]
+    spec.attach(other, prefix=OTHER, frame=spec.worldbody.add_frame(pos=BASE, quat=HALF_TURN))
+    return spec
+
+
+def _pusher(physics: Physics) -> "mujoco.MjSpec":
+    import mujoco
+
+    spec = mujoco.MjSpec()
+    pusher.add_pusher(spec, physics.pad_friction, PUSHER_TYPE, PUSHER_AFFINITY)
+    return spec
+
+
+_SO101_PARTS = (
+    RobotPart("gripper", Kind.GRIPPER, "gripper", ("palm_box", "fixed_finger_box", "moving_finger_box"),
+              GRIPPER_HALF_EXTENTS, TCP_IN_GRIPPER, whole_body=True),
+    RobotPart("fixed_jaw", Kind.JAW, "gripper", ("fixed_jaw_pad",), colour=JAW_COLOUR),
+    RobotPart("moving_jaw", Kind.JAW, "moving_jaw", ("moving_jaw_pad",), colour=JAW_COLOUR, whole_body=True),
+)  # fmt: skip
+
+ROBOTS: Mapping[str, Robot] = {
+    "so101": Robot(JOINTS, HOME, _SO101_PARTS, _so101),
+    "two_so101": Robot(
+        (*JOINTS, *(OTHER + name for name in JOINTS)), HOME + HOME,
+        (*_SO101_PARTS, *(part.prefixed(OTHER) for part in _SO101_PARTS)), _two_so101,
+        table=((0.5 * BASE[0], 0.0, -0.02), (0.5 * BASE[0] + 0.25, 0.45, 0.02)),
+    ),
+    "pusher": Robot(
+        pusher.JOINTS, pusher.HOME,
+        (RobotPart("pusher", Kind.PUSHER, "pusher", ("pusher",), pusher.HALF_EXTENTS, colour=pusher.COLOUR),),
+        _pusher, PUSHING, PUSHER_SERVO, flat=True,
+    ),
+}  # fmt: skip
+
+
+FILES = ("omx",)
+"""Robots of YAML files that are shipped in `assets`: an OpenMANIPULATOR-X."""
+
+
+def robot_of(name: str) -> Robot:
+    """The robot of that name, or of the YAML file at that path; raises `EmbodiedError` naming those there are."""
+    if name in ROBOTS:
+        return ROBOTS[name]
+    from envs.foreign import load_robot
+
+    return load_robot(robot_file(name))
+
+
+def robot_file(name: str) -> str:
+    """The path of the YAML file that says what a robot is; raises `EmbodiedError` where there is none."""
+    if name in FILES:
+        return str(resources.files("assets").joinpath(f"{name}.yaml"))
+    if not name.endswith((".yaml", ".yml")):
+        raise unknown("robot", name, (*ROBOTS, *FILES, "PATH.yaml"))
+    return name
