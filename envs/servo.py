@@ -33,6 +33,8 @@ class Servo:
     """[N m] LeRobot halves the gripper's torque. At 3.35 (40 N at the pads) it squeezes cubes out of the grasp."""
     delay: int = 0
     """Physics steps from command to servo (bus and driver)."""
+    memory: int = 0
+    """Physics steps for which commands are remembered at least: the longest delay that a world can be given."""
 
     def apply(self, spec: mujoco.MjSpec, joints: Sequence[str], timestep: float) -> None:
         """Set the passive parameters of `joints` and add one actuator each, of the same name; `gripper` is the last."""
@@ -50,9 +52,9 @@ class Servo:
                 forcerange=(-limit, limit),
             )
             actuator.set_to_position(kp=self.kp, kv=self.kv)
-            if self.delay:
+            if memory := max(self.delay, self.memory):
                 actuator.delay = self.delay * timestep
-                actuator.nsample = self.delay + 1
+                actuator.nsample = memory + 1
 
 
 SERVOS: Mapping[str, Servo] = {
