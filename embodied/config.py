@@ -251,6 +251,8 @@ class EvaluateArguments:
     """Unseen resets."""
     seed: int = 0
     """Of the resets; they never overlap the training resets."""
+    variation: str = ""
+    """Factors of `envs.variation` that are varied one by one, e.g. `physical` or `mass=0.5..2, tilt`."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
