@@ -5,16 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from envs.control import Controller
+from envs.control import CONTROLLERS, Controller
 from envs.errors import EmbodiedError
 from envs.layout import Layout
 from envs.looks import Looks, looks_of
 from envs.parameters import Parameters
 from envs.scene import SceneConfig, build_scene
 from envs.sensors import SensorConfig, Sensors
+from envs.servo import SERVOS
 from envs.simulation import Simulation, SimulationState
 from envs.task import Task
-from envs.types import ActionSpec, Array, Observation, Transition
+from envs.types import ActionSpec, Array, Observation, Origin, Transition
 from envs.variation import FACTORS, Variation, coordinates, count, physics
 
 _STREAM = 0x76617279
@@ -46,6 +47,7 @@ class TaskWorlds:
         """`[N]` resets so far, which number the episodes of each world's stream."""
         self.beginnings: list[tuple[int, ...]] = [(seed, i, 0) for i in range(worlds)]
         """Per world the numbers that seeded its episode: `reset(seeds=...)` takes them and begins it again."""
+        self._variations = [""] * worlds
         self.margins: Array = np.zeros((worlds, len(task.goal.literals)))
         """`[N L]` of the goal's literals after the last step, see `Goal.margins`."""
         self.seed = seed
@@ -94,6 +96,21 @@ class TaskWorlds:
             self._begin(ids, beginnings, self.variation if fixed is None else self.variation.fixed(fixed))
         return self._observe(ids)
 
+    def origin(self, world: int) -> Origin:
+        """How the present episode of one world can be begun again, and what its factors are."""
+        control = self.simulation.control
+        servo = replace(self.simulation.scene.config.servo, memory=0)
+        factors = {name: array[world].copy() for name, array in self._drawn.items()
+                   if (array[world] != FACTORS[name].nominal).any()}  # fmt: skip
+        return Origin(
+            beginning=self.beginnings[world],
+            control=next(name for name, kind in CONTROLLERS.items() if isinstance(control, kind)),
+            rate=control.spec.rate,
+            servo=next((name for name, one in SERVOS.items() if one == servo), "other"),
+            variation=self._variations[world],
+            factors=factors,
+        )
+
     def _begin(self, ids: Array, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> None:
         layout = self._layout(beginnings, variation)
         values: dict[str, Array] = {}
@@ -108,7 +125,7 @@ class TaskWorlds:
         self.elapsed[ids] = 0
         self.episode[ids] += 1
         for i, beginning in zip(ids.tolist(), beginnings, strict=True):
-            self.beginnings[i] = beginning
+            self.beginnings[i], self._variations[i] = beginning, str(variation)
         self._note(ids, values)
 
     def _layout(self, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> Layout:
