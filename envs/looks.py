@@ -4,7 +4,8 @@ What a world *is* does not change, nor what its state says: colours are those of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 
@@ -36,6 +37,10 @@ class Looks:
     """`[N C 3]` where cameras are off their places, in their own axes [m]."""
     turn: Array
     """`[N C 3 3]` how they are turned, in their own axes."""
+
+    def __getitem__(self, ids: Array) -> Self:
+        """Some of the worlds."""
+        return replace(self, **{f.name: getattr(self, f.name)[ids] for f in fields(self)})
 
 
 def looks_of(values: Mapping[str, Array], nominal: Mapping[str, int], worlds: int) -> Looks | None:

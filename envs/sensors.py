@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from envs.simulation import Simulation
 
 IMAGES = ("rgb", "depth", "segmentation")
+FARTHEST = 100.0
+"""[m] Depth beyond this is none."""
 SEEN = 0.2
 """Share of an object's points that must be in sight for its pose to be measured."""
 _POINTS = np.concatenate([np.zeros((1, 3)), 0.8 * np.eye(3), -0.8 * np.eye(3)])
@@ -74,7 +76,7 @@ class ImageSensor(Timing):
     width: int = 64
     height: int = 64
     images: tuple[str, ...] = ("rgb",)
-    """Of `IMAGES`: `[h w 3]` uint8, `[h w]` float32 [m] with 0 for the sky, `[h w]` int16 entities with -1 for none."""
+    """Of `IMAGES`: `[h w 3]` uint8; `[h w]` float32 [m], 0 for what is too far; `[h w]` int16 entities, -1 for none."""
     mode: str = "fast"
     """How it is drawn, see `envs.cameras.MODES`."""
     noise: float = 0.0
@@ -130,16 +132,19 @@ class Sensors:
     ) -> Observation:
         """What is observed `[N]` of the truth `[N]` at control steps `[N]` since reset.
 
-        `begun` are the worlds `[n]` whose episodes have just begun; the others went on by a step since the last call,
-        or, where `begun` is given, did not.
+        `begun` are the worlds `[n]` whose episodes have just begun, and alone are looked at; without, all went on by a
+        step.
         """
-        every = np.arange(len(step))
-        ids = every if begun is None else np.asarray(begun)
-        seed = self._simulation.seeds
-        measured = [self._joints(truth, seed, step), self._poses(truth, seed, step)]
-        measured += [self._images(i, truth, seed, step, looks) for i in range(len(self._cameras))]
+        ids = np.arange(len(step)) if begun is None else np.asarray(begun)
+        now, look = (truth, looks) if begun is None else (truth[ids], None if looks is None else looks[ids])
+        seed, when = self._simulation.seeds[ids], step[ids]
+        measured = [self._joints(now, seed, when), self._poses(now, seed, when, ids)]
+        measured += [self._images(i, now, seed, when, look) for i in range(len(self._cameras))]
         for line, arrays in zip(self._lines, measured, strict=True):
-            line.push(arrays, step, ids, fresh=begun is not None)
+            if begun is None:
+                line.push(arrays, when)
+            else:
+                line.begin(arrays, ids, len(step))
         return self.last(truth)
 
     def last(self, truth: Observation) -> Observation:
@@ -169,7 +174,7 @@ class Sensors:
                 seen[:, first : first + count] += spread * normal(seed, step, f"joints {first}", (count,))
         return {"joints": seen}
 
-    def _poses(self, truth: Observation, seed: Array, step: Array) -> dict[str, Array]:
+    def _poses(self, truth: Observation, seed: Array, step: Array, ids: Array) -> dict[str, Array]:
         """Poses and velocities; objects that are not found keep what was said of them last, with confidence 0."""
         sensor, objects, which = self.config.objects, truth.objects, self._objects
         there, shape = objects.present[:, which], (len(which),)
@@ -191,7 +196,7 @@ class Sensors:
             seen["quaternion_in_world"][:, which] = np.where(there[..., None], turned, (1.0, 0.0, 0.0, 0.0))
         sight = np.where(there, 1.0, 0.0)
         if self._eye is not None:
-            sight *= self._in_sight(objects, self._eye)
+            sight *= self._in_sight(objects, self._eye, ids)
         if sensor.dropout > 0.0:
             sight *= uniform(seed, step, "dropout", shape) >= sensor.dropout
         found = sight >= SEEN
@@ -204,14 +209,14 @@ class Sensors:
         seen["confidence"][:, which] = np.where(found, sight, 0.0)
         return seen
 
-    def _in_sight(self, objects: ObjectState, eye: Array) -> Array:
-        """`[N O]` the share of each object's points that rays from the eye `[3]` reach, or hit the object before."""
+    def _in_sight(self, objects: ObjectState, eye: Array, ids: Array) -> Array:
+        """`[n O]` the share of each object's points that rays from the eye `[3]` reach, or hit the object before."""
         scene, which = self._simulation.scene, self._objects
         points = objects.position_in_world[:, which, None] + quat_rotate(
             objects.quaternion_in_world[:, which, None], _POINTS * objects.half_extents[:, which, None]
         )
         rays = (points - eye).reshape(len(points), -1, 3)
-        _, geom = self._simulation.batch.ray(eye, rays, geomgroup=_DRAWN_GROUPS)
+        _, geom = self._simulation.batch.ray(eye, rays, geomgroup=_DRAWN_GROUPS, ids=ids.astype(np.int32))
         body = np.where(geom >= 0, scene.model.geom_bodyid[geom], -1).reshape(*points.shape[:3])
         return np.asarray((body == scene.body[which, None]).mean(axis=-1))
 
@@ -227,10 +232,10 @@ class Sensors:
                 noise = sensor.noise * normal(seed, step, sensor.name, frames.rgb.shape[1:])
                 taken[sensor.name] = np.clip(frames.rgb + noise + 0.5, 0.0, 255.0).astype(np.uint8)
         if "depth" in sensor.images:
-            depth = np.where(np.isfinite(frames.depth), frames.depth, 0.0)
+            depth = np.where(frames.depth < FARTHEST, frames.depth, 0.0)
             if sensor.depth_noise > 0.0:
                 noise = normal(seed, step, f"{sensor.name} depth", depth.shape[1:])
-                depth = np.maximum(depth + sensor.depth_noise * depth**2 * noise, 0.0)
+                depth = np.clip(depth + sensor.depth_noise * depth**2 * noise, 0.0, FARTHEST)
             taken[f"{sensor.name}_depth"] = depth.astype(np.float32)
         if "segmentation" in sensor.images:
             taken[f"{sensor.name}_segmentation"] = frames.entity
@@ -249,15 +254,15 @@ class _Line:
         self._ring: dict[str, Array] = {}
         self._now = 0
 
-    def push(self, arrays: Mapping[str, Array], step: Array, ids: Array, *, fresh: bool) -> None:
-        """Take what is measured `[N ...]` now; with `fresh`, in the worlds `ids` alone, whose past it becomes."""
+    def begin(self, arrays: Mapping[str, Array], ids: Array, worlds: int) -> None:
+        """Take what is measured `[n ...]` as all that ever was in the worlds `ids` `[n]` of N."""
         for name, array in arrays.items():
             if name not in self._ring:
-                self._ring[name] = np.repeat(array[None], self._size, axis=0)
-            if fresh:
-                self._ring[name][:, ids] = array[ids]
-        if fresh:
-            return
+                self._ring[name] = np.zeros((self._size, worlds, *array.shape[1:]), array.dtype)
+            self._ring[name][:, ids] = array
+
+    def push(self, arrays: Mapping[str, Array], step: Array) -> None:
+        """Take what is measured `[N ...]` at control steps `[N]`, in the worlds in which it is time for that."""
         before, self._now = self._now, (self._now + 1) % self._size
         due = step % self._every == 0
         for name, array in arrays.items():

@@ -115,7 +115,7 @@ def test_what_stands_before_an_object_hides_it() -> None:
     simulation.rows.put(np.array([0]), blue, position=state[None, blue])
     seen = worlds._observe()
     assert worlds._sensors is not None
-    sight = worlds._sensors._in_sight(worlds.truth.objects, scene.model.camera("front").pos)[0]
+    sight = worlds._sensors._in_sight(worlds.truth.objects, scene.model.camera("front").pos, np.arange(1))[0]
     assert sight[0] == 1.0
     assert sight[1] <= 0.2
     assert seen.objects.confidence[0, blue] == 0.0
