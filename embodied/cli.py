@@ -51,6 +51,9 @@ COMMANDS = {
         "embodied.evaluation.whatif:whatif",
         settings.WhatIfArguments,
     ),
+    "replay": Command(
+        "film a stored episode, and live it again to the bit", "embodied.replay:replay", settings.ReplayArguments
+    ),
     "report": Command("write a run's page", "embodied.report.assemble:report", settings.ReportArguments),
     "calibrate": Command(
         "print a board, find a camera's lens and place: embodied calibrate board|camera|hand_eye",

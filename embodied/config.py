@@ -251,6 +251,8 @@ class EvaluateArguments:
     """Unseen resets."""
     seed: int = 0
     """Of the resets; they never overlap the training resets."""
+    variation: str = ""
+    """Factors of `envs.variation` that are varied one by one, e.g. `physical` or `mass=0.5..2, tilt`."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
@@ -274,6 +276,30 @@ class ExportArguments:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         _at_least(self, "", 0, "episodes", "seed")
+
+
+class ReplayArguments:
+    """What `embodied replay` takes."""
+
+    store: str = "runs/demo/demonstrations"
+    """Folder of an episode store, e.g. a run's `demonstrations` or `play`, or `runs/deploy/episodes`."""
+    episode: int = 0
+    """Which of its episodes; negative ones count from the end."""
+    camera: str = "front"
+    """A camera of its scene."""
+    width: int = 480
+    """Pixels across, even."""
+    height: int = 360
+    """Pixels down, even."""
+    speed: float = 1.0
+    """How fast the film is, against the clock of the episode."""
+    video: str | None = None
+    """File for the film; None is `replay_NUMBER.mp4` beside the store."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 16, "width", "height")
+        _at_least(self, "", 0.01, "speed")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ model imagined are drawn by the same code, and a simulator is needed for none of
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 from envs import raycast
 from envs.errors import EmbodiedError, unknown
 from envs.geometry import quat_conjugate, quat_multiply, quat_rotate
+from envs.looks import Looks, developed, tinted
 from envs.robot import robot_of
 from envs.types import MOVABLE, Array, Kind, ObjectState, Observation, proprioception
 from envs.views import Views
@@ -129,15 +130,16 @@ class Cameras:
         self._entity = entity_of_geoms(scene)
         self._movable = movable_geoms(scene)
 
-    def render(self, source: "Simulation | Observation") -> dict[str, Array]:
+    def render(self, source: "Simulation | Observation", looks: Looks | None = None) -> dict[str, Array]:
         """Images `[N h w 3]` uint8 by camera name, of a simulation now or of observations `[N]`."""
-        return {name: frames.rgb for name, frames in self.frames(source).items()}
+        return {name: frames.rgb for name, frames in self.frames(source, looks).items()}
 
-    def frames(self, source: "Simulation | Observation") -> dict[str, Frames]:
+    def frames(self, source: "Simulation | Observation", looks: Looks | None = None) -> dict[str, Frames]:
         """Images, entity masks and depth by camera name, of a simulation now or of observations `[N]`."""
         observation = source if isinstance(source, Observation) else source.observe()
         seen = observation.proprioception
-        return self.draw(seen[..., proprioception(seen.shape[-1])["joint_position"]], observation.objects)
+        joints = seen[..., proprioception(seen.shape[-1])["joint_position"]]
+        return self.draw(joints, observation.objects, looks=looks)
 
     def draw(
         self,
@@ -145,14 +147,17 @@ class Cameras:
         objects: ObjectState,
         ghosts: ObjectState | None = None,
         appearance: "Appearance | None" = None,
+        looks: Looks | None = None,
     ) -> dict[str, Frames]:
         """What the cameras see of given states, by name.
 
         `joints` `[N J]` [rad, of a pusher m], `objects` `[N ...]` numpy or torch; `ghosts` adds translucent copies of
         the movable entities at other poses, e.g. imagined ones beside the true ones. Masks and depth include ghosts.
-        `appearance` replaces cameras, light and paint, state by state.
+        `appearance` replaces cameras, light and paint, state by state; `looks` changes those of the scene.
         """
         joints, objects = self.check(joints, objects)
+        if looks is not None:
+            objects = self._tinted(objects, looks)
         geoms, eyes, axes = self._place(joints, objects)
         if ghosts is not None:
             extra = self._place(joints, ghosts.map(_numpy))[0].select(self._movable)
@@ -163,10 +168,41 @@ class Cameras:
         eyes, axes, fovy = eyes[:, which], axes[:, which], model.cam_fovy[which]
         if appearance is not None:
             geoms, eyes, axes, fovy = self._dressed(geoms, appearance)
-        return {
-            config.name: self._shoot(config, geoms, eyes[:, c], axes[:, c], float(fovy[c]))
+        lamp = np.eye(3)[None]
+        if looks is not None:
+            geoms, lamp = self._painted(geoms, looks), looks.lamp
+            eyes = eyes + (axes @ looks.shift[:, which, :, None])[..., 0]
+            axes = axes @ looks.turn[:, which]
+        frames = {
+            config.name: self._shoot(config, *_under(lamp, geoms, eyes[:, c], axes[:, c]), float(fovy[c]))
             for c, config in enumerate(self.configs)
         }
+        if looks is None:
+            return frames
+        table = self.scene.index("table")
+        for c, (name, plain) in enumerate(frames.items()):
+            shown = developed(looks, plain.rgb, plain.entity == table, plain.depth, eyes[:, c], axes[:, c],
+                              float(np.tan(np.deg2rad(fovy[c]) / 2)))  # fmt: skip
+            frames[name] = replace(plain, rgb=shown)
+        return frames
+
+    def _tinted(self, objects: ObjectState, looks: Looks) -> ObjectState:
+        """States with the colours that objects have in the picture."""
+        colour = np.array(objects.colour, np.float64)
+        movable = self.scene.qpos >= 0
+        colour[:, movable] = tinted(colour[:, movable], looks.colour)
+        return replace(objects, colour=colour)
+
+    def _painted(self, geoms: _Geoms, looks: Looks) -> _Geoms:
+        """Geoms with table, floor and robot in other colours."""
+        model, own = self.scene.model, len(self._kinds)
+        ground = self._entity == self.scene.index("table")
+        ground[model.geom("floor").id] = True
+        offset = np.where(ground[:, None], looks.table[:, None], looks.robot[:, None])
+        albedo = geoms.albedo.copy()
+        paint = _linear(self._rgba[:, :3] + offset)
+        albedo[:, :own] = np.where(self._movable[:, None], albedo[:, :own], paint)
+        return _Geoms(**{**vars(geoms), "albedo": albedo})
 
     def check(self, joints: Array, objects: ObjectState) -> tuple[Array, ObjectState]:
         """States as numpy arrays; raises `EmbodiedError` if they are none of this scene's."""
@@ -244,6 +280,18 @@ class Cameras:
         alpha = self._rgba[:, 3] * np.where(self._movable, objects.present[:, self._entity], True)
         geoms = _Geoms(self._kinds, self._gloss, self._entity, sizes, _linear(colour), alpha, position, matrix)
         return geoms, eyes, axes.reshape(count, -1, 3, 3)
+
+
+def _under(lamp: Array, geoms: _Geoms, eyes: Array, axes: Array) -> tuple[_Geoms, Array, Array]:
+    """Geoms and one camera `[N 3]`, `[N 3 3]` under a lamp that is turned by `lamp` `[N 3 3]`.
+
+    The kernel's lamp is fixed, so it is the world, camera and all, that turns under it the other way.
+    """
+    if (lamp == np.eye(3)).all():
+        return geoms, eyes, axes
+    back = lamp.swapaxes(-1, -2)
+    turned = _Geoms(**{**vars(geoms), "position": geoms.position @ lamp, "matrix": back[:, None] @ geoms.matrix})
+    return turned, (back @ eyes[..., None])[..., 0], back @ axes
 
 
 def views_of(scene: "Scene", names: Sequence[str], aspect: float = 1.0) -> Views:

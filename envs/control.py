@@ -6,7 +6,7 @@ the simulator, the world model and the real arm all execute the same joint targe
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -248,16 +248,17 @@ def controller(name: str, rate: float = 10.0) -> Controller:
     return CONTROLLERS[name](rate=rate)
 
 
-def default_control(robot: str) -> Controller:
+def default_control(robot: str, rate: float = 10.0) -> Controller:
     """What actions mean unless said otherwise: deltas of the tools, of a pusher in the plane, else of the joints."""
-    own: Mapping[str, Controller] = {"so101": CartesianDelta(), "two_so101": TwoArms(), "pusher": PlanarDelta()}
+    tool = CartesianDelta(rate=rate)
+    own: Mapping[str, Controller] = {"so101": tool, "two_so101": TwoArms(tool), "pusher": PlanarDelta(rate=rate)}
     if robot in own:
         return own[robot]
     # Files are read by MuJoCo, which who wants the controllers alone should not load.
     from envs.foreign import joint_control
     from envs.robot import robot_file
 
-    return joint_control(robot_file(robot))
+    return replace(joint_control(robot_file(robot)), rate=rate)
 
 
 def targets(control: Controller, start: Array, actions: Array) -> Array:

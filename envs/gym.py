@@ -5,27 +5,35 @@ Both stand on `TaskWorlds`; the single environment is a batch of one. Observatio
 - `observation`: proprioception, then per entity but the table: position, the first two columns of its rotation matrix,
   linear and angular velocity, and presence, all in the world frame and SI units;
 - `achieved_goal` and `desired_goal`: where the task's subject is and should be [m];
-- one uint8 image per camera asked for.
+- what cameras see, where they are asked for: `NAME` uint8, `NAME_depth` [m], `NAME_segmentation` entities;
+- `instruction`: the goal as a sentence, where `language` is asked for.
+
+Observations are what sensors say, rewards and success what is.
 
 The reward is 0 where the whole goal holds and -1 elsewhere. Episodes are truncated at the horizon, never terminated:
 success is being there at the end. `info["is_success"]` says whether the goal holds now.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Space, Text
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.cameras import CameraConfig, Cameras
-from envs.control import controller
+from envs.control import controller, default_control
+from envs.errors import unknown
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
+from envs.language import CHARACTERS, sentence
+from envs.sensors import FARTHEST, ImageSensor, SensorConfig
 from envs.task import Task
 from envs.tasks import task
 from envs.types import Array, Observation
+from envs.variation import Variation
 from envs.worlds import TaskWorlds
 
 ObservationDict = dict[str, Array]
@@ -77,15 +85,24 @@ LIFTED_HEIGHT = 0.06
 """[m] The height that a task without a goal entity (lifting) gives as desired."""
 
 
-def _space(worlds: TaskWorlds, cameras: tuple[CameraConfig, ...]) -> Dict:
+def _space(worlds: TaskWorlds, language: bool) -> Dict:
     example = flatten(worlds.observation, worlds.task)
-    spaces: dict[str, Box] = {
+    spaces: dict[str, Space[Any]] = {
         key: Box(-BOUND, BOUND, example[key].shape[1:], np.float32)
         for key in ("observation", "achieved_goal", "desired_goal")
     }
-    for camera in cameras:
-        spaces[camera.name] = Box(0, 255, (camera.height, camera.width, 3), np.uint8)
-    return Dict(spaces)  # type: ignore[arg-type]
+    entities = len(worlds.simulation.scene.names)
+    for name, image in worlds.observation.images.items():
+        low, high = {"u": (0, 255), "i": (-1, entities - 1), "f": (0, FARTHEST)}[image.dtype.kind]
+        spaces[name] = Box(low, high, image.shape[1:], image.dtype.type)
+    if language:
+        spaces["instruction"] = Text(min_length=0, max_length=LONGEST, charset=CHARACTERS)
+    return Dict(spaces)
+
+
+RENDER_MODES = ("rgb_array", "depth_array", "rgbd_tuple")
+LONGEST = 500
+"""Characters of an instruction."""
 
 
 class _Tabletop:
@@ -93,31 +110,50 @@ class _Tabletop:
 
     def _build(
         self, name: str, worlds: int, goal: str | None, action: str | None, horizon: int | None,
-        cameras: tuple[str, ...], image_size: int, render_mode: str | None, threads: int,
+        cameras: tuple[str, ...], image_size: int, images: tuple[str, ...], render_mode: str | None, threads: int,
+        rate: float, variation: Variation | str, sensors: SensorConfig | None, language: bool,
     ) -> None:  # fmt: skip
+        if render_mode not in (None, *RENDER_MODES):
+            raise unknown("render mode", render_mode, RENDER_MODES)
         self.task = task(name, goal, horizon)
-        control = None if action is None else controller(action)
-        self.worlds = TaskWorlds(self.task, worlds, control=control, threads=threads)
+        control = default_control(self.task.scene.robot, rate) if action is None else controller(action, rate)
+        if isinstance(variation, str):
+            variation = Variation.parse(variation)
+        if cameras:
+            plain = sensors or SensorConfig()
+            more = tuple(ImageSensor(name=camera, width=image_size, height=image_size, images=images)
+                         for camera in cameras)  # fmt: skip
+            sensors = replace(plain, cameras=(*plain.cameras, *more))
+        self.worlds = TaskWorlds(
+            self.task, worlds, control=control, threads=threads, variation=variation, sensors=sensors
+        )
         spec = self.worlds.simulation.control.spec
         self.action_box = Box(spec.low.astype(np.float32), spec.high.astype(np.float32), dtype=np.float32)
-        self._configs = tuple(CameraConfig(camera, image_size, image_size) for camera in cameras)
-        self._cameras = Cameras(self.worlds.simulation.scene, self._configs) if cameras else None
         self._picture: Cameras | None = None
-        self.observation_box = _space(self.worlds, self._configs)
+        self._fixed: dict[str, float | None] | None = None
+        self.instruction = sentence(self.task.goal)
+        """The goal as a sentence."""
+        self._language = language
+        self.observation_box = _space(self.worlds, language)
         self.render_mode = render_mode
 
     def _observe(self) -> ObservationDict:
-        flat = flatten(self.worlds.observation, self.task)
-        if self._cameras is not None:
-            flat |= self._cameras.render(self.worlds.simulation)
-        return flat
+        return flatten(self.worlds.observation, self.task)
 
-    def _render(self) -> Array:
-        """`[N 480 640 3]` uint8 from the front camera."""
+    def _begin(self, options: dict[str, Any] | None, seeds: Array | None) -> None:
+        """Reset every world; `options["variation"]` sets or freezes factors by name until the next call."""
+        self._fixed = (options or {}).get("variation")
+        self.worlds.reset(seeds=seeds, fixed=self._fixed)
+
+    def _render(self) -> Any:
+        """Of every world `[480 640 3]` uint8 or `[480 640]` float32 [m], or both, from the front camera."""
         if self._picture is None:
             self._picture = Cameras(self.worlds.simulation.scene, (CameraConfig("front", 640, 480),))
-        picture: Array = self._picture.render(self.worlds.simulation)["front"]
-        return picture
+        frames = self._picture.frames(self.worlds.simulation, self.worlds.looks)["front"]
+        pictures = {"rgb_array": frames.rgb, "depth_array": frames.depth}
+        if self.render_mode == "rgbd_tuple":
+            return tuple(zip(frames.rgb, frames.depth, strict=True))
+        return None if self.render_mode is None else tuple(pictures[self.render_mode])
 
     def _others_hold(self) -> Array:
         """`[N]` whether the literals that do not speak of the goal entity held after the last step."""
@@ -148,7 +184,7 @@ def _tolerance(goal: Goal) -> float:
 class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
     """One world of a task."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    metadata = {"render_modes": [*RENDER_MODES], "render_fps": 10}  # noqa: RUF012
 
     def __init__(
         self,
@@ -158,22 +194,32 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         horizon: int | None = None,
         cameras: tuple[str, ...] = (),
         image_size: int = 64,
+        images: tuple[str, ...] = ("rgb",),
         render_mode: str | None = None,
+        rate: float = 10.0,
+        variation: Variation | str = "",
+        sensors: SensorConfig | None = None,
+        language: bool = False,
     ) -> None:
-        """`cameras` names of the scene's cameras whose square images join the observation.
+        """`cameras` names of the scene's cameras whose square images join the observation, each in the kinds `images`.
 
-        `action` is a name in `envs.control.CONTROLLERS`, None the robot's own.
+        `action` is a name in `envs.control.CONTROLLERS`, None the robot's own. `variation` may be words for
+        `Variation.parse`; `sensors` says what else is wrong with what is observed.
         """
-        self._build(task_name, 1, goal, action, horizon, cameras, image_size, render_mode, threads=1)
+        self._build(task_name, 1, goal, action, horizon, cameras, image_size, images, render_mode, 1, rate, variation,
+                    sensors, language)  # fmt: skip
         self.action_space = self.action_box
         self.observation_space = self.observation_box
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[ObservationDict, dict[str, Any]]:
-        """Begin an episode; the same seed gives the same episode."""
+        """Begin an episode; the same seed gives the same episode.
+
+        `options={"variation": {"mass": 1.5, "friction": None}}` sets factors of variation, or freezes them by None.
+        """
         super().reset(seed=seed)
-        self.worlds.reset(seeds=[int(self.np_random.integers(2**31))])
+        self._begin(options, np.array([self.np_random.integers(2**31)]))
         return self._first(self._observe()), {"is_success": bool(self._success()[0])}
 
     def step(self, action: Array) -> tuple[ObservationDict, float, bool, bool, dict[str, Any]]:
@@ -183,24 +229,24 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         info = {"is_success": success, "others_hold": bool(self._others_hold()[0])}
         return self._first(self._observe()), float(success) - 1.0, False, bool(transition.truncated[0]), info
 
-    def render(self) -> Array | None:
-        """`[480 640 3]` uint8 from the front camera, with `render_mode="rgb_array"`."""
-        return self._render()[0] if self.render_mode == "rgb_array" else None
+    def render(self) -> Any:
+        """From the front camera, by `render_mode`: `[480 640 3]` uint8, `[480 640]` float32 [m], or both."""
+        return None if self.render_mode is None else self._render()[0]
 
     def _success(self) -> Array:
-        return np.asarray(self.task.goal.satisfied(self.worlds.observation.objects))
+        return np.asarray(self.task.goal.satisfied(self.worlds.truth.objects))
 
-    @staticmethod
-    def _first(batched: ObservationDict) -> ObservationDict:
-        return {key: value[0] for key, value in batched.items()}
+    def _first(self, batched: ObservationDict) -> ObservationDict:
+        first = {key: value[0] for key, value in batched.items()}
+        return {**first, "instruction": self.instruction} if self._language else first
 
 
 class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
-    """N worlds of a task; finished episodes start anew within the same step, as `AutoresetMode.SAME_STEP` says."""
+    """N worlds of a task; finished episodes start anew within the same step, or in the next one."""
 
     metadata = {  # noqa: RUF012
         "autoreset_mode": AutoresetMode.SAME_STEP,
-        "render_modes": ["rgb_array"],
+        "render_modes": [*RENDER_MODES],
         "render_fps": 10,
     }
 
@@ -213,12 +259,28 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         horizon: int | None = None,
         cameras: tuple[str, ...] = (),
         image_size: int = 64,
+        images: tuple[str, ...] = ("rgb",),
         render_mode: str | None = None,
         threads: int = 0,
+        rate: float = 10.0,
+        variation: Variation | str = "",
+        sensors: SensorConfig | None = None,
+        language: bool = False,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     ) -> None:
-        """`threads` = 0 steps on every core; the rest as in `TabletopEnv`."""
-        self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, render_mode, threads)
+        """`threads` = 0 steps on every core; the rest is as in `TabletopEnv`.
+
+        `autoreset_mode` is `SameStep` or `NextStep`; of the latter, the step after an episode's last ignores its action, pays 0 and gives the first observation.
+        """
+        modes = {mode.value: mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)}
+        if getattr(autoreset_mode, "value", autoreset_mode) not in modes:
+            raise unknown("autoreset mode", autoreset_mode, modes)
+        self.autoreset_mode = modes[getattr(autoreset_mode, "value", autoreset_mode)]
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, images, render_mode, threads, rate,
+                    variation, sensors, language)  # fmt: skip
         self.num_envs = num_envs
+        self._ended = np.zeros(num_envs, bool)
         self.single_action_space, self.single_observation_space = self.action_box, self.observation_box
         self.action_space = batch_space(self.action_box, num_envs)
         self.observation_space = batch_space(self.observation_box, num_envs)
@@ -226,34 +288,45 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[ObservationDict, dict[str, Any]]:
-        """Begin an episode in every world; world i of seed s begins as world 0 of seed s + i."""
-        if seed is None:
-            self.worlds.reset()
-        else:
+        """Begin an episode in every world; world i of seed s begins as world 0 of seed s + i.
+
+        `options={"variation": {"mass": 1.5, "friction": None}}` sets factors of variation, or freezes them by None, of
+        all episodes until the next call.
+        """
+        self._ended[:] = False
+        drawn = None
+        if seed is not None:
             seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-            drawn = [np.random.default_rng(one).integers(2**31) for one in seeds]
-            self.worlds.reset(seeds=np.array(drawn))
-        return self._observe(), {"is_success": self._success()}
+            drawn = np.array([np.random.default_rng(one).integers(2**31) for one in seeds])
+        self._begin(options, drawn)
+        return self._seen(), {"is_success": self._success()}
 
     def step(self, actions: Array) -> tuple[ObservationDict, Array, Array, Array, dict[str, Any]]:
         """One control step of every world."""
         transition = self.worlds.step(actions)
-        observation = self._observe()
-        info: dict[str, Any] = {
-            "is_success": transition.success,
-            "others_hold": self._others_hold(),
-        }
-        if transition.truncated.any():
-            info["final_obs"] = observation
-            info["_final_obs"] = transition.truncated
-            self.worlds.reset(np.flatnonzero(transition.truncated))
-            observation = self._observe()
-        reward = transition.success.astype(np.float32) - 1.0
-        return observation, reward, transition.terminated, transition.truncated, info
+        reward, truncated = transition.success.astype(np.float32) - 1.0, transition.truncated
+        info: dict[str, Any] = {"is_success": transition.success, "others_hold": self._others_hold()}
+        begin = truncated
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            begin, truncated = self._ended, truncated & ~self._ended
+            reward, self._ended = np.where(begin, np.float32(0.0), reward), truncated
+        elif begin.any():
+            info |= {"final_obs": self._seen(), "_final_obs": begin, "final_info": dict(info), "_final_info": begin}
+        if begin.any():
+            self.worlds.reset(np.flatnonzero(begin), fixed=self._fixed)
+            if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+                info["is_success"] = np.where(begin, self._success(), transition.success)
+        return self._seen(), reward, transition.terminated, truncated, info
 
-    def render(self) -> tuple[Array, ...] | None:
-        """One `[480 640 3]` uint8 picture per world, with `render_mode="rgb_array"`."""
-        return tuple(self._render()) if self.render_mode == "rgb_array" else None
+    def _seen(self) -> ObservationDict:
+        seen = self._observe()
+        if self._language:
+            seen["instruction"] = (self.instruction,) * self.num_envs
+        return seen
+
+    def render(self) -> Any:
+        """What the single environment gives, once per world."""
+        return self._render()
 
     def _success(self) -> Array:
-        return np.asarray(self.task.goal.satisfied(self.worlds.observation.objects))
+        return np.asarray(self.task.goal.satisfied(self.worlds.truth.objects))

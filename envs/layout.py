@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from envs.errors import EmbodiedError
+from envs.parameters import Parameters
 from envs.types import Array
-from envs.variation import Parameters
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Entities in the state rows of a batch: writing poses and velocities, parking what is absent, servo history."""
 
+from functools import cached_property
+
 import mujoco
 import numpy as np
 from mujoco.batch import Batch
@@ -13,7 +15,7 @@ class EntityRows:
     """Writes a scene's entities into the state rows of a batch. `ids` are worlds `[n]`, integers in any order."""
 
     def __init__(self, batch: Batch, scene: Scene) -> None:
-        self._batch, self._scene = batch, scene
+        self._batch, self._scene, self._model = batch, scene, scene.model
         self._qpos, self._qvel, self._ctrl = (batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
         state = mujoco.mjtState
         self._qpos_column, self._qvel_column, self._warmstart_column = (
@@ -77,16 +79,23 @@ class EntityRows:
 
     def fill_history(self, ids: Array) -> None:
         """Make delayed servos believe that the present command was always there."""
-        model = self._scene.model
-        if not model.actuator_history.any():
-            return
+        if self._model.actuator_history.any():
+            still, weight = self._history
+            self._batch.bind("history")[ids] = still + self._ctrl[ids] @ weight
+
+    @cached_property
+    def _history(self) -> tuple[Array, Array]:
+        """History `[H]` of commands that were always 0, and what a command of 1 adds to it `[U H]`."""
+        model = self._model
         data = mujoco.MjData(model)
-        history = self._batch.bind("history")
-        for world in ids:
+        delayed = np.flatnonzero(model.actuator_history[:, 0])
+
+        def filled(commands: Array) -> Array:
             mujoco.mj_resetData(model, data)
-            for actuator in self._scene.actuator:
-                count = int(model.actuator_history[actuator, 0])
-                if count:
-                    values = np.full((count, 1), self._ctrl[world, actuator])
-                    mujoco.mj_initCtrlHistory(model, data, int(actuator), None, values)
-            history[world] = data.history
+            for actuator in delayed.tolist():
+                values = np.full((int(model.actuator_history[actuator, 0]), 1), commands[actuator])
+                mujoco.mj_initCtrlHistory(model, data, actuator, None, values)
+            return data.history.copy()
+
+        still = filled(np.zeros(model.nu))
+        return still, np.stack([filled(command) - still for command in np.eye(model.nu)])

@@ -1,7 +1,8 @@
 """The servo behind each joint: a position controller with limited torque, as a named set of parameters."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 
@@ -37,6 +38,8 @@ class Servo:
     """[s] from command to servo (bus and driver); in the simulation, the nearest number of physics steps."""
     backlash: float = 0.0
     """[rad] of play between motor and joint. The twin has it, the simulation has not."""
+    memory: float = 0.0
+    """[s] for which commands are remembered at least: the longest delay that a world can be given."""
 
     def limit(self, joint: str) -> float:
         """[N m] at a joint of that name."""
@@ -57,13 +60,21 @@ class Servo:
             forcerange=(-limit, limit),
         )
         actuator.set_to_position(kp=self.kp, kv=self.kv)
-        if steps := round(self.delay / timestep):
+        steps = round(self.delay / timestep)
+        if memory := max(steps, math.ceil(self.memory / timestep - 1e-9)):
             actuator.delay = steps * timestep
-            actuator.nsample = steps + 1
+            actuator.nsample = memory + 1
 
 
 Servos = Servo | tuple[Servo, ...]
 """One for all joints, or one per joint."""
+
+
+def remembering(servos: Servos, seconds: float) -> Servos:
+    """The same, with commands remembered for so long."""
+    if isinstance(servos, Servo):
+        return replace(servos, memory=seconds)
+    return tuple(replace(servo, memory=seconds) for servo in servos)
 
 
 def per_joint(servos: Servos, joints: Sequence[str]) -> tuple[Servo, ...]:

@@ -16,11 +16,11 @@ from envs.errors import EmbodiedError
 from envs.geometry import half_height
 from envs.interventions import Intervention
 from envs.layout import Layout, checked_layout
+from envs.parameters import ModelFields, Parameters
 from envs.readout import chain_of, column, read_poses
 from envs.rows import EntityRows
 from envs.scene import Scene
 from envs.types import Array, ObjectState, Observation
-from envs.variation import ModelFields, Parameters
 
 RAMP = 5
 """Parts in which a joint command is approached within one control step, as a driver at 50 Hz would."""
@@ -33,7 +33,8 @@ class SimulationState:
     """Everything that decides what n worlds do next, one float64 row each; plain numbers an episode can store."""
 
     rows: Array
-    """`[n S]`: MuJoCo's integration state, true and declared parameters, present mask, random stream."""
+    """`[n S]`: MuJoCo's integration state, true parameters, play taken up, declared parameters, present mask, random
+    stream."""
     scene: str = ""
     """Fingerprint of the compiled scene; an empty one is not checked."""
 
@@ -93,6 +94,8 @@ class Simulation:
         self.mass = np.repeat(scene.mass[None], worlds, axis=0)
         self.friction = np.repeat(scene.friction[None], worlds, axis=0)
         self.present = np.ones((worlds, len(scene.names)), bool)
+        self._slack = np.zeros((worlds, len(scene.actuator)))
+        """How far the commands are ahead of what the joints follow, by their backlash [rad, of a pusher m]."""
         self._random = np.zeros((worlds, 2))
         """Seed and draws so far of every world's random stream."""
         vectors, numbers = (worlds, len(scene.names), 3), (worlds, len(scene.names))
@@ -131,7 +134,7 @@ class Simulation:
         before = self.joint_target
         target = self.control.target(before, checked)
         for share, steps in self.ramp:
-            self._ctrl[:, self._actuators] = target if share == 1.0 else before + share * (target - before)
+            self._command(target if share == 1.0 else before + share * (target - before))
             self._advance(None, steps)
             yield share
 
@@ -140,8 +143,18 @@ class Simulation:
 
         Raises `EmbodiedError` if physics diverged, like `step`.
         """
-        self._ctrl[:, self._actuators] = target
+        self._command(target)
         self._advance(None, steps)
+
+    def _command(self, target: Array) -> None:
+        """Give the servos a target; joints with play follow it once that is taken up."""
+        play = self.fields.backlash
+        if play is None:
+            self._ctrl[:, self._actuators] = target
+            return
+        followed = np.clip(self._ctrl[:, self._actuators], target - 0.5 * play, target + 0.5 * play)
+        self._slack[:] = target - followed
+        self._ctrl[:, self._actuators] = followed
 
     @property
     def ramp(self) -> list[tuple[float, int]]:
@@ -163,8 +176,11 @@ class Simulation:
             state, present, time = state[chosen], present[chosen], time[chosen]
             shown = {name: array[chosen] for name, array in shown.items()}
         position, quaternion, linear, angular = read_poses(self._chain, state, present)
+        own = state[:, self._own]
+        if self.fields.backlash is not None:
+            own[:, -self._slack.shape[1] :] += self._slack if ids is None else self._slack[chosen]
         return Observation(
-            proprioception=state[:, self._own],
+            proprioception=own,
             objects=ObjectState(
                 names=scene.names,
                 position_in_world=position,
@@ -190,12 +206,17 @@ class Simulation:
     @property
     def joint_target(self) -> Array:
         """The commanded joints `[N J]` [rad, of a pusher m], in the order of `Scene.joints`; a copy."""
-        return np.array(self._ctrl[:, self._actuators])
+        return np.asarray(self._ctrl[:, self._actuators] + self._slack)
 
     @property
     def parameters(self) -> Parameters:
         """The true physics of every world; copies."""
         return self.fields.parameters
+
+    @property
+    def seeds(self) -> Array:
+        """`[N]` integers of the worlds' own random streams."""
+        return self._random[:, 0].astype(np.int64)
 
     def generator(self, world: int) -> np.random.Generator:
         """A generator from a world's own stream; each call gives the next one. The stream is part of `save`."""
@@ -224,6 +245,7 @@ class Simulation:
         self._batch.warning[chosen] = 0
         self._qpos[chosen[:, None], scene.joint_qpos] = layout.joints
         self._ctrl[chosen[:, None], scene.actuator] = layout.joints
+        self._slack[chosen] = 0.0
         self.present[chosen] = True
         if layout.present is not None:
             self.present[chosen[:, None], objects] = layout.present
@@ -258,11 +280,13 @@ class Simulation:
         time = self._time[chosen]
         self._advance(chosen, max(1, round(duration / self.scene.model.opt.timestep)))
         self._time[chosen] = time
+        # What servos with a delay remember is dated.
+        self.rows.fill_history(chosen)
 
     def save(self, ids: Ids = None) -> SimulationState:
         """The exact state of the worlds `ids`, mid-contact or not."""
         chosen = self._chosen(ids)
-        own = [array[chosen] for array in (self.mass, self.friction, self.present, self._random)]
+        own = [array[chosen] for array in (self._slack, self.mass, self.friction, self.present, self._random)]
         return SimulationState(
             np.concatenate([self._batch.state[chosen], self.fields.of(chosen).flat(), *own], axis=1), self._fingerprint
         )
@@ -277,7 +301,7 @@ class Simulation:
         if state.scene and state.scene != self._fingerprint:
             raise EmbodiedError("This state was saved in another scene; build this one from the same SceneConfig.")
         like = self.fields.of(self._all[:1])
-        parts = (self._batch.state, like.flat(), self.mass, self.friction, self.present, self._random)
+        parts = (self._batch.state, like.flat(), self._slack, self.mass, self.friction, self.present, self._random)
         widths = [part.shape[1] for part in parts]
         rows = np.asarray(state.rows, np.float64)
         if rows.ndim != 2 or rows.shape[0] not in (1, len(chosen)) or rows.shape[1] != sum(widths):
@@ -286,10 +310,11 @@ class Simulation:
                 f"{(len(chosen), sum(widths))}."
             )
         rows = np.broadcast_to(rows, (len(chosen), rows.shape[1]))
-        physics, parameters, mass, friction, present, random = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+        physics, parameters, slack, mass, friction, present, random = np.split(rows, np.cumsum(widths)[:-1], axis=1)
         self._batch.state[chosen] = physics
         self._batch.warning[chosen] = 0
-        self.mass[chosen], self.friction[chosen], self._random[chosen] = mass, friction, random
+        self._slack[chosen], self._random[chosen] = slack, random
+        self.mass[chosen], self.friction[chosen] = mass, friction
         self.present[chosen] = present > 0.5
         self.fields.write(chosen, like.like(parameters))
         self.refresh(chosen)

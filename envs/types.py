@@ -232,6 +232,24 @@ class Transition:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Whence a simulated episode came: with its actions, all that is needed to live it again to the bit."""
+
+    beginning: tuple[int, ...]
+    """What seeded the world, as `TaskWorlds.reset` takes it."""
+    control: str
+    """What its actions meant: a name in `envs.control.CONTROLLERS`."""
+    rate: float
+    """Control steps per second [Hz]."""
+    servo: str = "firm"
+    """A name in `envs.servo.SERVOS`."""
+    variation: str = ""
+    """What its factors were drawn from, in the words of `envs.variation.Variation`."""
+    factors: Mapping[str, Array] = field(default_factory=dict)
+    """What was drawn, `[many numbers]` by name; a factor that is not there was nominal."""
+
+
+@dataclass(frozen=True)
 class Episode:
     """One episode, time-major."""
 
@@ -250,6 +268,8 @@ class Episode:
     simulator_state: Array | None = None
     """`[T+1 S]` float64 rows of exact simulator state, where the episode comes from a simulator."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
+    """Where the episode comes from a simulator that can begin it again."""
 
     @property
     def length(self) -> int:

@@ -1,282 +1,283 @@
-"""What physics differs between worlds: true parameters per world, and ranges to sample them from.
+"""The factors of variation: one typed, seeded space of how worlds differ in physics, looks and layout.
 
-`Parameters` are the truth the engine integrates. What an observation reports as mass and friction is what was declared
-(catalogue or intervention), so sampled variation stays hidden from policies, as it would on a real table.
+A world is a point in a unit cube, of which every factor owns some coordinates. They are drawn whatever the ranges are:
+narrowing, setting or freezing one factor leaves what all others say as it was, and the same seed gives the same world.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
-import mujoco
 import numpy as np
-from mujoco.batch import Batch
 
-from envs.errors import EmbodiedError
-from envs.objects import ROUNDING
+from envs.errors import EmbodiedError, unknown
+from envs.parameters import Parameters
 from envs.scene import Scene
-from envs.types import Array, Kind
+from envs.text import parse_number, print_number
+from envs.types import Array
 
 Range = tuple[float, float]
+Group = Literal["physical", "visual"]
+Per = Literal["object", "surface", "joint", "camera", "world"]
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """True physical parameters of n worlds with K entities, the last O of them objects."""
+class Factor:
+    """What one factor says, and in which numbers."""
 
-    mass: Array
-    """`[n O]` [kg]."""
-    half_extents: Array
-    """`[n O 3]` [m]."""
-    centre_of_mass: Array
-    """`[n O 3]` where the mass is, from the object's centre and in its axes [m]. Its inertia about the centre of mass
-    is that of the uniform body. In scenes with a pusher only; elsewhere 0."""
-    friction: Array
-    """`[n K]` sliding friction coefficient of every entity."""
-    servo_gain: Array
-    """`[n J]` factor on the servos' position gains."""
-    gravity: Array
-    """`[n 3]` [m/s^2], world axes."""
+    group: Group
+    per: Per
+    """Drawn independently for each of these."""
+    unit: str
+    nominal: float
+    """The world as compiled."""
+    wide: Range
+    """What it is measured over unless said otherwise."""
+    least: float
+    most: float
+    log: bool = False
+    """Log-uniform instead of uniform."""
+    numbers: int = 1
+    """Drawn for each, e.g. one per axis."""
 
-    @classmethod
-    def nominal(cls, scene: Scene, worlds: int) -> Self:
-        """The scene as compiled, for every world."""
-        objects = np.flatnonzero(scene.qpos >= 0)
 
-        def every(value: Array) -> Array:
-            return np.repeat(np.asarray(value, np.float64)[None], worlds, axis=0)
+def _times(group: Group, per: Per, wide: Range) -> Factor:
+    """A factor on the nominal."""
+    return Factor(group, per, "1", 1.0, wide, 1e-3, 1e3, log=True)
 
-        return cls(
-            mass=every(scene.mass[objects]),
-            half_extents=every(scene.half_extents[objects]),
-            centre_of_mass=every(np.zeros((len(objects), 3))),
-            friction=every(scene.friction),
-            servo_gain=every(np.ones(len(scene.actuator))),
-            gravity=every(scene.model.opt.gravity),
-        )
 
-    @property
-    def worlds(self) -> int:
-        """The number of worlds, n."""
-        return int(self.mass.shape[0])
+def _plus(group: Group, per: Per, unit: str, wide: Range, least: float, most: float, numbers: int = 1) -> Factor:
+    """Something that is nominally zero."""
+    return Factor(group, per, unit, 0.0, wide, least, most, numbers=numbers)
 
-    def flat(self) -> Array:
-        """All values as `[n V]` float64, in the order of the fields."""
-        arrays = [getattr(self, f.name) for f in fields(self)]
-        # Of no worlds, too, which leave -1 undetermined.
-        return np.concatenate([a.reshape(self.worlds, int(np.prod(a.shape[1:]))) for a in arrays], axis=1)
 
-    def like(self, flat: Array) -> Self:
-        """Parameters of the same scene from `flat` `[m V]`."""
-        start, values = 0, {}
-        for f in fields(self):
-            shape = getattr(self, f.name).shape[1:]
-            size = int(np.prod(shape, dtype=np.int64))
-            values[f.name] = flat[:, start : start + size].reshape(flat.shape[0], *shape).copy()
-            start += size
-        return replace(self, **values)
-
-    def __getitem__(self, ids: Array | slice) -> Self:
-        """The worlds `ids`."""
-        return replace(self, **{f.name: getattr(self, f.name)[ids] for f in fields(self)})
+FACTORS: Mapping[str, Factor] = {
+    "mass": _times("physical", "object", (0.5, 2.0)),
+    "friction": _times("physical", "object", (0.5, 2.0)),
+    "size": _times("physical", "object", (0.85, 1.15)),
+    "surface_friction": _times("physical", "surface", (0.5, 2.0)),
+    "servo_gain": _times("physical", "joint", (0.5, 2.0)),
+    "servo_damping": _times("physical", "joint", (0.5, 2.0)),
+    "servo_friction": _plus("physical", "joint", "N m", (0.0, 0.1), 0.0, 10.0),
+    "servo_delay": _plus("physical", "world", "s", (0.0, 0.06), 0.0, 0.5),
+    "backlash": _plus("physical", "joint", "rad", (0.0, 0.02), 0.0, 0.5),
+    "gravity": _times("physical", "world", (0.9, 1.1)),
+    "tilt": _plus("physical", "world", "rad", (-0.05, 0.05), -0.5, 0.5, numbers=2),
+    "centre_of_mass": _plus("physical", "object", "1", (-0.5, 0.5), -0.99, 0.99, numbers=2),
+    "colour": _plus("visual", "object", "1", (-1.0, 1.0), -1.0, 1.0, numbers=3),
+    "table_colour": _plus("visual", "world", "1", (-0.25, 0.25), -1.0, 1.0, numbers=3),
+    "robot_colour": _plus("visual", "world", "1", (-0.25, 0.25), -1.0, 1.0, numbers=3),
+    "texture": _plus("visual", "world", "1", (0.0, 0.4), 0.0, 1.0),
+    "light_turn": _plus("visual", "world", "rad", (-np.pi, np.pi), -np.pi, np.pi),
+    "light_lean": _plus("visual", "world", "rad", (0.0, 0.5), 0.0, 1.0),
+    "exposure": _times("visual", "world", (0.6, 1.5)),
+    "camera_position": _plus("visual", "camera", "m", (-0.01, 0.01), -0.5, 0.5, numbers=3),
+    "camera_turn": _plus("visual", "camera", "rad", (-0.03, 0.03), -0.5, 0.5, numbers=3),
+}
+"""Every factor but the layout, by name; what each says is said in `Variation`."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Ranges to sample worlds from, independent per object; all but the last are log-uniform factors on the nominal."""
+    """A range for each factor; by default every one is frozen at its nominal value. `FACTORS` has their units."""
 
     mass: Range = (1.0, 1.0)
+    """Of each object, as a factor."""
     friction: Range = (1.0, 1.0)
+    """Sliding friction of each object, as a factor."""
     size: Range = (1.0, 1.0)
     """One factor per object for all three sides; its mass stays."""
     surface_friction: Range = (1.0, 1.0)
-    """Of everything that is not an object: table, jaws, bin."""
+    """Of everything that is not an object: table, jaws, bin; as a factor."""
     servo_gain: Range = (1.0, 1.0)
-    """Independent per joint."""
+    """The servo's position gain, as a factor."""
+    servo_damping: Range = (1.0, 1.0)
+    """The joint's passive damping and the servo's own, as a factor."""
+    servo_friction: Range = (0.0, 0.0)
+    """Dry friction in the joint, on top of the servo's own."""
+    servo_delay: Range = (0.0, 0.0)
+    """From command to servo, instead of the servo's own."""
+    backlash: Range = (0.0, 0.0)
+    """Play between servo and joint, both ways together."""
     gravity: Range = (1.0, 1.0)
-    centre_of_mass: float = 0.0
-    """The centre of mass is uniform within this share of the half extents in x and y; 0 leaves it at the centre."""
+    """Its strength, as a factor."""
+    tilt: Range = (0.0, 0.0)
+    """Of the table, with all that stands on it, about x and about y."""
+    centre_of_mass: Range = (0.0, 0.0)
+    """Off the object's centre along x and y, as a share of its half extents. In scenes with a pusher only."""
+    colour: Range = (0.0, 0.0)
+    """Hue, saturation and brightness of each object within what its name says; the ends are +-1."""
+    table_colour: Range = (0.0, 0.0)
+    """Added to red, green and blue of table and floor."""
+    robot_colour: Range = (0.0, 0.0)
+    """Added to red, green and blue of the robot."""
+    texture: Range = (0.0, 0.0)
+    """Contrast of a grain on the table."""
+    light_turn: Range = (0.0, 0.0)
+    """The lamp about the vertical."""
+    light_lean: Range = (0.0, 0.0)
+    """The lamp towards the robot's left."""
+    exposure: Range = (1.0, 1.0)
+    """Light on the sensor, as a factor."""
+    camera_position: Range = (0.0, 0.0)
+    """Off its place, along its own axes: right, up, back."""
+    camera_turn: Range = (0.0, 0.0)
+    """Off its orientation, about its own axes."""
+    layout: int | None = None
+    """Which of the task's beginnings all worlds have; None: the one of their own seed."""
 
     def __post_init__(self) -> None:
-        """Refuse ranges that are not positive and ordered, and a centre of mass outside the body."""
-        if not 0.0 <= self.centre_of_mass < 1.0:
-            raise EmbodiedError(f"Variation centre_of_mass = {self.centre_of_mass}: a share is at least 0 and below 1.")
-        for f in fields(self)[:-1]:
-            low, high = getattr(self, f.name)
-            if not 0.0 < low <= high < np.inf:
-                raise EmbodiedError(f"Variation {f.name} = ({low}, {high}): a range needs 0 < low <= high.")
+        """Raise `EmbodiedError` for ranges that are not ordered or leave what a factor can be."""
+        for name, factor in FACTORS.items():
+            low, high = getattr(self, name)
+            if not factor.least <= low <= high <= factor.most:
+                raise EmbodiedError(
+                    f"Variation {name} = ({low}, {high}): a range needs {factor.least:g} <= low <= high <= "
+                    f"{factor.most:g}."
+                )
+        if self.layout is not None:
+            if self.layout < 0 or int(self.layout) != self.layout:
+                raise EmbodiedError(f"Variation layout = {self.layout}: a layout is a seed, an integer from 0 on.")
+            object.__setattr__(self, "layout", int(self.layout))
 
-    def sample(self, nominal: Parameters, generator: np.random.Generator) -> Parameters:
-        """One draw for every world of `nominal`; the same generator state gives the same worlds."""
+    @classmethod
+    def wide(cls, *names: str) -> Self:
+        """The factors of those names, or all of those groups, over their usual range; the others frozen.
 
-        def factor(limits: Range, shape: tuple[int, ...]) -> Array:
-            # Drawn even for a degenerate range: switching one range off must not change what the others draw.
-            return np.asarray(limits[0] * (limits[1] / limits[0]) ** generator.random(shape))
+        Raises `EmbodiedError` for an unknown name.
+        """
+        return cls(**{name: FACTORS[name].wide for given in names for name in _members(given)})  # type: ignore[arg-type]
 
-        worlds, objects = nominal.mass.shape
-        surfaces = nominal.friction.shape[1] - objects
-        friction = np.concatenate(
-            [factor(self.surface_friction, (worlds, surfaces)), factor(self.friction, (worlds, objects))], axis=1
-        )
-        drawn = Parameters(
-            mass=nominal.mass * factor(self.mass, (worlds, objects)),
-            half_extents=nominal.half_extents * factor(self.size, (worlds, objects))[..., None],
-            centre_of_mass=nominal.centre_of_mass,
-            friction=nominal.friction * friction,
-            servo_gain=nominal.servo_gain * factor(self.servo_gain, nominal.servo_gain.shape),
-            gravity=nominal.gravity * factor(self.gravity, (worlds, 1)),
-        )
-        if self.centre_of_mass == 0.0:
-            return drawn
-        # Drawn last: what the other ranges draw stays the same.
-        share = self.centre_of_mass * generator.uniform(-1.0, 1.0, (worlds, objects, 3)) * (1.0, 1.0, 0.0)
-        return replace(drawn, centre_of_mass=nominal.centre_of_mass + share * drawn.half_extents)
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From words such as `mass=0.5..2, tilt=0.02, visual, layout=7`: a range, a value, or the usual range.
 
+        Raises `EmbodiedError` for an unknown name or what is no number; `str` is the inverse.
+        """
+        ranges: dict[str, Any] = {}
+        for word in (word.strip() for word in text.split(",") if word.strip()):
+            name, equals, value = (part.strip() for part in word.partition("="))
+            if not equals:
+                ranges |= {member: FACTORS[member].wide for member in _members(name)}
+            elif name == "layout":
+                ranges[name] = parse_number(value, "A layout", word)
+            elif name not in FACTORS:
+                raise unknown("factor", name, (*FACTORS, "layout"))
+            else:
+                low, dots, high = value.partition("..")
+                first = parse_number(low, f"Factor {name}", word)
+                ranges[name] = (first, parse_number(high, f"Factor {name}", word) if dots else first)
+        return cls(**ranges)
 
-class ModelFields:
-    """Writes `Parameters` into the per-world model fields of a batch.
+    def __str__(self) -> str:
+        """The words for `parse`."""
+        words = []
+        for name in self.varied:
+            low, high = getattr(self, name)
+            words.append(f"{name}={print_number(low)}" + (f"..{print_number(high)}" if high > low else ""))
+        return ", ".join(words + ([] if self.layout is None else [f"layout={self.layout}"]))
 
-    A field is expanded only when a world first departs from the compiled model, so untouched simulations pay nothing.
-    """
+    def fixed(self, values: Mapping[str, float | None]) -> Self:
+        """The same, but for factors set to a value, or frozen at their nominal one by None.
 
-    def __init__(self, batch: Batch, scene: Scene) -> None:
-        self._batch = batch
-        self._scene = scene
-        objects = np.flatnonzero(scene.qpos >= 0)
-        self._bodies = scene.body[objects]
-        self._geoms = np.array([scene.geoms[k][0] for k in objects], np.int64)
-        self._nominal = Parameters.nominal(scene, 1)
-        self._current = Parameters.nominal(scene, batch.nsim)
-        self._axes = _box_axis_of_principal(scene.model, self._bodies)
-        self._upright = scene.kind[objects] == Kind.CYLINDER
-        self._capped = np.isin(scene.kind[objects], (Kind.SPHERE, Kind.CAPSULE))
-        self._ball = scene.kind[objects] == Kind.SPHERE
-        self._simple = scene.model.body_simple[self._bodies].astype(bool)
+        A layout frozen by None is that of seed 0. Raises `EmbodiedError` for an unknown name or an impossible value.
+        """
+        changes: dict[str, Any] = {}
+        for name, value in values.items():
+            if name == "layout":
+                changes[name] = 0 if value is None else value
+            elif name not in FACTORS:
+                raise unknown("factor", name, (*FACTORS, "layout"))
+            else:
+                chosen = FACTORS[name].nominal if value is None else float(value)
+                changes[name] = (chosen, chosen)
+        return replace(self, **changes)
 
     @property
-    def parameters(self) -> Parameters:
-        """What every world runs on; copies."""
-        return self.of(np.arange(self._batch.nsim))
+    def varied(self) -> tuple[str, ...]:
+        """Factors that are not frozen at their nominal value."""
+        return tuple(name for name, factor in FACTORS.items() if getattr(self, name) != (factor.nominal,) * 2)
 
-    def of(self, ids: Array) -> Parameters:
-        """What the worlds `ids` `[n]` run on; copies."""
-        return self._current[ids]
+    def draw(self, many: Mapping[str, int], share: Array) -> dict[str, Array]:
+        """Values `[n many numbers]` of the factors in `varied`, by name, at points `share` `[n V]` of the unit cube.
 
-    def write(self, ids: Array, values: Parameters) -> None:
-        """Run the worlds `ids` `[n]` on `values`; only what differs from their present values is touched.
-
-        Raises `EmbodiedError`, with nothing written, like `check`.
+        `many` says how many objects, joints, ... there are, see `count`; V is `coordinates(many)`.
         """
-        self.check(values)
-        changed = {
-            f.name
-            for f in fields(Parameters)
-            if not np.array_equal(getattr(self._current, f.name)[ids], getattr(values, f.name))
-        }
-        for name in changed:
-            getattr(self._current, name)[ids] = getattr(values, name)
-        rows, model = ids[:, None], self._scene.model
-        if "friction" in changed:
-            table = self._batch.expand("geom_friction")
-            # As a ratio: parts of one entity may differ among themselves (pads and palm).
-            ratio = np.divide(
-                values.friction, self._nominal.friction, out=np.ones_like(values.friction),
-                where=self._nominal.friction > 0,
-            )  # fmt: skip
-            for k, geoms in enumerate(self._scene.geoms):
-                for geom in geoms:
-                    table[ids, geom, 0] = model.geom_friction[geom, 0] * ratio[:, k]
-        if "servo_gain" in changed:
-            actuators = self._scene.actuator
-            gain, bias = self._batch.expand("actuator_gainprm"), self._batch.expand("actuator_biasprm")
-            gain[rows, actuators, 0] = model.actuator_gainprm[actuators, 0] * values.servo_gain
-            bias[rows, actuators, 1] = model.actuator_biasprm[actuators, 1] * values.servo_gain
-        if "gravity" in changed:
-            self._batch.expand("opt.gravity")[ids] = values.gravity
-        if "half_extents" in changed:
-            half = values.half_extents
-            # MuJoCo's size of a cylinder is radius and half length; of a capsule, half length without its caps.
-            upright = self._upright[:, None]
-            collided = half - np.where(upright, ROUNDING, 0.0)
-            length = collided[..., 2] - np.where(self._capped, half[..., 0], 0.0)
-            rod = np.stack([collided[..., 0], length, np.zeros_like(length)], axis=-1)
-            size = np.where(upright | self._capped[:, None], rod, half)
-            self._batch.expand("geom_size")[rows, self._geoms] = size
-            around = np.where(self._capped, half[..., 2], np.linalg.norm(size, axis=-1))
-            self._batch.expand("geom_rbound")[rows, self._geoms] = around
-            self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = collided
-        if "centre_of_mass" in changed:
-            self._batch.expand("body_ipos")[rows, self._bodies] = values.centre_of_mass
-        if changed & {"mass", "half_extents"}:
-            self._batch.expand("body_mass")[rows, self._bodies] = values.mass
-            self._batch.expand("body_inertia")[rows, self._bodies] = self._inertia(values)
-        if changed & {"mass", "half_extents", "centre_of_mass"}:
-            self._batch.set_const(np.sort(ids).astype(np.int32))
+        values, start, varied = {}, 0, self.varied
+        for name, factor in FACTORS.items():
+            shape = (many[factor.per], factor.numbers)
+            stop = start + shape[0] * shape[1]
+            if name in varied:
+                low, high = getattr(self, name)
+                own = share[:, start:stop].reshape(-1, *shape)
+                values[name] = low * (high / low) ** own if factor.log else low + (high - low) * own
+            start = stop
+        return values
 
-    def check(self, values: Parameters) -> None:
-        """Raise `EmbodiedError` for parameters that no world of this scene can have."""
-        for name in ("mass", "half_extents", "servo_gain"):
-            if not (np.isfinite(getattr(values, name)).all() and (getattr(values, name) > 0).all()):
-                raise EmbodiedError(f"Parameter {name} must be positive and finite in every world.")
-        if not (np.isfinite(values.friction).all() and (values.friction >= 0).all()):
-            raise EmbodiedError("Parameter friction must be finite and at least zero in every world.")
-        for name in ("gravity", "centre_of_mass"):
-            if not np.isfinite(getattr(values, name)).all():
-                raise EmbodiedError(f"Parameter {name} must be finite in every world.")
-        objects = self._scene.objects
-        x, y, z = np.moveaxis(values.half_extents, -1, 0)
-        oval = (x != y).any(axis=0) & (self._upright | self._capped)
-        if oval.any():
-            name = objects[int(oval.argmax())]
-            kind = "cylinder" if self._upright[oval.argmax()] else "capsule or ball"
-            raise EmbodiedError(f"Parameter half_extents of {name} must have the same x and y: it is a {kind}.")
-        bent = ((x != z) & self._ball).any(axis=0) | ((x > z) & self._capped).any(axis=0)
-        if bent.any():
-            raise EmbodiedError(
-                f"Parameter half_extents of {objects[int(bent.argmax())]}: those of a ball are all the same, and the z "
-                "of a capsule is at least its x."
-            )
-        thin = (values.half_extents <= ROUNDING).any(axis=(0, 2)) & self._upright
-        if thin.any():
-            name = objects[int(thin.argmax())]
-            raise EmbodiedError(f"Parameter half_extents of {name} must be above {ROUNDING:g} m: it is a cylinder.")
-        outside = (np.abs(values.centre_of_mass) >= values.half_extents).any(axis=(0, 2))
-        if outside.any():
-            raise EmbodiedError(f"Parameter centre_of_mass of {objects[int(outside.argmax())]} is outside its body.")
-        if values.centre_of_mass[:, self._simple].any():
-            raise EmbodiedError("Parameter centre_of_mass must be 0 in scenes with an arm: their bodies are simple.")
-
-    def _inertia(self, values: Parameters) -> Array:
-        """`[n O 3]` principal inertia [kg m^2]: the compiled one scaled by mass and squared sides.
-
-        As a ratio to the compiled values, so that nominal parameters give the compiled bits back. About an axis a box
-        has m (b^2 + c^2) / 3; an upright cylinder m (r^2 + r^2) / 4 about its own and m (3/4 r^2 + h^2) / 3 across.
-        """
-        # A cylinder has the inertia of a box with its radius times sqrt(3) / 2 for half sides.
-        weight = np.where(self._upright[:, None], (0.75, 0.75, 1.0), 1.0)
-        squares, nominal = weight * values.half_extents**2, weight * self._nominal.half_extents**2
-        shape = (squares.sum(-1, keepdims=True) - squares) / (nominal.sum(-1, keepdims=True) - nominal)
-        # Only of capsules is that not so, unless all three sides are scaled alike.
-        capsule = _capsule_inertia(values.half_extents) / _capsule_inertia(self._nominal.half_extents)
-        shape = np.where((self._capped & ~self._ball)[:, None], capsule, shape)
-        mass = (values.mass / self._nominal.mass)[..., None]
-        principal = np.take_along_axis(shape, np.broadcast_to(self._axes, shape.shape), axis=-1)
-        return np.asarray(self._scene.model.body_inertia[self._bodies] * mass * principal)
+    def sample(self, nominal: Parameters, generator: np.random.Generator) -> Parameters:
+        """One draw of the physics of every world of `nominal`; the same generator state gives the same worlds."""
+        worlds, objects = nominal.mass.shape
+        many = {"object": objects, "surface": nominal.friction.shape[1] - objects, "camera": 0, "world": 1,
+                "joint": nominal.servo_gain.shape[1]}  # fmt: skip
+        return physics(nominal, self.draw(many, generator.random((worlds, coordinates(many)))))
 
 
-def _capsule_inertia(half_extents: Array) -> Array:
-    """`[*B 3]` moments per mass of an upright capsule of those half extents, caps included [m^2]."""
-    r, h = half_extents[..., 0], np.maximum(half_extents[..., 2] - half_extents[..., 0], 0.0)
-    rod, caps = 2.0 * h * r**2, 4.0 / 3.0 * r**3
-    across = rod * (r**2 / 4 + h**2 / 3) + caps * (0.4 * r**2 + h**2 + 0.75 * h * r)
-    along = rod * r**2 / 2 + caps * 0.4 * r**2
-    return np.asarray(np.stack([across, across, along], axis=-1) / (rod + caps)[..., None])
+def _members(name: str) -> tuple[str, ...]:
+    """The factors that a name or a group's name stands for; `all` is every one that an arm's scene can have."""
+    if name in FACTORS:
+        return (name,)
+    if name not in ("all", "physical", "visual"):
+        raise unknown("factor or group", name, (*FACTORS, "all", "physical", "visual"))
+    groups = ("physical", "visual") if name == "all" else (name,)
+    return tuple(each for each, factor in FACTORS.items() if factor.group in groups and each != "centre_of_mass")
 
 
-def _box_axis_of_principal(model: mujoco.MjModel, bodies: Array) -> Array:
-    """`[O 3]` for each principal axis of a box the box axis it lies along: the compiler sorts axes by inertia."""
-    order = np.zeros((len(bodies), 3), np.int64)
-    for row, body in enumerate(bodies):
-        matrix = np.zeros(9)
-        mujoco.mju_quat2Mat(matrix, model.body_iquat[body])
-        order[row] = np.abs(matrix.reshape(3, 3)).argmax(axis=0)
-    return order
+def count(scene: Scene) -> dict[str, int]:
+    """How many there are in a scene of what factors are drawn for."""
+    objects = len(scene.objects)
+    return {"object": objects, "surface": len(scene.names) - objects, "joint": len(scene.joints),
+            "camera": int(scene.model.ncam), "world": 1}  # fmt: skip
+
+
+def coordinates(many: Mapping[str, int]) -> int:
+    """The number of coordinates of the unit cube, V."""
+    return sum(many[factor.per] * factor.numbers for factor in FACTORS.values())
+
+
+def physics(nominal: Parameters, values: Mapping[str, Array]) -> Parameters:
+    """The true physics of worlds with those factors, from what `Variation.draw` gives; visual ones change nothing."""
+    changes: dict[str, Array] = {}
+    for name in ("mass", "servo_gain", "servo_damping"):
+        if name in values:
+            changes[name] = getattr(nominal, name) * values[name][..., 0]
+    for name in ("servo_friction", "backlash"):
+        if name in values:
+            changes[name] = getattr(nominal, name) + values[name][..., 0]
+    if "servo_delay" in values:
+        changes["servo_delay"] = values["servo_delay"][:, 0, 0]
+    if "size" in values:
+        changes["half_extents"] = nominal.half_extents * values["size"]
+    if "friction" in values or "surface_friction" in values:
+        surfaces = nominal.friction.shape[1] - nominal.mass.shape[1]
+        parts = np.split(nominal.friction, [surfaces], axis=1)
+        for i, name in enumerate(("surface_friction", "friction")):
+            parts[i] = parts[i] * values[name][..., 0] if name in values else parts[i]
+        changes["friction"] = np.concatenate(parts, axis=1)
+    if "gravity" in values or "tilt" in values:
+        strength = values.get("gravity", np.ones((nominal.worlds, 1, 1)))[:, 0]
+        changes["gravity"] = strength * _tilted(nominal.gravity, values.get("tilt"))
+    if "centre_of_mass" in values:
+        share = np.concatenate([values["centre_of_mass"], np.zeros_like(values["centre_of_mass"][..., :1])], axis=-1)
+        changes["centre_of_mass"] = nominal.centre_of_mass + share * changes.get("half_extents", nominal.half_extents)
+    return replace(nominal, **changes)
+
+
+def _tilted(gravity: Array, tilt: Array | None) -> Array:
+    """Gravity `[n 3]` as it is seen from a table that is turned by `tilt` `[n 1 2]` about x, then about y [rad]."""
+    if tilt is None:
+        return gravity
+    (ca, sa), (cb, sb) = ((np.cos(angle), np.sin(angle)) for angle in (tilt[:, 0, 0], tilt[:, 0, 1]))
+    x, y, z = gravity.T
+    x, z = cb * x - sb * z, sb * x + cb * z
+    y, z = ca * y + sa * z, -sa * y + ca * z
+    return np.stack([x, y, z], axis=1)

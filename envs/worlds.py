@@ -5,13 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from envs.control import Controller
+from envs.control import CONTROLLERS, Controller
 from envs.errors import EmbodiedError
-from envs.scene import build_scene
+from envs.layout import Layout
+from envs.looks import Looks, looks_of
+from envs.parameters import Parameters
+from envs.scene import SceneConfig, build_scene
+from envs.sensors import SensorConfig, Sensors
+from envs.servo import SERVOS, remembering
 from envs.simulation import Simulation, SimulationState
 from envs.task import Task
-from envs.types import ActionSpec, Array, Observation, Transition
-from envs.variation import Parameters, Variation
+from envs.types import ActionSpec, Array, Observation, Origin, Transition
+from envs.variation import FACTORS, Variation, coordinates, count, physics
+
+_STREAM = 0x76617279
+"""Behind a beginning's own numbers: seeds the stream that factors are drawn from, which no layout reads."""
 
 HELD_OUT = 2**31
 """Beginnings of training are numbered by seeds below this, those of evaluation from it on: they never meet."""
@@ -28,56 +36,135 @@ class TaskWorlds:
         control: Controller | None = None,
         threads: int = 0,
         variation: Variation | None = None,
+        sensors: SensorConfig | None = None,
     ) -> None:
-        """Starts with every world freshly reset."""
+        """Starts with every world freshly reset. Without `sensors`, what is observed is the truth."""
         self.task = task
-        self.simulation = Simulation(build_scene(task.scene), worlds, threads, control)
+        self.variation = variation or Variation()
+        """What the worlds that are reset from now on are drawn from."""
+        self.simulation = Simulation(build_scene(_remembering(task.scene, self.variation)), worlds, threads, control)
         self.worlds = worlds
-        self.variation = variation
         self.elapsed = np.zeros(worlds, np.int64)
         """`[N]` control steps since each world's reset."""
         self.episode = np.zeros(worlds, np.int64)
         """`[N]` resets so far, which number the episodes of each world's stream."""
+        self.beginnings: list[tuple[int, ...]] = [(seed, i, 0) for i in range(worlds)]
+        """Per world the numbers that seeded its episode: `reset(seeds=...)` takes them and begins it again."""
+        self._variations = [""] * worlds
         self.margins: Array = np.zeros((worlds, len(task.goal.literals)))
         """`[N L]` of the goal's literals after the last step, see `Goal.margins`."""
         self.seed = seed
+        self._many = count(self.simulation.scene)
+        self._drawn: dict[str, Array] = {}
+        self._sensors = None if sensors is None else Sensors(sensors, self.simulation)
+        self.truth: Observation
+        """What is, in all worlds."""
         self.observation = self.reset()
+        """What sensors say of all worlds."""
 
     @property
     def spec(self) -> ActionSpec:
         """The actions."""
         return self.simulation.control.spec
 
-    def reset(self, ids: Array | None = None, seeds: Array | list[int] | None = None) -> Observation:
+    @property
+    def factors(self) -> Mapping[str, Array]:
+        """Per factor that departs from its nominal value anywhere, what it is in every world: `[N many numbers]`."""
+        return self._drawn
+
+    @property
+    def looks(self) -> Looks | None:
+        """How the worlds look; None where all look as the scene does."""
+        return looks_of(self._drawn, self._many, self.worlds)
+
+    def reset(
+        self,
+        ids: Array | None = None,
+        seeds: Array | Sequence[int | tuple[int, ...]] | None = None,
+        fixed: Mapping[str, float | None] | None = None,
+    ) -> Observation:
         """Begin episodes in the worlds `ids` (all by default); returns the observation of all worlds.
 
-        `seeds` `[n]` choose the beginnings; without, each world's next episode is `(seed, world, episode)`.
+        `seeds` `[n]` choose the beginnings; without, each world's next episode is `(seed, world, episode)`. `fixed`
+        sets factors of these episodes, or freezes them, by name, see `Variation.fixed`.
         """
         ids = np.arange(self.worlds) if ids is None else np.asarray(ids)
         if seeds is not None:
             if len(seeds) != len(ids):
                 raise EmbodiedError(f"{len(seeds)} seeds were given for {len(ids)} worlds; give one each.")
-            generators = [np.random.default_rng(int(seed)) for seed in seeds]
+            beginnings = [tuple(map(int, np.atleast_1d(np.asarray(seed)))) for seed in seeds]
         else:
-            generators = [np.random.default_rng((self.seed, int(i), int(self.episode[i]))) for i in ids]
+            beginnings = [(self.seed, int(i), int(self.episode[i])) for i in ids]
         if len(ids):
-            layout = self.task.layout(generators)
-            if self.variation is not None:
-                layout = replace(layout, parameters=self._vary(self.variation, generators))
-            self.simulation.reset(layout, ids)
-            if self.task.settle:
-                self.simulation.settle(ids, self.task.settle)
-            self.elapsed[ids] = 0
-            self.episode[ids] += 1
-        self.observation = self.simulation.observe()
+            self._begin(ids, beginnings, self.variation if fixed is None else self.variation.fixed(fixed))
+        return self._observe(ids)
+
+    def origin(self, world: int) -> Origin:
+        """How the present episode of one world can be begun again, and what its factors are."""
+        control = self.simulation.control
+        servo = remembering(self.simulation.scene.config.servo, 0.0)
+        factors = {name: array[world].copy() for name, array in self._drawn.items()
+                   if (array[world] != FACTORS[name].nominal).any()}  # fmt: skip
+        return Origin(
+            beginning=self.beginnings[world],
+            control=next((name for name, kind in CONTROLLERS.items() if isinstance(control, kind)), "other"),
+            rate=control.spec.rate,
+            servo=next((name for name, one in SERVOS.items() if one == servo), "other"),
+            variation=self._variations[world],
+            factors=factors,
+        )
+
+    def _begin(self, ids: Array, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> None:
+        layout = self._layout(beginnings, variation)
+        values: dict[str, Array] = {}
+        if variation.varied:
+            size = coordinates(self._many)
+            streams = (np.random.default_rng((*beginning, _STREAM)) for beginning in beginnings)
+            values = variation.draw(self._many, np.stack([stream.random(size) for stream in streams]))
+            layout = replace(layout, parameters=physics(Parameters.nominal(self.simulation.scene, len(ids)), values))
+        self.simulation.reset(layout, ids)
+        if self.task.settle:
+            self.simulation.settle(ids, self.task.settle)
+        self.elapsed[ids] = 0
+        self.episode[ids] += 1
+        for i, beginning in zip(ids.tolist(), beginnings, strict=True):
+            self.beginnings[i], self._variations[i] = beginning, str(variation)
+        self._note(ids, values)
+
+    def _layout(self, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> Layout:
+        own = [np.random.default_rng(beginning) for beginning in beginnings]
+        if variation.layout is None:
+            return self.task.layout(own)
+        # One layout in all worlds, but in each a random stream of its own.
+        frozen = self.task.layout([np.random.default_rng(variation.layout) for _ in beginnings])
+        return replace(frozen, seed=np.array([generator.integers(2**52) for generator in own]))
+
+    def _note(self, ids: Array, values: Mapping[str, Array]) -> None:
+        """Keep what factors say in the worlds `ids`: `values`, and nominal where they say nothing."""
+        for name in values.keys() - self._drawn.keys():
+            self._drawn[name] = np.full((self.worlds, *values[name].shape[1:]), FACTORS[name].nominal)
+        for name, array in self._drawn.items():
+            array[ids] = values.get(name, FACTORS[name].nominal)
+        self._drawn = {name: array for name, array in self._drawn.items() if (array != FACTORS[name].nominal).any()}
+
+    def _observe(self, begun: Array | None = None) -> Observation:
+        """Look, with `begun` the worlds whose episodes have just begun."""
+        self.truth = self.simulation.observe()
+        if self._sensors is None:
+            self.observation = self.truth
+        else:
+            looks = self.looks if self._sensors.config.cameras else None
+            self.observation = self._sensors.read(self.truth, self.elapsed, looks, begun)
         return self.observation
 
     def step(self, action: Array) -> Transition:
         """One control step of every world. Nothing is reset: worlds at their horizon are `truncated`."""
         before = self.observation
-        self.observation = self.simulation.step(action)
+        for _ in self.simulation.parts(action):
+            pass
         self.elapsed += 1
-        self.margins = np.asarray(self.task.goal.margins(self.observation.objects))
+        self._observe()
+        self.margins = np.asarray(self.task.goal.margins(self.truth.objects))
         return Transition(
             observation=before,
             action=np.asarray(action, dtype=np.float64),
@@ -87,21 +174,31 @@ class TaskWorlds:
             truncated=self.elapsed >= self.task.horizon,
         )
 
-    def _vary(self, variation: Variation, generators: Sequence[np.random.Generator]) -> Parameters:
-        nominal = Parameters.nominal(self.simulation.scene, 1)
-        drawn = [variation.sample(nominal, generator) for generator in generators]
-        return nominal.like(np.concatenate([one.flat() for one in drawn]))
-
     def state_dict(self) -> dict[str, Array]:
         """All that decides the worlds' future, as arrays."""
         return {
             "simulation": self.simulation.save().rows,
             "elapsed": self.elapsed.copy(),
             "episode": self.episode.copy(),
+            **{f"factor.{name}": array.copy() for name, array in self._drawn.items()},
+            **({} if self._sensors is None else self._sensors.state_dict()),
         }
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue where `state_dict` was taken, bit for bit."""
         self.simulation.restore(SimulationState(np.asarray(state["simulation"])))
         self.elapsed[:], self.episode[:] = state["elapsed"], state["episode"]
-        self.observation = self.simulation.observe()
+        self._drawn = {name.removeprefix("factor."): np.array(array) for name, array in state.items()
+                       if name.startswith("factor.")}  # fmt: skip
+        self.truth = self.observation = self.simulation.observe()
+        if self._sensors is not None:
+            self._sensors.load_state_dict(state)
+            self.observation = self._sensors.last(self.truth)
+
+
+def _remembering(scene: SceneConfig, variation: Variation) -> SceneConfig:
+    """The scene with servos that remember commands for as long as the longest delay."""
+    longest = variation.servo_delay[1]
+    if longest == 0.0:
+        return scene
+    return replace(scene, servo=remembering(scene.servo, longest))

@@ -1,14 +1,28 @@
 """Controllers are pure, open-loop, within reach, and the same for numpy and torch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from envs import pusher
-from envs.control import CONTROLLERS, CartesianDelta, PlanarDelta, check_action, controller, targets
+from envs.control import (
+    CONTROLLERS,
+    GRIPPER_RANGE,
+    CartesianDelta,
+    JointAbsolute,
+    JointDelta,
+    PlanarDelta,
+    check_action,
+    controller,
+    targets,
+)
 from envs.errors import EmbodiedError
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward
 from envs.robot import HOME
+from envs.scene import SceneConfig, build_scene
+from envs.simulation import Simulation
 
 START = np.tile(np.array(HOME), (8, 1))
 PUSHER_START = np.tile(np.array(pusher.HOME), (8, 1))
@@ -84,3 +98,51 @@ def test_bad_actions_are_named() -> None:
     assert check_action(np.full((1, 5), 7.0), spec, 1).max() == 1.0
     with pytest.raises(EmbodiedError, match="Unknown action mode 'cartesian'"):
         controller("cartesian")
+
+
+def test_three_action_spaces_reach_the_same_states() -> None:
+    """One path of the tool, told as Cartesian deltas, as joint deltas and as absolute joints, moves the world alike."""
+    scene = build_scene(SceneConfig(objects=("red_cube",)))
+    worlds, steps = 4, 12
+    cartesian, absolute = CartesianDelta(), JointAbsolute()
+    # Wide enough for any step of the tool; half the wrist's factor is the other joints'.
+    delta = JointDelta(turn=1.2)
+    rng = np.random.default_rng(5)
+    plan = np.clip(rng.normal(0.0, 0.5, (steps, worlds, 5)) - np.array([0.0, 0.0, 0.2, 0.0, 0.0]), -1.0, 1.0)
+    simulations = [Simulation(scene, worlds, 1, control) for control in (cartesian, delta, absolute)]
+    low, high = np.array(JOINT_LOW), np.array(JOINT_HIGH)
+    first, last = GRIPPER_RANGE
+    for action in plan:
+        before = simulations[0].joint_target
+        seen = [simulations[0].step(action)]
+        target = simulations[0].joint_target
+        turned = (target - before)[:, :5] / (delta.turn * np.array([1.0, 1.0, 1.0, 1.0, 2.0]))
+        opened = 2.0 * (target[:, 5:] - first) / (last - first) - 1.0
+        assert np.abs(turned).max() <= 1.0
+        seen.append(simulations[1].step(np.concatenate([turned, opened], axis=1)))
+        seen.append(simulations[2].step(2.0 * (target - low) / (high - low) - 1.0))
+        for other in seen[1:]:
+            np.testing.assert_allclose(other.proprioception, seen[0].proprioception, atol=1e-6)
+            np.testing.assert_allclose(other.objects.position_in_world, seen[0].objects.position_in_world, atol=1e-6)
+    moved = seen[0].proprioception[:, :6] - np.array(HOME)
+    assert np.abs(moved).max() > 0.2
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_command_arrives_after_the_servos_delay(name: str) -> None:
+    """At 20 Hz with 50 ms of delay, the joints stand for a control step more before they do the same."""
+    config = SceneConfig(robot="pusher") if name == "planar_delta" else SceneConfig()
+    prompt = Simulation(build_scene(config), 1, 1, controller(name, 20.0))
+    late_servo = replace(config.servo, delay=0.05)
+    late = Simulation(build_scene(replace(config, servo=late_servo)), 1, 1, controller(name, 20.0))
+    still = prompt.observe().proprioception[:, : len(prompt.scene.joints)]
+    paths = [[], []]
+    action = np.full((1, prompt.control.spec.size), 0.4)
+    for simulation, path in zip((prompt, late), paths, strict=True):
+        for _ in range(6):
+            path.append(simulation.step(action).proprioception[:, : still.shape[1]])
+    np.testing.assert_allclose(paths[1][0], still, atol=2e-3)
+    assert np.abs(paths[0][0] - still).max() > 5e-3
+    # While it waits, the arm sags a little, as it does in a step of its own.
+    np.testing.assert_allclose(paths[1][1:], paths[0][:-1], atol=8e-3)
+    assert np.abs(paths[1][1] - paths[0][1]).max() > 16e-3

@@ -4,9 +4,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 
 from envs import GYM_IDS
 from envs.errors import EmbodiedError
+from envs.gym import TabletopEnv
+from envs.sensors import JointSensor, ObjectSensor, SensorConfig
 
 
 @pytest.mark.parametrize("gym_id", GYM_IDS)
@@ -64,3 +67,83 @@ def test_a_custom_goal_and_bad_input() -> None:
         env.unwrapped.step(np.full(5, np.nan))
     with pytest.raises(EmbodiedError, match="Unknown action mode"):
         gymnasium.make("envs:SO101Place-v0", action="telepathy")
+
+
+def test_episodes_may_begin_anew_in_the_next_step() -> None:
+    """As Gymnasium's own vector environment of single ones does it, but for whose turn the seeds are."""
+    same = gymnasium.make_vec("envs:SO101Push-v0", num_envs=2, horizon=3)
+    after = gymnasium.make_vec("envs:SO101Push-v0", num_envs=2, horizon=3, autoreset_mode="NextStep")
+    assert after.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    assert same.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    same.reset(seed=1)
+    after.reset(seed=1)
+    for step, action in enumerate(np.random.default_rng(0).uniform(-1, 1, (7, 2, 5)).astype(np.float32)):
+        observation, reward, _, truncated, info = after.step(action)
+        # The fourth call begins the second episode, and does nothing else.
+        assert truncated.tolist() == [step in (2, 6)] * 2
+        if step < 3:
+            before, paid, _, ended, told = same.step(action)
+            last = told["final_obs"] if step == 2 else before
+            np.testing.assert_array_equal(observation["observation"], last["observation"])
+            np.testing.assert_array_equal(reward, paid)
+            assert ended.tolist() == truncated.tolist()
+        if step == 3:
+            np.testing.assert_array_equal(observation["observation"], before["observation"])
+            assert (reward == 0).all()
+            assert "final_obs" not in info
+    assert told["_final_info"].all()
+    with pytest.raises(EmbodiedError, match=r"Unknown autoreset mode 'Never'.*NextStep, SameStep"):
+        gymnasium.make_vec("envs:SO101Push-v0", num_envs=2, autoreset_mode="Never")
+
+
+def test_render_modes() -> None:
+    shapes = {"rgb_array": [(480, 640, 3)], "depth_array": [(480, 640)], "rgbd_tuple": [(480, 640, 3), (480, 640)]}
+    for mode, shape in shapes.items():
+        env = gymnasium.make("envs:SO101Lift-v0", render_mode=mode)
+        env.reset(seed=0)
+        picture = env.render()
+        assert [part.shape for part in (picture if mode == "rgbd_tuple" else [picture])] == shape
+        vector = gymnasium.make_vec("envs:SO101Lift-v0", num_envs=2, render_mode=mode)
+        vector.reset(seed=0)
+        assert len(vector.render()) == 2
+    assert gymnasium.make("envs:SO101Lift-v0").unwrapped.render() is None
+    with pytest.raises(EmbodiedError, match="Unknown render mode 'human'"):
+        TabletopEnv("lift", render_mode="human")
+
+
+def test_factors_are_set_at_reset_by_options() -> None:
+    env = gymnasium.make("envs:SO101Lift-v0", variation="mass=0.5..2, table_colour").unwrapped
+    env.reset(seed=3, options={"variation": {"mass": 1.5, "table_colour": None}})
+    assert {name: value.item() for name, value in env.worlds.factors.items()} == {"mass": 1.5}
+    env.reset(seed=3)
+    assert env.worlds.factors["mass"].item() != 1.5
+    assert set(env.worlds.factors) == {"mass", "table_colour"}
+    vector = gymnasium.make_vec("envs:SO101Lift-v0", num_envs=2, horizon=2, variation="mass=0.5..2")
+    vector.reset(seed=0, options={"variation": {"mass": 1.25}})
+    for _ in range(3):
+        vector.step(np.zeros((2, 5), np.float32))
+    assert vector.worlds.episode.tolist() == [3, 3]
+    assert (vector.worlds.factors["mass"] == 1.25).all()
+    with pytest.raises(EmbodiedError, match="Unknown factor 'wind'"):
+        env.reset(options={"variation": {"wind": 1.0}})
+
+
+def test_sensors_images_and_an_instruction_join_the_observation() -> None:
+    sensors = SensorConfig(objects=ObjectSensor(position_noise=0.01), joints=JointSensor(delay=0.1))
+    arguments = {"cameras": ("top",), "images": ("rgb", "depth", "segmentation"), "image_size": 24, "language": True,
+                 "sensors": sensors, "rate": 20.0}  # fmt: skip
+    env = gymnasium.make("envs:SO101PlaceBin-v0", **arguments)
+    check_env(env.unwrapped, skip_render_check=True)
+    observation, _ = env.reset(seed=0)
+    assert observation["instruction"] == "Put the red cube in the bin and let go of it."
+    assert observation["top_depth"].dtype == np.float32
+    assert observation["top_segmentation"].max() > 3
+    assert env.observation_space.contains(observation)
+    truth = env.unwrapped.worlds.truth.objects
+    off = observation["achieved_goal"] - truth.position_in_world[0, truth.index("red_cube")]
+    assert 0.001 < np.abs(off).max() < 0.05
+    vector = gymnasium.make_vec("envs:SO101PlaceBin-v0", num_envs=2, **arguments)
+    batch, _ = vector.reset(seed=0)
+    assert vector.observation_space.contains(batch)
+    np.testing.assert_array_equal(batch["top"][0], observation["top"])
+    np.testing.assert_array_equal(batch["observation"][0], observation["observation"])

@@ -14,11 +14,12 @@ from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state
 from envs.layout import Layout
 from envs.objects import ROUNDING
+from envs.parameters import Parameters
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import RAMP, Simulation, SimulationState
 from envs.touching import touching
 from envs.types import MOVABLE, Kind, Observation, proprioception
-from envs.variation import Parameters, Variation
+from envs.variation import Variation
 
 OBJECTS = ("red_cube", "orange_cube", "white_cylinder")
 SCENE = build_scene(SceneConfig(objects=OBJECTS, robot="pusher"))
@@ -129,7 +130,7 @@ def test_parts_of_a_step_end_where_the_step_does() -> None:
 
 def test_save_and_restore_keep_a_hidden_centre_of_mass() -> None:
     truth = replace(Parameters.nominal(SCENE, WORLDS), half_extents=np.tile(HALF, (WORLDS, 1, 1)))
-    truth = Variation(mass=(0.5, 2.0), centre_of_mass=0.5).sample(truth, np.random.default_rng(0))
+    truth = Variation(mass=(0.5, 2.0), centre_of_mass=(-0.5, 0.5)).sample(truth, np.random.default_rng(0))
     made = simulation(parameters=truth)
     state = made.save()
     first = [made.step(action) for action in pushing()]
@@ -146,7 +147,7 @@ def test_save_and_restore_keep_a_hidden_centre_of_mass() -> None:
 
 def test_a_varied_world_has_the_physics_of_its_parameters() -> None:
     values = replace(Parameters.nominal(SCENE, 2), half_extents=np.tile(HALF, (2, 1, 1)))
-    values = Variation(mass=(0.5, 2.0), centre_of_mass=0.5).sample(values, np.random.default_rng(1))
+    values = Variation(mass=(0.5, 2.0), centre_of_mass=(-0.5, 0.5)).sample(values, np.random.default_rng(1))
     assert (np.abs(values.centre_of_mass[..., :2]) <= 0.5 * HALF[:, :2]).all()
     assert (values.centre_of_mass[..., 2] == 0).all()
     made = simulation(2, parameters=values)
@@ -238,8 +239,8 @@ def test_impossible_bodies_are_refused_before_anything_changes() -> None:
     with pytest.raises(EmbodiedError, match="'move' cannot act on 'pusher'"):
         made.do(Intervention.parse("move(pusher, x=+0.1)"))
     np.testing.assert_array_equal(made.save().rows, start)
-    with pytest.raises(EmbodiedError, match="share is at least 0 and below 1"):
-        Variation(centre_of_mass=1.0)
+    with pytest.raises(EmbodiedError, match=r"centre_of_mass .* -0.99 <= low <= high <= 0.99"):
+        Variation(centre_of_mass=(-1.0, 1.0))
     arm = build_scene()
     shifted = replace(Parameters.nominal(arm, 1), centre_of_mass=np.full((1, 1, 3), 0.001))
     with pytest.raises(EmbodiedError, match="must be 0 in scenes with an arm"):

@@ -9,12 +9,13 @@ from envs.control import CartesianDelta, JointAbsolute, JointDelta
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention
 from envs.layout import Layout
+from envs.parameters import Parameters
 from envs.readout import chain_of, read_poses
 from envs.robot import HOME
 from envs.scene import SceneConfig, build_scene
 from envs.servo import SERVOS
 from envs.simulation import Simulation, SimulationState
-from envs.variation import Parameters, Variation
+from envs.variation import Variation
 
 SCENE = build_scene(SceneConfig(objects=("red_cube", "blue_cube", "green_cube"), goal_entity="bin"))
 WORLDS = 4

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from embodied.agents.policies import RandomPolicy
+from embodied.evaluation.robustness import robustness, rows_of
 from embodied.evaluation.success import held_out_seeds, success
 from envs.control import CartesianDelta
 from envs.errors import EmbodiedError
@@ -11,6 +12,7 @@ from envs.experts import expert
 from envs.goals import Goal
 from envs.tasks import task
 from envs.types import Array, Observation
+from envs.variation import Variation
 from envs.worlds import HELD_OUT
 
 
@@ -79,3 +81,21 @@ def test_seeds_never_meet_those_of_training() -> None:
         held_out_seeds(0, 0)
     with pytest.raises(EmbodiedError, match="at least one beginning"):
         success(_Opens(), task("reach"), np.zeros(0, np.int64))
+
+
+def test_the_robustness_table_tells_what_a_factor_costs() -> None:
+    """Twice the weight is nothing to the expert; no gain in the servos is its end."""
+    rows = rows_of("mass=2, servo_gain=0.01")
+    assert list(rows) == ["nominal", "mass", "servo_gain", "all of these"]
+    assert rows["all of these"] == Variation(mass=(2.0, 2.0), servo_gain=(0.01, 0.01))
+    chosen, seeds = task("lift"), held_out_seeds(0, 8)
+    found = robustness({"expert": expert("lift")}, chosen, seeds, rows, CartesianDelta(), threads=1)
+    lost = {name: row["expert"].lost.value for name, row in found.items()}
+    assert lost["nominal"] == 0.0
+    assert lost["mass"] <= 0.25
+    assert lost["servo_gain"] == lost["all of these"] == found["nominal"]["expert"].at_end.value >= 0.75
+    assert found["mass"]["expert"].variation == "mass=2"
+    with pytest.raises(EmbodiedError, match=r"light_turn.*never sees"):
+        rows_of("light_turn")
+    assert "exposure" not in rows_of("all")
+    assert list(rows_of("layout=3")) == ["nominal", "layout"]

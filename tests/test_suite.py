@@ -16,13 +16,13 @@ from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.fixtures import FIXTURES
 from envs.objects import SHAPES
+from envs.parameters import Parameters
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.suite import NAMES
 from envs.tasks import TASKS
 from envs.types import Kind
 from envs.validation import validate
-from envs.variation import Parameters
 from envs.worlds import TaskWorlds
 
 ROOT = Path(__file__).resolve().parent.parent

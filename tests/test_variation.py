@@ -6,10 +6,13 @@ import pytest
 from mujoco.batch import Batch
 
 from envs.errors import EmbodiedError
+from envs.parameters import ModelFields, Parameters
 from envs.scene import SceneConfig, build_scene
-from envs.variation import ModelFields, Parameters, Variation
+from envs.servo import SERVOS
+from envs.variation import FACTORS, Variation, coordinates, count, physics
 
-SCENE = build_scene(SceneConfig(objects=("red_cube", "blue_cube"), goal_entity="bin"))
+REMEMBERING = replace(SERVOS["firm"], memory=12)
+SCENE = build_scene(SceneConfig(objects=("red_cube", "blue_cube"), goal_entity="bin", servo=REMEMBERING))
 NOMINAL = Parameters.nominal(SCENE, 50)
 WIDE = Variation(
     mass=(0.5, 2.0), friction=(0.5, 1.5), size=(0.8, 1.2), surface_friction=(0.7, 1.3), servo_gain=(0.8, 1.25),
@@ -39,6 +42,99 @@ def test_switching_one_range_off_leaves_the_others():
     assert np.array_equal(b.friction[:, -2:], NOMINAL.friction[:, -2:])
 
 
+FIELDS = {
+    "mass": {"body_mass", "body_inertia"},
+    "friction": {"geom_friction"},
+    "size": {"geom_size", "geom_rbound", "geom_aabb", "body_inertia"},
+    "surface_friction": {"geom_friction"},
+    "servo_gain": {"actuator_gainprm", "actuator_biasprm"},
+    "servo_damping": {"dof_damping", "actuator_biasprm"},
+    "servo_friction": {"dof_frictionloss"},
+    "servo_delay": {"actuator_delay"},
+    "backlash": set(),
+    "gravity": {"opt.gravity"},
+    "tilt": {"opt.gravity"},
+}
+"""What each physical factor writes into the model."""
+DERIVED = {"body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0", "actuator_acc0", "stat.meaninertia",
+           "actuator_length0", "actuator_lengthrange", "cam_poscom0", "light_poscom0", "bvh_aabb",
+           "dof_length"}  # fmt: skip
+"""What MuJoCo derives from masses, inertias and sizes."""
+
+
+def different(a: mujoco.MjModel, b: mujoco.MjModel) -> set[str]:
+    arrays = {name: (getattr(a, name), getattr(b, name)) for name in dir(a)
+              if isinstance(getattr(a, name), np.ndarray)}  # fmt: skip
+    arrays |= {f"opt.{name}": (getattr(a.opt, name), getattr(b.opt, name)) for name in dir(a.opt)
+               if isinstance(getattr(a.opt, name), np.ndarray | float | int)}  # fmt: skip
+    return {name for name, (one, other) in arrays.items() if not np.array_equal(one, other)}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_physical_factor_changes_what_it_says_and_nothing_else(name):
+    batch = Batch(SCENE.model, 2, 1)
+    own, many = ModelFields(batch, SCENE), count(SCENE)
+    share = np.random.default_rng(5).random((1, coordinates(many)))
+    nominal, wide = Parameters.nominal(SCENE, 1), Variation.wide(name)
+    assert wide.varied == (name,)
+    values = wide.draw(many, share)
+    drawn = physics(nominal, values)
+    own.write(np.array([1]), drawn)
+    changed = different(batch.get_model(0), batch.get_model(1))
+    assert changed - DERIVED == FIELDS[name]
+    assert (name == "backlash") == (own.backlash is not None)
+    # Objects and surfaces share a field: which geoms differ tells them apart.
+    if name in ("friction", "surface_friction"):
+        rows = np.flatnonzero((batch.get_model(0).geom_friction != batch.get_model(1).geom_friction).any(axis=1))
+        objects = {SCENE.geoms[SCENE.index(cube)][0] for cube in SCENE.objects}
+        assert set(rows) == objects if name == "friction" else objects.isdisjoint(rows) and len(rows) > 2
+    low, high = FACTORS[name].wide
+    assert ((values[name] >= low) & (values[name] <= high)).all()
+    # And back again.
+    own.write(np.array([1]), nominal)
+    assert not different(batch.get_model(0), batch.get_model(1)) - DERIVED
+
+
+def test_every_factor_is_a_field_and_is_tested():
+    named = {f.name for f in fields(Variation)}
+    assert named == {*FACTORS, "layout"}
+    physical = {name for name, factor in FACTORS.items() if factor.group == "physical"}
+    assert physical == {*FIELDS, "centre_of_mass"}
+    for name, factor in FACTORS.items():
+        assert getattr(Variation(), name) == (factor.nominal, factor.nominal)
+
+
+def test_a_tilt_turns_gravity_and_keeps_its_strength():
+    drawn = Variation(tilt=(-0.2, 0.2), gravity=(0.9, 1.1)).sample(NOMINAL, np.random.default_rng(0))
+    lean = Variation(tilt=(0.1, 0.1)).sample(NOMINAL, np.random.default_rng(0)).gravity[0]
+    assert np.allclose(np.linalg.norm(lean), 9.81)
+    # Turned about x the table's y goes up, and things slide to -y; turned about y its x goes down, and they slide to x.
+    assert lean[1] < 0 < lean[0]
+    assert np.isclose(np.arccos(-lean[2] / 9.81), np.arccos(np.cos(0.1) ** 2))
+    strength = np.linalg.norm(drawn.gravity, axis=1) / 9.81
+    assert (strength > 0.9).all()
+    assert (strength < 1.1).all()
+    assert np.ptp(drawn.gravity[:, 0]) > 1.0
+
+
+def test_words_for_a_variation():
+    parsed = Variation.parse("mass=0.5..2, tilt=0.02, backlash, layout=7")
+    assert parsed == Variation(mass=(0.5, 2.0), tilt=(0.02, 0.02), backlash=FACTORS["backlash"].wide, layout=7)
+    assert Variation.parse(str(parsed)) == parsed
+    assert set(Variation.parse("visual").varied) == {name for name, f in FACTORS.items() if f.group == "visual"}
+    assert Variation.parse("") == Variation()
+    assert parsed.fixed({"mass": None, "tilt": 0.1, "layout": None}) == Variation(
+        tilt=(0.1, 0.1), backlash=FACTORS["backlash"].wide, layout=0
+    )
+    for text, words in (("mas=2", "Unknown factor 'mas'. Did you mean 'mass'"), ("visuals", "Did you mean 'visual'"),
+                        ("mass=heavy", "must be a number"), ("gravity=-1", "gravity"),
+                        ("layout=0.5", "a layout is a seed")):  # fmt: skip
+        with pytest.raises(EmbodiedError, match=words):
+            Variation.parse(text)
+    with pytest.raises(EmbodiedError, match="Unknown factor 'weight'"):
+        Variation().fixed({"weight": 1.0})
+
+
 def test_flat_round_trip():
     drawn = WIDE.sample(NOMINAL, np.random.default_rng(0))
     back = NOMINAL.like(drawn.flat())
@@ -47,7 +143,7 @@ def test_flat_round_trip():
 
 @pytest.mark.parametrize("limits", [(0.0, 1.0), (2.0, 1.0), (1.0, np.inf)])
 def test_bad_ranges_are_refused(limits):
-    with pytest.raises(EmbodiedError, match="0 < low <= high"):
+    with pytest.raises(EmbodiedError, match="low <= high"):
         Variation(mass=limits)
 
 

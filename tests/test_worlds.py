@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from envs.control import JointDelta
 from envs.errors import EmbodiedError
 from envs.tasks import TASKS
 from envs.variation import Variation
@@ -61,3 +62,78 @@ def test_seeds_must_match_the_worlds() -> None:
     worlds = TaskWorlds(TASKS["lift"], 2, threads=1)
     with pytest.raises(EmbodiedError, match="3 seeds were given for 2 worlds"):
         worlds.reset(seeds=[1, 2, 3])
+
+
+def test_factors_are_set_or_frozen_by_name_at_reset() -> None:
+    worlds = TaskWorlds(TASKS["lift"], 2, variation=Variation.parse("mass, gravity, servo_delay=0..0.04"), threads=1)
+    worlds.reset(seeds=[1, 2])
+    free = worlds.simulation.parameters
+    before = {name: array.copy() for name, array in worlds.factors.items()}
+    worlds.reset(seeds=[1, 2], fixed={"mass": 1.5, "gravity": None})
+    now = worlds.simulation.parameters
+    np.testing.assert_allclose(now.mass, 1.5 * 0.025)
+    np.testing.assert_array_equal(now.gravity[:, 2], [-9.81, -9.81])
+    # What is not named stays as the seed has it.
+    np.testing.assert_array_equal(now.servo_delay, free.servo_delay)
+    assert (worlds.factors["mass"] == 1.5).all()
+    assert "gravity" not in worlds.factors
+    worlds.reset(seeds=[1, 2])
+    for name, array in worlds.factors.items():
+        np.testing.assert_array_equal(array, before[name])
+    with pytest.raises(EmbodiedError, match="Did you mean 'mass'"):
+        worlds.reset(fixed={"mas": 1.0})
+    with pytest.raises(EmbodiedError, match=r"servo_delay must be 0 to 0\.04 s"):
+        worlds.reset(fixed={"servo_delay": 0.2})
+
+
+def test_a_layout_is_frozen_alone_and_varied_alone() -> None:
+    worlds = TaskWorlds(TASKS["place"], 3, variation=Variation(mass=(0.5, 2.0)), threads=1)
+    worlds.reset(seeds=[5, 6, 7])
+    mass, seeds = worlds.factors["mass"].copy(), worlds.simulation.seeds
+    start = worlds.observation.objects.position_in_world
+    worlds.reset(seeds=[5, 6, 7], fixed={"layout": 5})
+    frozen = worlds.observation.objects.position_in_world
+    np.testing.assert_array_equal(frozen, np.repeat(start[:1], 3, axis=0))
+    np.testing.assert_array_equal(worlds.factors["mass"], mass)
+    assert len(set(worlds.simulation.seeds)) == len(set(seeds)) == 3
+    plain = TaskWorlds(TASKS["place"], 3, threads=1)
+    np.testing.assert_array_equal(plain.reset(seeds=[5, 6, 7]).objects.position_in_world, start)
+
+
+def test_an_episode_begins_again_from_its_beginning() -> None:
+    varied = Variation.parse("physical")
+    worlds = TaskWorlds(TASKS["push"], 3, seed=4, variation=varied, threads=1)
+    worlds.reset(np.array([1]))
+    beginning, plan = worlds.beginnings[1], actions(6, 3)
+    assert beginning == (4, 1, 1)
+    for action in plan:
+        worlds.step(action)
+    alone = TaskWorlds(TASKS["push"], 1, seed=99, variation=varied, threads=1)
+    alone.reset(seeds=[beginning])
+    for action in plan:
+        alone.step(action[1:2])
+    np.testing.assert_array_equal(alone.simulation.save().rows[0], worlds.simulation.save().rows[1])
+
+
+def test_play_is_taken_up_before_a_joint_follows() -> None:
+    worlds = TaskWorlds(TASKS["reach"], 2, control=JointDelta(), threads=1)
+    worlds.variation = Variation(backlash=(0.02, 0.02))
+    worlds.reset(np.array([1]), seeds=[0])
+    worlds.reset(np.array([0]), seeds=[0], fixed={"backlash": None})
+    simulation = worlds.simulation
+    start = simulation.joint_target
+    ahead, back = np.zeros((2, 6)), np.zeros((2, 6))
+    ahead[:, 0], back[:, 0] = 1.0, -1.0
+    for action in (ahead, ahead * 0, back * 0.1):
+        worlds.step(action)
+    target, column = simulation.joint_target, simulation.batch.bind("ctrl")[:, 0]
+    np.testing.assert_allclose(target[:, 0], start[:, 0] + 0.15 * 0.9)
+    # In world 1 the joint stands half the play behind, and a small step back is within it.
+    np.testing.assert_allclose(column, start[:, 0] + [0.135, 0.14])
+    seen = worlds.observation.proprioception[:, 12:18]
+    np.testing.assert_allclose(seen, target)
+    copy = TaskWorlds(TASKS["reach"], 2, control=JointDelta(), threads=1)
+    copy.simulation.restore(simulation.save())
+    copy.simulation.step(back)
+    simulation.step(back)
+    np.testing.assert_array_equal(copy.simulation.save().rows, simulation.save().rows)

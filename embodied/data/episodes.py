@@ -20,7 +20,7 @@ from embodied.checkpoint import write_atomically
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.interventions import Intervention
-from envs.types import MOVABLE, Array, Episode, Kind, ObjectState, Observation
+from envs.types import MOVABLE, Array, Episode, Kind, ObjectState, Observation, Origin
 
 FORMAT = 1
 _OBJECT_ARRAYS = tuple(field.name for field in fields(ObjectState) if field.name not in ("names", "kind"))
@@ -68,7 +68,7 @@ class EpisodeStore:
 
     @property
     def heads(self) -> list[Mapping[str, Any]]:
-        """Per episode what is said once: `length seed task robot goal interventions versions`, as JSON values."""
+        """Per episode what is said once, as JSON: `length seed task robot goal interventions versions origin`."""
         return [self._shards[shard].heads[place] for shard, place in self._locations]
 
     @property
@@ -141,6 +141,7 @@ class _Shard:
             interventions=tuple(Intervention.parse(text) for text in head["interventions"]),
             simulator_state=stepwise("simulator_state") if "simulator_state" in self._keys else None,
             versions=head["versions"],
+            origin=_origin(head.get("origin")),
         )
 
     @property
@@ -221,4 +222,17 @@ def _head(episode: Episode) -> Mapping[str, Any]:
         "goal": str(episode.goal),
         "interventions": [str(intervention) for intervention in episode.interventions],
         "versions": dict(episode.versions),
+        "origin": None if episode.origin is None else _plain(episode.origin),
     }
+
+
+def _plain(origin: Origin) -> Mapping[str, Any]:
+    """For JSON, whose numbers are read back to the same bits."""
+    return {**vars(origin), "factors": {name: np.asarray(value).tolist() for name, value in origin.factors.items()}}
+
+
+def _origin(values: Mapping[str, Any] | None) -> Origin | None:
+    if values is None:
+        return None
+    factors = {name: np.array(value, np.float64) for name, value in values["factors"].items()}
+    return Origin(**{**values, "beginning": tuple(values["beginning"]), "factors": factors})

@@ -15,9 +15,10 @@ from envs.control import PlanarDelta
 from envs.geometry import box_signed_distance, quat_conjugate, quat_from_yaw, quat_rotate
 from envs.layout import Layout
 from envs.objects import OBJECTS
+from envs.parameters import Parameters
 from envs.scene import CAMERAS, Camera, Scene, SceneConfig
 from envs.types import MOVABLE, Kind, Observation, proprioception
-from envs.variation import Parameters, Variation
+from envs.variation import Variation
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +28,7 @@ DENSITY = 830.0
 """[kg/m^3] A middling box weighs 0.1 kg."""
 MASS, FRICTION = (0.4, 2.5), (0.4, 2.5)
 """Ranges of declared factors, log-uniform."""
-HIDDEN = Variation(mass=(0.3, 3.0), friction=(0.5, 2.0), centre_of_mass=0.5)
+HIDDEN = Variation(mass=(0.3, 3.0), friction=(0.5, 2.0), centre_of_mass=(-0.5, 0.5))
 """What the true physics of `hidden` worlds is drawn from; half of the objects keep their centre of mass."""
 
 AREA = ((0.13, 0.37), (-0.14, 0.14))

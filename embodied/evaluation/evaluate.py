@@ -10,6 +10,7 @@ from embodied.agents.policies import RandomPolicy
 from embodied.checkpoint import write_atomically
 from embodied.config import Config, EvaluateArguments
 from embodied.console import Console
+from embodied.evaluation.robustness import robustness, rows_of
 from embodied.evaluation.statistics import Estimate
 from embodied.evaluation.success import held_out_seeds, success
 from embodied.run import Run
@@ -19,13 +20,16 @@ from embodied.training.policies import load_policy
 from envs.experts import expert
 from envs.types import Policy
 
-FILE = "evaluation.json"
+FILE, ROBUSTNESS = "evaluation.json", "robustness.json"
 
 
 def evaluate(arguments: EvaluateArguments, console: Console) -> None:
     """Measure and print; the page takes the numbers from the run folder. Raises `EmbodiedError` without a policy."""
     run = Run.load(arguments.run)
     config = from_dict(Config, run.config)
+    if arguments.variation:
+        _robustness(run, config, arguments, console)
+        return
     measured = measure(run, config, arguments.episodes, arguments.seed)
     rows = [[name, percent(each["at_end"]), percent(each["ever"])] for name, each in measured["policies"].items()]
     console.table(
@@ -33,6 +37,31 @@ def evaluate(arguments: EvaluateArguments, console: Console) -> None:
         rows,
         title=f"{config.env.task}, {arguments.episodes} unseen resets, 95 % intervals",
     )
+
+
+def _robustness(run: Run, config: Config, arguments: EvaluateArguments, console: Console) -> None:
+    """The robustness table, printed and kept in `robustness.json`."""
+    rows, control = rows_of(arguments.variation), chosen_control(config)
+    policies: dict[str, Policy] = {"learned": load_policy(run, config)}
+    if control.spec.names[0] == "x":
+        policies["expert"] = expert(config.env.task)
+    seeds = held_out_seeds(arguments.seed, arguments.episodes)
+    found = robustness(policies, chosen_task(config), seeds, rows, control, config.env.threads)
+    table = [
+        [name, str(rows[name]), *(text for row in each.values() for text in (percent(row.at_end.as_dict()),
+                                                                            percent(row.lost.as_dict())))]
+        for name, each in found.items()
+    ]  # fmt: skip
+    console.table(
+        ["factor", "range", *(text for name in policies for text in (name, f"{name} lost"))],
+        table,
+        title=f"{config.env.task}, the same {arguments.episodes} unseen resets in each row, 95 % intervals",
+    )
+    record = {
+        "task": config.env.task, "episodes": arguments.episodes, "seed": arguments.seed,
+        "rows": {name: {who: row.as_dict() for who, row in each.items()} for name, each in found.items()},
+    }  # fmt: skip
+    write_atomically(run.folder / ROBUSTNESS, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def measure(

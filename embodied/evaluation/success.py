@@ -10,6 +10,7 @@ from envs.control import CartesianDelta, Controller
 from envs.errors import EmbodiedError
 from envs.task import Task
 from envs.types import Policy
+from envs.variation import Variation
 from envs.worlds import HELD_OUT, TaskWorlds
 
 _PER_SEED = 2**14
@@ -45,14 +46,16 @@ def success(
     seeds: NDArray[np.int64],
     control: Controller | None = None,
     threads: int = 0,
+    variation: Variation | None = None,
 ) -> Success:
-    """Run one whole episode from each beginning, the same for every policy.
+    """Run one whole episode from each beginning, the same for every policy and every variation.
 
     Raises `EmbodiedError` without seeds or where the policy's action is not finite.
     """
     if not len(seeds):
         raise EmbodiedError("Success needs at least one beginning.")
-    return success_in(TaskWorlds(task, len(seeds), control=control or CartesianDelta(), threads=threads), policy, seeds)
+    control = control or CartesianDelta()
+    return success_in(TaskWorlds(task, len(seeds), 0, control, threads, variation), policy, seeds)
 
 
 def success_in(worlds: TaskWorlds, policy: Policy, seeds: NDArray[np.int64]) -> Success:

@@ -112,6 +112,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
                 task=worlds.task.name,
                 robot=f"so101 ({config.robot.servo})",
                 versions=versions(),
+                origin=worlds.origin(int(world)),
             )
             for world in np.flatnonzero(held[:, -1])
         ]
