@@ -172,7 +172,7 @@ def draw(  # type: ignore[no-untyped-def]
                 # Interleaved gradient noise (Jimenez 2014) sets neighbouring pixels' sample points apart.
                 seed = 0.06711056 * x + 0.00583715 * y
                 seed = 52.9829189 * (seed - math.floor(seed))
-                r, g, b = 0.0, 0.0, 0.0
+                red, green, blue = 0.0, 0.0, 0.0
                 for k in range(grid):
                     fy, fx = y * samples + k // samples, x * samples + k % samples
                     u, v = (fx + 0.5) * step_x - tan_x, tan_y - (fy + 0.5) * step_y
@@ -182,5 +182,5 @@ def draw(  # type: ignore[no-untyped-def]
                     dz = (u * camera[2, 0] + v * camera[2, 1] - camera[2, 2]) * scale
                     t, hit = lengths[fy, fx] / inverse[fy, fx], owner[fy, fx] // FACES - 1
                     sr, sg, sb = see(scene, eye, dx, dy, dz, t, hit, shadow, bounce, seed, k)
-                    r, g, b = r + sr * share, g + sg * share, b + sb * share
-                put(rgb[n, y, x], tone, r, g, b)
+                    red, green, blue = red + sr * share, green + sg * share, blue + sb * share
+                put(rgb[n, y, x], tone, red, green, blue)
