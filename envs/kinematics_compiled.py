@@ -165,8 +165,8 @@ def projections(position: Array, yaw: Array) -> tuple[Array, Array, Array, Array
     turns = np.ascontiguousarray(np.broadcast_to(yaw, position.shape[:-1]), np.float64).reshape(-1)
     found = np.empty((len(places), 10))
     _project(places, turns, found)
-    found = found.reshape(*position.shape[:-1], 10)
-    return found[..., 0:3], found[..., 3], found[..., 4], found[..., 5:10]
+    shaped = found.reshape(*position.shape[:-1], 10)
+    return shaped[..., 0:3], shaped[..., 3], shaped[..., 4], shaped[..., 5:10]
 
 
 @kernel()
