@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs import raycast
+from envs import rays
 from envs.cameras import entity_of_geoms, movable_geoms, views_of
 from envs.errors import EmbodiedError
 from envs.objects import OBJECTS
@@ -29,7 +29,7 @@ CALIBRATION_SHIFT, CALIBRATION_TURN = 0.0004, 0.05
 """Errors of what is told about the cameras: standard deviations [m], [degree]."""
 TILT = 30.0
 """[degree] largest change of the light's elevation."""
-PIECES = (raycast.BOX, raycast.BOX, raycast.CYLINDER, raycast.SPHERE, raycast.CAPSULE)
+PIECES = (rays.BOX, rays.BOX, rays.CYLINDER, rays.SPHERE, rays.CAPSULE)
 """Shapes of clutter."""
 
 
@@ -213,9 +213,9 @@ def _clutter(generator: np.random.Generator, count: int) -> Clutter:
     away = among | (x < -0.05) | (x > 0.38) | (np.abs(y) > 0.2)
     # Height of the centre: boxes stand on their face, cylinders and capsules on their end, balls lie.
     kinds = np.array(PIECES)
-    upright = np.where(kinds == raycast.BOX, sizes[..., 2], sizes[..., 1])
-    upright = np.where(kinds == raycast.SPHERE, sizes[..., 0], upright)
-    upright = np.where(kinds == raycast.CAPSULE, sizes[..., 0] + sizes[..., 1], upright)
+    upright = np.where(kinds == rays.BOX, sizes[..., 2], sizes[..., 1])
+    upright = np.where(kinds == rays.SPHERE, sizes[..., 0], upright)
+    upright = np.where(kinds == rays.CAPSULE, sizes[..., 0] + sizes[..., 1], upright)
     turns = _about(generator.uniform(-np.pi, np.pi, count * pieces), 2).reshape(*shape, 3, 3)
     colour = _other_colours(generator, count * pieces).reshape(*shape, 3)
     return Clutter(kinds.astype(np.int64), sizes, np.stack([x, y, upright], -1), turns, colour, shown & away)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import mujoco
 import numpy as np
 
-from envs import raycast
+from envs import light, raycast, rays
 from envs.errors import EmbodiedError, unknown
 from envs.geometry import quat_conjugate, quat_multiply, quat_rotate
 from envs.looks import Looks, developed, tinted
@@ -123,7 +123,7 @@ class Cameras:
         self._rgba = np.where((model.geom_matid >= 0)[:, None], colours[model.geom_matid], model.geom_rgba)
         self._rgba[model.geom_group > 2, 3] = 0.0
         shown = self._rgba[:, 3] > 0.0
-        drawable = (raycast.PLANE, raycast.SPHERE, raycast.CAPSULE, raycast.ELLIPSOID, raycast.CYLINDER, raycast.BOX)
+        drawable = (rays.PLANE, rays.SPHERE, rays.CAPSULE, rays.ELLIPSOID, rays.CYLINDER, rays.BOX)
         for i in np.flatnonzero(shown & ~np.isin(self._kinds, drawable)):
             raise EmbodiedError(f"Geom {model.geom(i).name!r} is no primitive; the ray-caster cannot draw it.")
         self._gloss = speculars[model.geom_matid].astype(np.float64)
@@ -251,7 +251,7 @@ class Cameras:
                   geoms.matrix, eyes, axes)  # fmt: skip
         # The kernel is compiled once, for contiguous arrays; another layout would compile it again.
         arguments = (*(np.ascontiguousarray(array) for array in arrays), float(np.tan(np.deg2rad(fovy) / 2)),
-                     raycast.TONE, *MODES[config.mode], *out)  # fmt: skip
+                     light.TONE, *MODES[config.mode], *out)  # fmt: skip
         bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
         if len(bounds) <= 2:
             raycast.draw(*arguments, 0, count)
@@ -395,7 +395,7 @@ def stretch(scene: "Scene", entity: Array, movable: Array, half_extents: Array) 
     model = scene.model
     ratio = half_extents[..., entity, :] / np.maximum(scene.half_extents[entity], 1e-9)
     ratio = np.where(movable[:, None], ratio, 1.0)
-    axes = np.where(np.isin(model.geom_type, (raycast.CYLINDER, raycast.CAPSULE))[:, None], (0, 2, 2), (0, 1, 2))
+    axes = np.where(np.isin(model.geom_type, (rays.CYLINDER, rays.CAPSULE))[:, None], (0, 2, 2), (0, 1, 2))
     drawn = model.geom_size + np.where(model.geom_size > 0, model.geom_margin[:, None], 0.0)
     sizes = drawn * np.take_along_axis(ratio, np.broadcast_to(axes, ratio.shape), axis=-1)
     return sizes, model.geom_pos * ratio

@@ -24,9 +24,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.cameras import CameraConfig, Cameras
+from envs.compiled import kernel
 from envs.control import controller, default_control
 from envs.errors import unknown
-from envs.geometry import quat_to_matrix
 from envs.goals import Goal
 from envs.language import CHARACTERS, sentence
 from envs.sensors import FARTHEST, ImageSensor, SensorConfig
@@ -42,23 +42,18 @@ ObservationDict = dict[str, Array]
 def flatten(observation: Observation, chosen: Task) -> ObservationDict:
     """The observation `[*B ...]` as the dictionary this module describes, float32."""
     objects = observation.objects
-    entities = slice(1, None)
-    rotation = quat_to_matrix(objects.quaternion_in_world[..., entities, :])
-    per_entity = np.concatenate(
-        [
-            objects.position_in_world[..., entities, :],
-            rotation[..., :, 0],
-            rotation[..., :, 1],
-            objects.linear_velocity_in_world[..., entities, :],
-            objects.angular_velocity_in_world[..., entities, :],
-            objects.present[..., entities, None],
-        ],
-        axis=-1,
-    )
-    flat = per_entity.reshape(*per_entity.shape[:-2], -1)
+    lead = observation.proprioception.shape[:-1]
+    arrays = (
+        observation.proprioception, objects.position_in_world, objects.quaternion_in_world,
+        objects.linear_velocity_in_world, objects.angular_velocity_in_world, objects.present,
+    )  # fmt: skip
+    rows = [np.ascontiguousarray(array).reshape(-1, *array.shape[len(lead) :]) for array in arrays]
+    size, entities = rows[0].shape[1], rows[1].shape[1] - 1
+    flat = np.empty((len(rows[0]), size + ENTITY * entities), np.float32)
+    _flatten(*rows, flat)
     achieved = objects.position_in_world[..., objects.index(chosen.subject), :]
     return {
-        "observation": _bounded(np.concatenate([observation.proprioception, flat], axis=-1)),
+        "observation": flat.reshape(*lead, -1),
         "achieved_goal": _bounded(achieved),
         "desired_goal": _bounded(_desired(observation, chosen)),
         **observation.images,
@@ -83,6 +78,31 @@ BOUND = 100.0
 """Every number of an observation lies within plus and minus this; only an object shot away would reach it."""
 LIFTED_HEIGHT = 0.06
 """[m] The height that a task without a goal entity (lifting) gives as desired."""
+ENTITY = 16
+"""Numbers per entity in `observation`."""
+
+
+@kernel()
+def _flatten(
+    proprioception: Array, position: Array, quaternion: Array, linear: Array, angular: Array, present: Array, out: Array
+) -> None:
+    """Rows of `observation`; numpy would pass a dozen times over what fits in a cache once."""
+    size = proprioception.shape[1]
+    for n in range(out.shape[0]):
+        row = out[n]
+        for i in range(size):
+            row[i] = min(max(proprioception[n, i], -BOUND), BOUND)
+        for k in range(1, position.shape[1]):
+            at = size + ENTITY * (k - 1)
+            w, x, y, z = quaternion[n, k, 0], quaternion[n, k, 1], quaternion[n, k, 2], quaternion[n, k, 3]
+            row[at + 3], row[at + 6] = 1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z)
+            row[at + 4], row[at + 7] = 2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z)
+            row[at + 5], row[at + 8] = 2.0 * (x * z - w * y), 2.0 * (y * z + w * x)
+            for c in range(3):
+                row[at + c] = min(max(position[n, k, c], -BOUND), BOUND)
+                row[at + 9 + c] = min(max(linear[n, k, c], -BOUND), BOUND)
+                row[at + 12 + c] = min(max(angular[n, k, c], -BOUND), BOUND)
+            row[at + 15] = present[n, k]
 
 
 def _space(worlds: TaskWorlds, language: bool) -> Dict:
@@ -270,7 +290,8 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
     ) -> None:
         """`threads` = 0 steps on every core; the rest is as in `TabletopEnv`.
 
-        `autoreset_mode` is `SameStep` or `NextStep`; of the latter, the step after an episode's last ignores its action, pays 0 and gives the first observation.
+        `autoreset_mode` is `SameStep` or `NextStep`; of the latter, the step after an episode's last ignores its
+        action, pays 0 and gives the first observation.
         """
         modes = {mode.value: mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)}
         if getattr(autoreset_mode, "value", autoreset_mode) not in modes:

@@ -11,6 +11,7 @@ Distances in metres, angles in radians. Everything works on any leading batch sh
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from envs.types import Array
@@ -99,6 +100,11 @@ def project(position: Array, yaw: Array) -> Projection:
     plane; clipping the joints instead would throw the tool up by centimetres at the rim. Pan and roll are clipped to
     their ranges. A pose that can be reached upright comes back as it is.
     """
+    if isinstance(position, np.ndarray) and position.dtype == np.float64:
+        # Its compiled twin; imported here, as who only reads names and limits should not load numba.
+        from envs.kinematics_compiled import projections
+
+        return Projection(*projections(position, yaw))
     xp = array_namespace(position)
     _, roll = _turns(xp, position, yaw)
     roll = _clip(xp, roll, JOINT_LOW[4], JOINT_HIGH[4])

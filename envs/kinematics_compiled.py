@@ -1,4 +1,4 @@
-"""Kinematics compiled row by row, for numpy: the fast twins of the Cartesian controller's arithmetic and `body_poses`.
+"""Kinematics compiled row by row, for numpy: fast twins of the Cartesian controller's arithmetic and of `body_poses`.
 
 The array code of `envs.kinematics` spends a couple of hundred small numpy calls per control step, several times what
 the physics of a single world costs. Formulas and names are the same; a test holds the two together.
@@ -135,21 +135,51 @@ def _targets(previous: Array, action: Array, step: float, turn: float, arm: Arra
         y = side * math.cos(pan) - along * math.sin(pan) + step * action[n, 1]
         height = _between(TOOL_FLOOR, TOOL_CEILING, height + step * action[n, 2])
         yaw = spin - pan + turn * action[n, 3]
-        # Projected.
-        out, side = _X * math.cos(yaw) - _Y * math.sin(yaw), _X * math.sin(yaw) + _Y * math.cos(yaw)
-        middle = 0.5 * (_LOW[4] + _HIGH[4])
-        full = yaw + _pan(x - out, y - side, _LATERAL) + ROLL_OFFSET - middle
-        roll = _between(_LOW[4], _HIGH[4], full - 2.0 * math.pi * np.round(full / (2.0 * math.pi)) + middle)
-        spin = roll - ROLL_OFFSET
-        out, side = _X * math.cos(spin) - _Y * math.sin(spin), _X * math.sin(spin) + _Y * math.cos(spin)
-        pan = _between(_LOW[0], _HIGH[0], _pan(x, y, _LATERAL + side))
-        along, tilt = x * math.cos(pan) - y * math.sin(pan), 0.0
+        reached = _projected(x, y, height, yaw)
+        arm[n, 0], arm[n, 1], arm[n, 2], arm[n, 3], arm[n, 4] = reached[0:5]
+
+
+@kernel()
+def _projected(
+    x: float, y: float, height: float, yaw: float
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Pan, lift, elbow, wrist, roll, tilt of the nearest tool pose, seen from the pan axis, and its reach and side."""
+    out, side = _X * math.cos(yaw) - _Y * math.sin(yaw), _X * math.sin(yaw) + _Y * math.cos(yaw)
+    middle = 0.5 * (_LOW[4] + _HIGH[4])
+    full = yaw + _pan(x - out, y - side, _LATERAL) + ROLL_OFFSET - middle
+    roll = _between(_LOW[4], _HIGH[4], full - 2.0 * math.pi * np.round(full / (2.0 * math.pi)) + middle)
+    spin = roll - ROLL_OFFSET
+    out, side = _X * math.cos(spin) - _Y * math.sin(spin), _X * math.sin(spin) + _Y * math.cos(spin) + _LATERAL
+    pan = _between(_LOW[0], _HIGH[0], _pan(x, y, side))
+    along, tilt = x * math.cos(pan) - y * math.sin(pan), 0.0
+    lift, elbow, wrist, slack = _triangle(along, height, out, tilt)
+    if slack < 0.0:
+        along, tilt = _lean(along, height, out)
         lift, elbow, wrist, slack = _triangle(along, height, out, tilt)
-        if slack < 0.0:
-            along, tilt = _lean(along, height, out)
-            lift, elbow, wrist, slack = _triangle(along, height, out, tilt)
-        arm[n, 0], arm[n, 1], arm[n, 2], arm[n, 4] = pan, lift, elbow, roll
-        arm[n, 3] = _between(_LOW[3], _HIGH[3], wrist)
+    return pan, lift, elbow, _between(_LOW[3], _HIGH[3], wrist), roll, tilt, along, side
+
+
+def projections(position: Array, yaw: Array) -> tuple[Array, Array, Array, Array]:
+    """What `project` finds for tools at `position` `[*B 3]` and `yaw` `[*B]`, field by field; float64."""
+    places = np.ascontiguousarray(position, np.float64).reshape(-1, 3)
+    turns = np.ascontiguousarray(np.broadcast_to(yaw, position.shape[:-1]), np.float64).reshape(-1)
+    found = np.empty((len(places), 10))
+    _project(places, turns, found)
+    shaped = found.reshape(*position.shape[:-1], 10)
+    return shaped[..., 0:3], shaped[..., 3], shaped[..., 4], shaped[..., 5:10]
+
+
+@kernel()
+def _project(position: Array, yaw: Array, found: Array) -> None:
+    for n in range(position.shape[0]):
+        height = _between(TOOL_FLOOR, TOOL_CEILING, position[n, 2])
+        pan, lift, elbow, wrist, roll, tilt, along, side = _projected(
+            position[n, 0] - _PAN_X, position[n, 1], height, yaw[n]
+        )
+        found[n, 0] = _PAN_X + along * math.cos(pan) + side * math.sin(pan)
+        found[n, 1], found[n, 2] = side * math.cos(pan) - along * math.sin(pan), height
+        found[n, 3], found[n, 4] = roll - ROLL_OFFSET - pan, tilt
+        found[n, 5], found[n, 6], found[n, 7], found[n, 8], found[n, 9] = pan, lift, elbow, wrist, roll
 
 
 def hand_poses(joints: Array) -> Array:

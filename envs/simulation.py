@@ -240,7 +240,8 @@ class Simulation:
             declared.half_extents[:] = layout.half_extents
         truth = declared if layout.parameters is None else layout.parameters
         self.fields.check(declared)
-        self.fields.check(truth)
+        if truth is not declared:
+            self.fields.check(truth)
         self._batch.reset(np.sort(chosen), keyframe=scene.model.key("home").id, stage=_NO_STAGE)
         self._batch.warning[chosen] = 0
         self._qpos[chosen[:, None], scene.joint_qpos] = layout.joints
@@ -259,15 +260,16 @@ class Simulation:
             self.rows.put(chosen, int(k), scene.model.body_pos[body] if position is None else position,
                           scene.model.body_quat[body] if quaternion is None else quaternion)  # fmt: skip
         position = layout.object_position.copy()
-        # Placed by their declared size: a box that is truly larger or smaller keeps its lowest point.
-        turned = layout.object_quaternion
-        position[..., 2] += half_height(turned, truth.half_extents) - half_height(turned, declared.half_extents)
+        if truth is not declared:
+            # Placed by their declared size: a box that is truly larger or smaller keeps its lowest point.
+            turned = layout.object_quaternion
+            position[..., 2] += half_height(turned, truth.half_extents) - half_height(turned, declared.half_extents)
         for o, k in enumerate(objects):
             self.rows.put(chosen, int(k), position[:, o], layout.object_quaternion[:, o])
         self.mass[chosen] = scene.mass
         self.mass[chosen[:, None], objects] = declared.mass
         self.friction[chosen] = declared.friction
-        self.fields.write(chosen, truth)
+        self.fields.put(chosen, truth)
         self._random[chosen] = 0.0
         if layout.seed is not None:
             self._random[chosen, 0] = layout.seed

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mujoco.batch import Batch
 
-from envs import raycast
+from envs import light, raycast, rays
 from envs.cameras import MODES, CameraConfig, Cameras, entity_of_geoms, picture, picture_of
 from envs.errors import EmbodiedError
 from envs.scene import SceneConfig, build_scene
@@ -49,7 +49,7 @@ def test_single_rays_hit_what_mujoco_hits(seed: int) -> None:
     count = 3000
     origins, directions = rng.uniform(-1.5, 1.5, (count, 3)), rng.normal(size=(count, 3))
     distance, geom = np.empty(count), np.empty(count, np.int64)
-    raycast.cast(
+    rays.cast(
         model.geom_type.astype(np.int64), model.geom_size, model.geom_rgba[:, 3].astype(float), data.geom_xpos,
         data.geom_xmat.reshape(-1, 3, 3), origins, directions, distance, geom,
     )  # fmt: skip
@@ -85,18 +85,77 @@ def test_images_agree_with_single_rays(seed: int) -> None:
     raycast.draw(
         kinds, repeated(model.geom_size), repeated(model.geom_rgba[:, :3].astype(float)), repeated(alpha),
         np.zeros(model.ngeom), np.arange(model.ngeom, dtype=np.int16), repeated(data.geom_xpos), repeated(matrix),
-        np.array(eyes), np.array(axes), tangent, raycast.TONE, 1, 0, 0, rgb, entity, depth, 0, count,
+        np.array(eyes), np.array(axes), tangent, light.TONE, 1, 0, 0, rgb, entity, depth, 0, count,
     )  # fmt: skip
     across = ((np.arange(size) + 0.5) * 2 / size - 1) * tangent
     local = np.stack(np.broadcast_arrays(across[None, :], -across[:, None], -1.0), axis=-1).reshape(-1, 3)
     for n in range(count):
         distance, geom = np.empty(size * size), np.empty(size * size, np.int64)
-        raycast.cast(
+        rays.cast(
             kinds, model.geom_size, alpha, data.geom_xpos, matrix, np.repeat(eyes[n][None], size * size, 0),
             np.ascontiguousarray(local @ axes[n].T), distance, geom,
         )  # fmt: skip
         assert np.array_equal(entity[n].ravel(), geom)
         np.testing.assert_allclose(depth[n].ravel(), np.where(geom >= 0, distance, np.inf), rtol=1e-6, atol=1e-6)
+
+
+def lit(model: mujoco.MjModel, data: mujoco.MjData, geom: int, point: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """`[3]` linear light of one point, from the definitions."""
+    matrix, size, kind = data.geom_xmat[geom].reshape(3, 3), model.geom_size[geom], model.geom_type[geom]
+    x = matrix.T @ (point - data.geom_xpos[geom])
+    if kind == rays.BOX:
+        face = np.argmin(size - np.abs(x))
+        normal = np.eye(3)[face] * np.sign(x[face])
+    elif kind == rays.CYLINDER:
+        normal = np.array([*x[:2], 0]) if size[0] - np.hypot(*x[:2]) < size[1] - abs(x[2]) else np.array([0, 0, x[2]])
+    elif kind == rays.CAPSULE:
+        normal = x - [0, 0, np.clip(x[2], -size[1], size[1])]
+    else:
+        normal = np.array([0, 0, 1]) if kind == rays.PLANE else x / (size if kind == rays.ELLIPSOID else 1) ** 2
+    normal = matrix @ normal / np.linalg.norm(normal)
+    half = light.LIGHT - ray
+    key, up = max(0.0, normal @ light.LIGHT), 0.5 + 0.5 * normal[2]
+    ambient = (1 - up) * np.array(light.GROUND) + up * np.array(light.SKY)
+    spark = 0.4 * max(0.0, normal @ half / np.linalg.norm(half)) ** 48 * min(1.0, 4.0 * key)
+    return model.geom_rgba[geom, :3] * (ambient + np.array(light.KEY) * key) + spark * np.array(light.KEY)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pixels_are_lit_as_defined_and_nothing_is_seen_from_within(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model, size, tangent = random_model(rng, 20), 24, 0.5
+    model.geom_rgba[:] = rng.uniform(0.1, 0.6, model.geom_rgba.shape)
+    model.geom_rgba[:, 3] = 1.0
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    # From the middle of every geom in turn, and from above them all.
+    eyes = np.concatenate([data.geom_xpos[1:], [[0.0, 0.0, 3.0]]])
+    axes = np.array([np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in eyes[:-1]] + [np.eye(3)])
+    count, kinds = len(eyes), model.geom_type.astype(np.int64)
+
+    def repeated(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape)))
+
+    rgb, entity = np.empty((count, size, size, 3), np.uint8), np.empty((count, size, size), np.int16)
+    depth = np.empty((count, size, size), np.float32)
+    raycast.draw(
+        kinds, repeated(model.geom_size), repeated(model.geom_rgba[:, :3].astype(float)), repeated(np.ones(len(kinds))),
+        np.full(model.ngeom, 0.4), np.arange(model.ngeom, dtype=np.int16), repeated(data.geom_xpos),
+        repeated(data.geom_xmat.reshape(-1, 3, 3)), eyes, axes, tangent, light.TONE, 1, 0, 0, rgb, entity, depth, 0,
+        count,
+    )  # fmt: skip
+    assert not np.any(entity[:-1] == np.arange(1, count)[:, None, None])
+    across = ((np.arange(size) + 0.5) * 2 / size - 1) * tangent
+    wrong = []
+    for n, y, x in np.argwhere(entity >= 0)[:: 1 + 2 * seed]:
+        ray = axes[n] @ [across[x], -across[y], -1.0]
+        point = eyes[n] + depth[n, y, x] * ray
+        linear = lit(model, data, int(entity[n, y, x]), point, ray / np.linalg.norm(ray))
+        expected = light.TONE[np.minimum(4095, np.rint(linear * 2047.5).astype(int))]
+        wrong.append(np.abs(expected.astype(int) - rgb[n, y, x]).max() > 1)
+    # Depth has 24 bits: at an edge it does not tell which face is meant.
+    assert len(wrong) > 500
+    assert np.mean(wrong) < 0.01
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +185,8 @@ def hide_geoms_around(model: mujoco.MjModel, camera: int) -> mujoco.MjModel:
     for g in range(model.ngeom):
         offset = data.geom_xmat[g].reshape(3, 3).T @ (data.cam_xpos[camera] - data.geom_xpos[g])
         kind, size = model.geom_type[g], model.geom_size[g]
-        inside_box = kind == raycast.BOX and np.all(np.abs(offset) < size)
-        inside_cylinder = kind == raycast.CYLINDER and np.hypot(*offset[:2]) < size[0] and abs(offset[2]) < size[1]
+        inside_box = kind == rays.BOX and np.all(np.abs(offset) < size)
+        inside_cylinder = kind == rays.CYLINDER and np.hypot(*offset[:2]) < size[0] and abs(offset[2]) < size[1]
         if inside_box or inside_cylinder:
             model.geom_group[g] = 5
     return model

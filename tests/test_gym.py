@@ -8,7 +8,8 @@ from gymnasium.vector import AutoresetMode
 
 from envs import GYM_IDS
 from envs.errors import EmbodiedError
-from envs.gym import TabletopEnv
+from envs.geometry import quat_to_matrix
+from envs.gym import TabletopEnv, TabletopVectorEnv, flatten
 from envs.sensors import JointSensor, ObjectSensor, SensorConfig
 
 
@@ -147,3 +148,22 @@ def test_sensors_images_and_an_instruction_join_the_observation() -> None:
     assert vector.observation_space.contains(batch)
     np.testing.assert_array_equal(batch["top"][0], observation["top"])
     np.testing.assert_array_equal(batch["observation"][0], observation["observation"])
+
+
+def test_the_flat_observation_is_what_the_module_describes() -> None:
+    env = TabletopVectorEnv("place_clutter", 5)
+    env.reset(seed=1)
+    for _ in range(3):
+        observation, *_ = env.step(env.action_space.sample())
+    seen = env.worlds.observation
+    objects = seen.objects
+    objects.linear_velocity_in_world[1, 2] = (-1e6, 1e6, 3.0)
+    rotation = quat_to_matrix(objects.quaternion_in_world)
+    moving = objects.linear_velocity_in_world, objects.angular_velocity_in_world
+    parts = [objects.position_in_world, rotation[..., 0], rotation[..., 1], *moving, objects.present[..., None]]
+    entities = np.concatenate(parts, axis=-1)[:, 1:].reshape(5, -1)
+    expected = np.clip(np.concatenate([seen.proprioception, entities], axis=1), -100, 100).astype(np.float32)
+    np.testing.assert_allclose(flatten(seen, env.task)["observation"], expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(flatten(seen[3], env.task)["observation"], expected[3], rtol=0, atol=1e-6)
+    assert observation["observation"].shape == expected.shape
+    assert not objects.present.all()

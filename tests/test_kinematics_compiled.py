@@ -3,7 +3,7 @@ import torch
 
 from envs.control import CartesianDelta
 from envs.geometry import quat_to_matrix
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, body_poses
+from envs.kinematics import JOINT_HIGH, JOINT_LOW, body_poses, project
 from envs.kinematics_compiled import cartesian_target, hand_poses
 from envs.robot import HOME
 
@@ -48,3 +48,13 @@ def test_compiled_hand_equals_the_array_code():
     position, quaternion = body_poses(joints)
     np.testing.assert_allclose(poses[..., :3], position, rtol=0, atol=1e-12)
     np.testing.assert_allclose(poses[..., 3:].reshape(4, 50, 3, 3, 3), quat_to_matrix(quaternion), rtol=0, atol=1e-12)
+
+
+def test_compiled_projections_equal_the_array_code():
+    generator = np.random.default_rng(3)
+    position = generator.uniform((-0.1, -0.4, -0.05), (0.5, 0.4, 0.4), (20, 50, 3))
+    yaw = generator.uniform(-4.0, 4.0, (20, 50))
+    compiled, expected = project(position, yaw), project(torch.from_numpy(position), torch.from_numpy(yaw))
+    for name in ("position", "yaw", "tilt", "joints"):
+        np.testing.assert_allclose(getattr(compiled, name), getattr(expected, name).numpy(), rtol=0, atol=1e-6)
+    assert 100 < (compiled.tilt > 0.1).sum() < 900

@@ -1,60 +1,109 @@
-"""How close stepping worlds comes to bare MuJoCo: the same model, start, joint targets and cores, and nothing else.
+"""How close stepping worlds comes to bare MuJoCo, and how far from Gymnasium's vector environments and from peers.
 
-The limit is the faster of two bare loops that see the same physics, bit for bit: `mujoco.batch` with precomputed
-controls and nothing read back, and one `mj_step(nstep)` loop per thread over `MjData`. All are timed in turn within one
-run, since the speed of a shared machine drifts; a ratio is formed within a repeat, and its median taken over repeats.
+`ratio_to_raw` is our vector environment (observations, goal margins, reward, episodes that end and begin at different
+times), `ratio_full` the same with the physics of every episode drawn anew; `engine_` is the simulation alone. The limit
+is the faster of two bare loops that step the same model from the same states under the same commands:
+`mujoco.batch` with precomputed controls and nothing read back, and one `mj_step(nstep)` loop per thread over `MjData`.
+For the simulation alone they must end in the same bits. All are timed in turn within one run, since the speed of a
+shared machine drifts; a ratio is formed within a repeat, and its median taken over repeats.
+
+Environments of other frame skips are compared in simulated seconds per CPU second.
 """
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
-from mujoco.batch import Batch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
+from embodied.bench.bare import Bare
 from embodied.bench.harness import Figure, figure
+from embodied.bench.plain import PlainPlace
 from embodied.console import Console
 from embodied.evaluation.statistics import bootstrap
 from envs.control import targets
 from envs.gym import TabletopVectorEnv
-from envs.simulation import Simulation
 from envs.types import Array
+from envs.variation import Variation
 
-PARTS = ("engine", "one_thread", "one_world", "vector_env", "clutter")
+BARE = ("vector_env", "full", "engine", "one_thread", "one_world", "clutter")
+"""Parts beside the limit; the first is `place` with 256 worlds on all cores."""
+PARTS = (*BARE, "gymnasium", "resets", "worlds")
 SEEDS = 3
 WORLDS = 256
 STEPS = 12
 REPEATS = 15
+COUNTS = (1, 4, 16, 64, 256, 1024, 4096)
+"""Numbers of worlds."""
+VARIATION = Variation(mass=(0.5, 2.0), friction=(0.5, 2.0), size=(0.9, 1.1), surface_friction=(0.7, 1.4),
+                      servo_gain=(0.8, 1.25), gravity=(0.97, 1.03))  # fmt: skip
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
-    """Seconds per repeat of ours and of both bare loops, for one part and seed; see `PARTS`."""
+    """Seconds per repeat, for one part and seed; see `PARTS`."""
+    if part == "gymnasium":
+        return _gymnasium(seed, quick)
+    if part == "resets":
+        return _resets(seed, quick)
+    if part == "worlds":
+        return _worlds(seed, quick)
+    return _beside_bare(part, seed, quick)
+
+
+def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
+    """Ratios (to the limit, 1: nothing lost) and rates, medians over the repeats of all seeds."""
+    figures: dict[str, Figure] = {}
+    for part, raws in samples.items():
+        seeds = len(raws)
+        if part in BARE:
+            figures |= _beside_limit(part, raws)
+        elif part == "gymnasium":
+            rates = {name: np.concatenate([raw[name] for raw in raws]) for name in ("ours", "async", "sync")}
+            figures["ratio_to_async"] = _median(rates["ours"] / rates["async"], "times", seeds)
+            figures["ratio_to_sync"] = _median(rates["ours"] / rates["sync"], "times", seeds)
+        elif part == "resets":
+            for name in ("", "staggered_"):
+                share = np.concatenate([raw[f"{name}share"] for raw in raws])
+                figures[f"{name}resets_share"] = _median(share, "1", seeds)
+        else:
+            for count in raws[0]["rates"]:
+                each = np.concatenate([raw["rates"][count] for raw in raws])
+                figures[f"env_steps_per_s_of_{count}_worlds"] = _median(each, "1/s", seeds)
+            figures["memory_per_world"] = _median(np.array([raw["kilobytes"] for raw in raws]), "kB", seeds)
+    return figures
+
+
+def _beside_bare(part: str, seed: int, quick: bool) -> Mapping[str, Any]:
     worlds = 1 if part == "one_world" else 32 if quick else WORLDS
-    threads = 1 if part in ("one_thread", "one_world") else len(os.sched_getaffinity(0))
+    threads = 1 if part in ("one_thread", "one_world") else _cores()
     steps = 8 if quick else STEPS * (40 if part == "one_world" else 1)
-    env = TabletopVectorEnv("place_clutter" if part == "clutter" else "place", worlds, horizon=steps, threads=threads)
+    env = TabletopVectorEnv("place_clutter" if part == "clutter" else "place", worlds, threads=threads)
+    if part == "full":
+        env.worlds.variation = VARIATION
     env.reset(seed=seed)
     simulation = env.worlds.simulation
     start = simulation.save()
-    actions = np.random.default_rng(seed).uniform(-1.0, 1.0, (steps, worlds, simulation.control.spec.size))
+    random = np.random.default_rng(seed)
+    actions = random.uniform(-1.0, 1.0, (steps, worlds, simulation.control.spec.size))
+    elapsed = _staggered(env, random)
     before = simulation.joint_target
     plan = [before, *np.moveaxis(targets(simulation.control, before, np.moveaxis(actions, 0, 1)), 1, 0)]
-    bare = _Bare(simulation, start.rows, plan, threads)
+    bare = Bare(simulation, start.rows, plan, threads)
+    around = part in ("vector_env", "full")
 
     def ours() -> None:
         for action in actions:
-            if part == "vector_env":
+            if around:
                 env.step(action)
             else:
                 simulation.step(action)
 
     def rewind() -> None:
         simulation.restore(start)
-        env.worlds.elapsed[:] = 0
+        env.worlds.elapsed[:] = elapsed
         env.worlds.observation = simulation.observe()
 
     runs: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
@@ -63,94 +112,137 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         "loop": (bare.rewind_loop, bare.run_loop),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: list[float] = []
     # The first repeat warms caches and is left out.
     for repeat in range(1 + (3 if quick else REPEATS)):
-        for name, (before, run) in runs.items():
-            before()
-            began = time.perf_counter()
+        for name, (prepare, run) in runs.items():
+            prepare()
+            began, cpu_began = time.perf_counter(), time.process_time()
             run()
             if repeat:
                 seconds[name].append(time.perf_counter() - began)
-    if part != "vector_env":
+                if name == "ours":
+                    cpu.append(time.process_time() - cpu_began)
+    if not around:
         bare.check(simulation.save().rows, simulation.present.all(axis=1))
-    return {"seconds": seconds, "env_steps": steps * worlds, "substeps": simulation.substeps}
+    return {"seconds": seconds, "cpu": cpu, "env_steps": steps * worlds, "substeps": simulation.substeps,
+            "period": 1.0 / simulation.control.spec.rate}  # fmt: skip
 
 
-def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
-    """Ratios to bare physics (1: nothing lost) and rates, medians over the repeats of all seeds."""
-    figures: dict[str, Figure] = {}
-    for part, raws in samples.items():
-        prefix = "" if part == "engine" else f"{part}_"
-        ratios, rates = [], []
-        for raw in raws:
-            ours, batch, loop = (np.array(raw["seconds"][name]) for name in ("ours", "batch", "loop"))
-            ratios.append(np.minimum(batch, loop) / ours)
-            rates.append(raw["env_steps"] / ours)
-        figures[f"{prefix}ratio_to_raw"] = _median(np.concatenate(ratios), "1", len(raws))
-        figures[f"{prefix}env_steps_per_s"] = _median(np.concatenate(rates), "1/s", len(raws))
-        substeps = raws[0]["substeps"]
-        figures[f"{prefix}physics_steps_per_s"] = _median(substeps * np.concatenate(rates), "1/s", len(raws))
-    return figures
+def _beside_limit(part: str, raws: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    ratios, rates, simulated = [], [], []
+    for raw in raws:
+        ours, batch, loop = (np.array(raw["seconds"][name]) for name in ("ours", "batch", "loop"))
+        ratios.append(np.minimum(batch, loop) / ours)
+        rates.append(raw["env_steps"] / ours)
+        simulated.append(raw["period"] * raw["env_steps"] / np.array(raw["cpu"]))
+    prefix, seeds = "" if part == BARE[0] else f"{part}_", len(raws)
+    ratio = _median(np.concatenate(ratios), "1", seeds)
+    if part == "full":
+        return {"ratio_full": ratio}
+    return {
+        f"{prefix}ratio_to_raw": ratio,
+        f"{prefix}env_steps_per_s": _median(np.concatenate(rates), "1/s", seeds),
+        f"{prefix}physics_steps_per_s": _median(raws[0]["substeps"] * np.concatenate(rates), "1/s", seeds),
+        f"{prefix}sim_s_per_cpu_s": _median(np.concatenate(simulated), "s/s", seeds),
+    }
 
 
-class _Bare:
-    """The same physics with nothing around it."""
-
-    def __init__(self, simulation: Simulation, rows: Array, plan: Sequence[Array], threads: int) -> None:
-        """`rows` `[N S]` start states, `plan` T + 1 joint targets `[N 6]` from the one before the first step on."""
-        self._model = simulation.scene.model
-        # The servos' commands of every control step, each with the physics steps it holds for.
-        self._steps = [
-            [(new if share == 1.0 else old + share * (new - old), steps) for share, steps in simulation.ramp]
-            for old, new in pairwise(plan)
-        ]
-        size = mujoco.mj_stateSize(self._model, _STATE)
-        self._rows, self._threads = np.ascontiguousarray(rows[:, :size]), threads
-        self._batch = Batch(self._model, len(rows), threads)
-        self._ctrl = self._batch.bind("ctrl")
-        self._data = [mujoco.MjData(self._model) for _ in rows]
-        self._pool = ThreadPoolExecutor(threads)
-
-    def rewind_batch(self) -> None:
-        """Back to the start, untimed."""
-        self._batch.state[:] = self._rows
-
-    def run_batch(self) -> None:
-        """`mujoco.batch`, controls written, nothing read."""
-        for step in self._steps:
-            for command, physics_steps in step:
-                self._ctrl[:] = command
-                self._batch.step(nstep=physics_steps)
-
-    def rewind_loop(self) -> None:
-        """Back to the start, untimed."""
-        for data, row in zip(self._data, self._rows, strict=True):
-            mujoco.mj_setState(self._model, data, row, _STATE)
-
-    def run_loop(self) -> None:
-        """One C loop of `mj_step` per thread; `mj_step` releases the interpreter's lock."""
-        list(self._pool.map(self._run_share, range(self._threads)))
-
-    def check(self, rows: Array, whole: Array) -> None:
-        """Raise `AssertionError` unless the last run of both loops ended where ours, in `rows`, did: to the bit.
-
-        Ours are compared in the worlds `whole` `[N]` where nothing is absent: the bare loops let absent cubes fall.
-        """
-        ends = np.zeros_like(self._rows)
-        for data, row in zip(self._data, ends, strict=True):
-            mujoco.mj_getState(self._model, data, row, _STATE)
-        if not np.array_equal(ends, self._batch.state) or not np.array_equal(ends[whole], rows[whole, : ends.shape[1]]):
-            raise AssertionError("the bare loops and the simulation ended in different states; ratios mean nothing")
-
-    def _run_share(self, share: int) -> None:
-        for step in self._steps:
-            for world in range(share, len(self._data), self._threads):
-                for command, physics_steps in step:
-                    self._data[world].ctrl[:] = command[world]
-                    mujoco.mj_step(self._model, self._data[world], nstep=physics_steps)
+def _gymnasium(seed: int, quick: bool) -> Mapping[str, Any]:
+    """Env steps per second of ours and of Gymnasium's vector environments over a plain single one, in turn."""
+    worlds, steps = (16, 4) if quick else (WORLDS, STEPS)
+    env = TabletopVectorEnv("place", worlds)
+    # Twice as many processes as cores, so that those that wait for the others leave no core idle.
+    workers = 2 * _cores()
+    plain = {"async": AsyncVectorEnv([PlainPlace] * workers, context="forkserver"),
+             "sync": SyncVectorEnv([PlainPlace] * workers)}  # fmt: skip
+    everything: dict[str, Any] = {"ours": env, **plain}
+    random = np.random.default_rng(seed)
+    for each in everything.values():
+        each.reset(seed=seed)
+    _stagger(env, random)
+    rates: dict[str, list[float]] = {name: [] for name in everything}
+    for repeat in range(1 + (1 if quick else REPEATS)):
+        for name, each in everything.items():
+            count = each.num_envs
+            rounds = max(1, steps * worlds // (4 * count)) if name in plain else steps
+            actions = random.uniform(-1.0, 1.0, (rounds, count, 5)).astype(np.float32)
+            began = time.perf_counter()
+            for action in actions:
+                each.step(action)
+            if repeat:
+                rates[name].append(rounds * count / (time.perf_counter() - began))
+    for vector in plain.values():
+        vector.close()
+    return rates
 
 
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+def _resets(seed: int, quick: bool) -> Mapping[str, Any]:
+    """Share of the time that a random policy's run spends in resets: of whole episodes, and of worlds out of step."""
+    env = TabletopVectorEnv("place", 16 if quick else WORLDS)
+    random = np.random.default_rng(seed)
+    spent = [0.0]
+    reset = env.worlds.reset
+
+    def timed(*arguments: Any, **more: Any) -> Any:
+        began = time.perf_counter()
+        observation = reset(*arguments, **more)
+        spent[0] += time.perf_counter() - began
+        return observation
+
+    env.worlds.reset = timed  # type: ignore[method-assign]
+    shares: dict[str, list[float]] = {"share": [], "staggered_share": []}
+    for repeat in range(1 + (1 if quick else 3)):
+        for name, each in shares.items():
+            env.reset(seed=seed)
+            if name == "staggered_share":
+                _stagger(env, random)
+            spent[0] = 0.0
+            began = time.perf_counter()
+            for _ in range(env.task.horizon):
+                env.step(random.uniform(-1.0, 1.0, env.action_space.shape))
+            if repeat:
+                each.append(spent[0] / (time.perf_counter() - began))
+    return shares
+
+
+def _worlds(seed: int, quick: bool) -> Mapping[str, Any]:
+    """Env steps per second by number of worlds, and resident memory of a world."""
+    random, kilobytes = np.random.default_rng(seed), 0.0
+    rates: dict[str, list[float]] = {}
+    for count in COUNTS[:3] if quick else COUNTS:
+        before = _resident()
+        env = TabletopVectorEnv("place", count)
+        env.reset(seed=seed)
+        steps = max(3, min(1024, 4096 // count) // (16 if quick else 1))
+        rates[str(count)] = []
+        for repeat in range(3):
+            actions = random.uniform(-1.0, 1.0, (steps, count, 5))
+            began = time.perf_counter()
+            for action in actions:
+                env.step(action)
+            if repeat:
+                rates[str(count)].append(steps * count / (time.perf_counter() - began))
+        kilobytes = (_resident() - before) / 1024 / count
+    return {"rates": rates, "kilobytes": kilobytes}
+
+
+def _staggered(env: TabletopVectorEnv, random: np.random.Generator) -> Array:
+    """`[N]` control steps since reset, as after long play: as many worlds end in one step as in another."""
+    return np.asarray(random.permutation(env.num_envs) * env.task.horizon // env.num_envs)
+
+
+def _stagger(env: TabletopVectorEnv, random: np.random.Generator) -> None:
+    env.worlds.elapsed[:] = _staggered(env, random)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _median(values: Array, unit: str, seeds: int) -> Figure:

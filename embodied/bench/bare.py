@@ -1,0 +1,71 @@
+"""The limit: the same physics as a simulation's with nothing around it, by two bare loops."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from envs.simulation import Simulation
+from envs.types import Array
+
+STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+
+
+class Bare:
+    """The same physics with nothing around it."""
+
+    def __init__(self, simulation: Simulation, rows: Array, plan: Sequence[Array], threads: int) -> None:
+        """`rows` `[N S]` start states, `plan` T + 1 joint targets `[N 6]` from the one before the first step on."""
+        self._model = simulation.scene.model
+        # The servos' commands of every control step, each with the physics steps it holds for.
+        self._steps = [
+            [(new if share == 1.0 else old + share * (new - old), steps) for share, steps in simulation.ramp]
+            for old, new in pairwise(plan)
+        ]
+        size = mujoco.mj_stateSize(self._model, STATE)
+        self._rows, self._threads = np.ascontiguousarray(rows[:, :size]), threads
+        self._batch = Batch(self._model, len(rows), threads)
+        self._ctrl = self._batch.bind("ctrl")
+        self._data = [mujoco.MjData(self._model) for _ in rows]
+        self._pool = ThreadPoolExecutor(threads)
+
+    def rewind_batch(self) -> None:
+        """Back to the start, untimed."""
+        self._batch.state[:] = self._rows
+
+    def run_batch(self) -> None:
+        """`mujoco.batch`, controls written, nothing read."""
+        for step in self._steps:
+            for command, physics_steps in step:
+                self._ctrl[:] = command
+                self._batch.step(nstep=physics_steps)
+
+    def rewind_loop(self) -> None:
+        """Back to the start, untimed."""
+        for data, row in zip(self._data, self._rows, strict=True):
+            mujoco.mj_setState(self._model, data, row, STATE)
+
+    def run_loop(self) -> None:
+        """One C loop of `mj_step` per thread; `mj_step` releases the interpreter's lock."""
+        list(self._pool.map(self._run_share, range(self._threads)))
+
+    def check(self, rows: Array, whole: Array) -> None:
+        """Raise `AssertionError` unless the last run of both loops ended where ours, in `rows`, did: to the bit.
+
+        Ours are compared in the worlds `whole` `[N]` where nothing is absent: the bare loops let absent cubes fall.
+        """
+        ends = np.zeros_like(self._rows)
+        for data, row in zip(self._data, ends, strict=True):
+            mujoco.mj_getState(self._model, data, row, STATE)
+        if not np.array_equal(ends, self._batch.state) or not np.array_equal(ends[whole], rows[whole, : ends.shape[1]]):
+            raise AssertionError("the bare loops and the simulation ended in different states; ratios mean nothing")
+
+    def _run_share(self, share: int) -> None:
+        for step in self._steps:
+            for world in range(share, len(self._data), self._threads):
+                for command, physics_steps in step:
+                    self._data[world].ctrl[:] = command[world]
+                    mujoco.mj_step(self._model, self._data[world], nstep=physics_steps)
