@@ -7,6 +7,7 @@ import numpy as np
 
 from envs.control import Controller
 from envs.errors import EmbodiedError
+from envs.headstart import HeadStart
 from envs.scene import build_scene
 from envs.simulation import Simulation, SimulationState
 from envs.task import Task
@@ -25,8 +26,15 @@ class TaskWorlds:
         control: Controller | None = None,
         threads: int = 0,
         variation: Variation | None = None,
+        head_start: HeadStart | None = None,
     ) -> None:
-        """Starts with every world freshly reset."""
+        """Starts with every world freshly reset.
+
+        Raises `EmbodiedError` for a head start to a task that moves no object.
+        """
+        if head_start is not None and task.subject not in task.scene.objects:
+            raise EmbodiedError(f"Task {task.name!r} moves no object that could be in the hand at the start.")
+        self.head_start = head_start
         self.task = task
         self.simulation = Simulation(build_scene(task.scene), worlds, threads, control)
         self.worlds = worlds
@@ -59,6 +67,9 @@ class TaskWorlds:
             generators = [np.random.default_rng((self.seed, int(i), int(self.episode[i]))) for i in ids]
         if len(ids):
             layout = self.task.layout(generators)
+            if self.head_start is not None:
+                subject = self.task.scene.objects.index(self.task.subject)
+                layout = self.head_start.apply(layout, subject, generators)
             if self.variation is not None:
                 layout = replace(layout, parameters=self._vary(self.variation, generators))
             self.simulation.reset(layout, ids)
