@@ -50,8 +50,6 @@ EPISODES = 200
 _QUICK = 0.1
 """CPU-minutes of the only measurement of a quick run."""
 
-Policies = Sequence[tuple[float, Any]]
-
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
     """The learning curve of one run, or the rates of updates."""
@@ -87,7 +85,7 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         figures[key] = figure(100.0 * value, "%", len(points), (100.0 * interval[0], 100.0 * interval[1]))
         wall = float(np.median([point["wall"] for point in points]))
         figures[key.replace("_success_", "_wall_")] = figure(wall / 60.0, "min", len(points))
-    return figures | rl_updates.summarise(samples.get("updates", []))
+    return {**figures, **rl_updates.summarise(samples.get("updates", []))}
 
 
 def cpu_seconds() -> float:
