@@ -169,6 +169,10 @@ class AgentConfig:
     """Fraction of replayed transitions whose goal is one that was reached later (hindsight)."""
     demonstration_fraction: float = 0.3
     """Fraction of each batch drawn from demonstrations."""
+    held_starts: float = 0.0
+    """Fraction of training episodes that begin with the object in the hand, for learning without demonstrations."""
+    hovering_starts: float = 0.0
+    """Fraction that begins with the open hand over the object."""
     cloning_steps: int = 3000
     """Updates by imitation alone before the environment is touched."""
     ramp: int = 2000
@@ -188,7 +192,8 @@ class AgentConfig:
         """Refuse numbers that mean nothing."""
         _at_least(self, "agent", 1, "width", "batch", "imagined_horizon", "candidates", "iterations", "plan_horizon")
         _at_least(self, "agent", 0, "learning_rate", "noise", "updates_per_step", "cloning_steps", "ramp")
-        _fraction(self, "agent", "discount", "relabel", "demonstration_fraction", "imagined")
+        _fraction(self, "agent", "discount", "relabel", "demonstration_fraction", "imagined", "held_starts")
+        _fraction(self, "agent", "hovering_starts")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from envs.suite import NAMES
 
 GYM_IDS = {
     f"SO101{''.join(word.title() for word in task.split('_'))}-v0": task
-    for task in ("reach", "push", "lift", "place", "place_bin", "place_clutter", "stack", *NAMES)
+    for task in ("reach", "push", "lift", "place", "place_air", "place_bin", "place_clutter", "stack", *NAMES)
 }
 """Gymnasium id -> name in `envs.tasks.TASKS`."""
 

@@ -45,6 +45,8 @@ class PickAndPlace:
     """[m] where the cube is held when there is no goal entity."""
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """[m] of where it is put from the goal entity, along world axes."""
+    release: bool = True
+    """Whether it lets go there; else it holds on."""
     control: CartesianDelta = field(default_factory=CartesianDelta)
 
     def reset(self) -> None:
@@ -81,7 +83,7 @@ class PickAndPlace:
         placing = self.goal_entity is not None
         # Letting go may shift the cube by some millimetres: it counts as placed unless that took it out of tolerance.
         close_enough = np.where(scene.held, 0.014, 0.018) + rim * 0.4
-        arrived = placing & (flat_error < close_enough) & (to_aim[..., 2] > -0.008 - rim)
+        arrived = placing & self.release & (flat_error < close_enough) & (to_aim[..., 2] > -0.008 - rim)
 
         # Approach: beside the cube along the jaws' closing direction, aligned to its nearest face.
         side = quat_rotate(scene.gripper_quaternion, np.broadcast_to(np.array([1.0, 0.0, 0.0]), scene.cube.shape))
@@ -247,6 +249,7 @@ def expert(task: str) -> Policy:
         "push": Push(),
         "lift": PickAndPlace(goal_entity=None),
         "place": PickAndPlace(),
+        "place_air": PickAndPlace(release=False),
         "place_bin": PickAndPlace(goal_entity="bin"),
         "place_clutter": PickAndPlace(),
         "stack": PickAndPlace(goal_entity="blue_cube"),

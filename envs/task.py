@@ -26,6 +26,8 @@ START_GRIPPER = 0.6
 """[rad]."""
 AIR = (0.03, 0.10)
 """[m] height of a `reach` target."""
+ALOFT = (0.04, 0.15)
+"""[m] height of goals off the table, up to where the arm ends everywhere in `AREA` with the tool leaning 20 degrees."""
 GRASP_TILT = 0.15
 """[rad] the most tilt a start position may demand of a grasp."""
 CLEARANCE = {"object": 0.062, "bin": 0.115, "target": 0.05}
@@ -67,6 +69,8 @@ class Task:
     """Control steps; at 10 Hz, 50 is five seconds."""
     goal_height: tuple[float, float] = (CUBE_HALF_EXTENT, CUBE_HALF_EXTENT)
     """[m] range of the goal entity's height."""
+    aloft: tuple[float, float] | None = None
+    """[m] range of its height in every other world on average, where goals are not all alike."""
     area: tuple[tuple[float, float], tuple[float, float]] = AREA
     """[m] x and y of everything that is placed at random."""
     distractor_probability: float = 1.0
@@ -149,7 +153,9 @@ class Task:
         if name == "bin":
             z, yaw = np.full_like(x, BIN_HALF_EXTENTS[2]), yaw / 8
         elif name == "target":
-            z = self.goal_height[0] + (self.goal_height[1] - self.goal_height[0]) * draws[..., 3]
+            # Which kind is one draw per world, else what is out of reach would thin out the high ones.
+            bottom, top = np.where(draws[:, :1, 2:3] < 0.5, self.aloft or self.goal_height, self.goal_height).T
+            z = bottom.T + (top - bottom).T * draws[..., 3]
             yaw = np.zeros_like(x)
         else:
             z = np.full_like(x, object_type(name).half_extents[2])

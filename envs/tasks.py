@@ -9,7 +9,7 @@ from envs.errors import EmbodiedError, unknown
 from envs.goals import Goal
 from envs.scene import SceneConfig
 from envs.suite import NAMES
-from envs.task import AIR, PUSH_AREA, Task
+from envs.task import AIR, ALOFT, PUSH_AREA, Task
 
 
 def _task(name: str, goal: str, subject: str, objects: tuple[str, ...], goal_entity: str | None, **more: Any) -> Task:
@@ -29,6 +29,7 @@ TASKS: Mapping[str, Task] = {
         ),
         _task("lift", "lifted(red_cube, 0.04) & grasped(red_cube)", "red_cube", _RED, None),
         _task("place", "near(red_cube, target, 0.02) & released(red_cube)", "red_cube", _RED, "target"),
+        _task("place_air", "near(red_cube, target, 0.02)", "red_cube", _RED, "target", aloft=ALOFT),
         _task("place_bin", "in(red_cube, bin) & released(red_cube)", "red_cube", _RED, "bin"),
         _task(
             "place_clutter", "near(red_cube, target, 0.02) & released(red_cube)", "red_cube", _ALL, "target",

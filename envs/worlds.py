@@ -7,6 +7,7 @@ import numpy as np
 
 from envs.control import CONTROLLERS, Controller
 from envs.errors import EmbodiedError
+from envs.headstart import HeadStart
 from envs.layout import Layout
 from envs.looks import Looks, looks_of
 from envs.parameters import Parameters
@@ -37,8 +38,15 @@ class TaskWorlds:
         threads: int = 0,
         variation: Variation | None = None,
         sensors: SensorConfig | None = None,
+        head_start: HeadStart | None = None,
     ) -> None:
-        """Starts with every world freshly reset. Without `sensors`, what is observed is the truth."""
+        """Starts with every world freshly reset. Without `sensors`, what is observed is the truth.
+
+        Raises `EmbodiedError` for a head start to a task that moves no object.
+        """
+        if head_start is not None and task.subject not in task.scene.objects:
+            raise EmbodiedError(f"Task {task.name!r} moves no object that could be in the hand at the start.")
+        self.head_start = head_start
         self.task = task
         self.variation = variation or Variation()
         """What the worlds that are reset from now on are drawn from."""
@@ -134,10 +142,14 @@ class TaskWorlds:
     def _layout(self, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> Layout:
         own = [np.random.default_rng(beginning) for beginning in beginnings]
         if variation.layout is None:
-            return self.task.layout(own)
-        # One layout in all worlds, but in each a random stream of its own.
-        frozen = self.task.layout([np.random.default_rng(variation.layout) for _ in beginnings])
-        return replace(frozen, seed=np.array([generator.integers(2**52) for generator in own]))
+            layout = self.task.layout(own)
+        else:
+            # One layout in all worlds, but in each a random stream of its own.
+            frozen = self.task.layout([np.random.default_rng(variation.layout) for _ in beginnings])
+            layout = replace(frozen, seed=np.array([generator.integers(2**52) for generator in own]))
+        if self.head_start is not None:
+            layout = self.head_start.apply(layout, self.task.scene.objects.index(self.task.subject), own)
+        return layout
 
     def _note(self, ids: Array, values: Mapping[str, Array]) -> None:
         """Keep what factors say in the worlds `ids`: `values`, and nominal where they say nothing."""

@@ -8,7 +8,8 @@ import torch
 from toy_worlds import NAMES, SPEC, ToyWorlds, toy_episodes, toy_observation
 
 from embodied.agents.batch import Batch
-from embodied.agents.losses import AutogradLosses, LearnerConfig, ManualLosses
+from embodied.agents.fused import FusedLosses
+from embodied.agents.losses import AutogradLosses, LearnerConfig
 from embodied.agents.networks import Stack
 from embodied.agents.policies import ActorPolicy, NumpyActor, RandomPolicy
 from embodied.agents.td3 import Learner, resolve_device
@@ -46,8 +47,8 @@ def batch(seed: int = 0, rows: int = ROWS) -> Batch:
 
 def test_gradients_by_hand_equal_autograd():
     actor, critics, targets = stacks()
-    config = LearnerConfig(target_noise=0.1)
-    slow, fast = AutogradLosses(config), ManualLosses(config)
+    config = LearnerConfig(width=16, target_noise=0.1)
+    slow, fast = AutogradLosses(config), FusedLosses(config, STATE, ACTION)
     state, following = draw(1, ROWS, STATE), draw(2, ROWS, STATE)
     action, label, noise = draw(3, ROWS, ACTION).tanh(), draw(4, ROWS, ACTION).tanh(), 0.1 * draw(5, ROWS, ACTION)
     clone, ones = (draw(6, ROWS) > 0).float(), torch.ones(ROWS)
@@ -69,10 +70,10 @@ def test_gradients_by_hand_equal_autograd():
 
 
 def test_targets_stay_within_what_rewards_allow():
-    config = LearnerConfig(value_low=-5.0)
+    config = LearnerConfig(width=16, value_low=-5.0)
     actor, _, targets = stacks()
     targets.flat *= 100.0
-    for rule in (AutogradLosses(config), ManualLosses(config)):
+    for rule in (AutogradLosses(config), FusedLosses(config, STATE, ACTION)):
         target = rule.target(
             actor, targets, draw(0, 64, STATE), torch.zeros(64, ACTION), torch.zeros(64), torch.ones(64)
         )

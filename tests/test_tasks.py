@@ -44,6 +44,17 @@ def test_distractors_come_and_go() -> None:
     assert apart.min() > 0.06
 
 
+def test_half_of_the_goals_are_aloft_as_high_as_the_arm_reaches() -> None:
+    layout = TASKS["place_air"].layout([np.random.default_rng(seed) for seed in range(400)])
+    assert layout.goal_position is not None
+    height = layout.goal_position[:, 2]
+    aloft = height > 0.02
+    assert 0.42 < aloft.mean() < 0.58
+    np.testing.assert_allclose(height[~aloft], 0.014)
+    assert height[aloft].min() >= 0.04
+    assert 0.14 < height.max() < 0.15
+
+
 def test_every_task_has_a_gymnasium_id() -> None:
     assert set(GYM_IDS.values()) == set(TASKS)
 

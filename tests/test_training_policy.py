@@ -7,10 +7,13 @@ import pytest
 from toy_worlds import ToyExpert, ToyWorlds, toy_episodes, toy_observation, toy_step
 
 from embodied.checkpoint import load, save
-from embodied.config import AgentConfig
+from embodied.config import AgentConfig, Config
 from embodied.data.replay import Replay
+from embodied.run import Run
+from embodied.schema import to_dict
 from embodied.training.imagined import Imagined, ImaginedConfig
-from embodied.training.policy import PolicyTrainer
+from embodied.training.policy import DivergedError, PolicyTrainer
+from embodied.training.train import _advanced
 from envs.errors import EmbodiedError
 from envs.types import Rollout
 from world_models.reward.analytic import AnalyticReward
@@ -85,7 +88,7 @@ def test_without_demonstrations_nothing_is_cloned_and_the_q_term_counts_at_once(
     learner.clone(10)
     assert learner.cloned == 10
     assert (learner.learner.actor.flat == before).all()
-    learner.advance(3)
+    learner.advance(4)  # nothing is there to learn from during the first step
     assert learner.learner.config.q_ramp == 0
     assert learner.metrics()["updates"] == 3
     assert learner.metrics()["clone_loss"] == 0.0
@@ -196,7 +199,7 @@ def test_shaping_adds_the_discounted_gain_of_potential():
     )
     np.testing.assert_allclose(other.reward, one.reward + 2.0 * (0.97 * following - now), atol=1e-5)
     assert np.ptp(other.reward) > 0.5
-    shaped.advance(2)
+    shaped.advance(3)
     assert shaped.metrics()["updates"] == 2
 
 
@@ -205,9 +208,47 @@ def test_refusals():
         trainer(replace(SMALL, updates_per_step=0.01))
     with pytest.raises(EmbodiedError, match="a trained world model"):
         trainer(replace(SMALL, imagined=0.5))
+
+
+def test_a_loss_that_is_not_finite_stops_learning_and_shows_its_batch():
+    learner = trainer()
+    learner.advance(2)
+    learner.replay._rows[:, 0, 3] = np.nan
+    with pytest.raises(DivergedError, match="Of the batch it was made of, the state is not finite") as caught:
+        learner.advance(19)
+    assert np.isnan(caught.value.batch.state).any(axis=1).sum() >= 1
+    assert np.isfinite(caught.value.batch.next_state).all()
+    assert caught.value.update <= learner.learner.updates
     learner = trainer()
     learner.advance(2)
     learner.learner.critics.flat.fill_(float("nan"))
-    learner.advance(1)
-    with pytest.raises(EmbodiedError, match="critic_loss became nan"):
-        learner.metrics()
+    with pytest.raises(DivergedError, match=r"at update 2\. .* all is finite; try a smaller agent\.learning_rate"):
+        learner.advance(1)
+
+
+def test_the_batch_of_a_learner_that_diverges_is_in_the_run(tmp_path):
+    learner = trainer()
+    learner.advance(2)
+    learner.replay._action[:] = np.inf
+    with Run.open(tmp_path / "run", to_dict(Config())) as run:
+        with pytest.raises(EmbodiedError, match="the same command goes on from the last checkpoint"):
+            _advanced(learner, run)
+        arrays, meta = run.restore("diverged")
+    assert np.isinf(arrays["action"]).any()
+    assert np.isfinite(arrays["state"]).all()
+    assert meta["update"] == 2
+
+
+def test_what_is_learned_does_not_depend_on_how_long_the_worlds_take(monkeypatch):
+    plain, slow = trainer(), trainer()
+    plain.advance(6)
+    step = slow.worlds.step
+
+    def waiting(action):
+        while not slow.learner.updates >= slow.steps - 1:
+            pass
+        return step(action)
+
+    monkeypatch.setattr(slow.worlds, "step", waiting)
+    slow.advance(6)
+    assert_equal(plain.state_dict(), slow.state_dict())

@@ -1,4 +1,4 @@
-"""What the learner minimises, twice: by autograd, for GPUs and as the obvious definition, and by hand, for CPUs."""
+"""What the learner minimises, and its gradients by autograd: for GPUs, and as the obvious twin of `fused`."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,14 +6,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from embodied.agents.backprop import (
-    actor_backward,
-    actor_trace,
-    centre,
-    critic_gradient,
-    critic_trace,
-    value_slope,
-)
 from embodied.agents.networks import Stack, actor_forward, critic_forward
 
 
@@ -76,7 +68,7 @@ class Losses(Protocol):
 
 
 def by_autograd(config: LearnerConfig, device: torch.device) -> bool:
-    """Whether autograd is the better choice: on a GPU launches count, not dispatch, and compilation removes them."""
+    """Whether autograd is the better choice: on a GPU, where compilation fuses what `fused` does by hand."""
     return device.type != "cpu" or config.bfloat16 or config.compile
 
 
@@ -138,50 +130,6 @@ class AutogradLosses:
         return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self.config.bfloat16)
 
 
-class ManualLosses:
-    """See `Losses`."""
-
-    def __init__(self, config: LearnerConfig) -> None:
-        self.config = config
-
-    def target(
-        self, actor: Stack, targets: Stack, next_state: Tensor, noise: Tensor, reward: Tensor, discount: Tensor
-    ) -> Tensor:
-        """See `Losses`."""
-        action = actor_trace(actor, next_state).raw.tanh_().add_(noise).clamp_(-1.0, 1.0)
-        value = critic_trace(centre(targets), next_state, action).value.amin(dim=0)
-        target = reward + self.config.discount * discount * value
-        return target.clamp_(self.config.value_low, self.config.value_high)
-
-    def critic(self, critics: Stack, state: Tensor, action: Tensor, target: Tensor) -> Tensor:
-        """See `Losses`."""
-        return critic_gradient(critics, state, action, target)
-
-    def actor(
-        self, actor: Stack, critics: Stack, state: Tensor, label: Tensor, clone: Tensor, ramp: float, weight: float
-    ) -> Tensor:
-        """See `Losses`."""
-        trace = actor_trace(actor, state)
-        action = torch.tanh(trace.raw)
-        value, value_in_action = value_slope(critics, state, action)
-        normaliser = value.abs().mean() + 1.0
-        error, error_in_action = _cloning_slope(action, label, clone)
-        in_action = weight * error_in_action - value_in_action * (ramp / (len(value) * normaliser))
-        squash = self.config.squash_penalty / trace.raw.numel()
-        actor_backward(actor, trace, in_action * (1.0 - action * action) + (2.0 * squash) * trace.raw)
-        mean = value.mean()
-        loss = -ramp * mean / normaliser + weight * error + squash * (trace.raw * trace.raw).sum()
-        return torch.stack([loss, mean, error])
-
-    def clone(self, actor: Stack, state: Tensor, label: Tensor, clone: Tensor) -> Tensor:
-        """See `Losses`."""
-        trace = actor_trace(actor, state)
-        action = torch.tanh(trace.raw)
-        error, slope = _cloning_slope(action, label, clone)
-        actor_backward(actor, trace, slope * (1.0 - action * action))
-        return error
-
-
 def _as_is[F](function: F) -> F:
     return function
 
@@ -196,11 +144,3 @@ def _descend(stack: Stack, loss: Tensor) -> Tensor:
 def _cloning_error(action: Tensor, label: Tensor, clone: Tensor) -> Tensor:
     errors = ((action - label) ** 2).sum(dim=1)
     return (errors * clone).sum() / clone.sum().clamp(min=1.0)
-
-
-def _cloning_slope(action: Tensor, label: Tensor, clone: Tensor) -> tuple[Tensor, Tensor]:
-    """The cloning error and its slope in the actions `[B A]`."""
-    share = (clone / clone.sum().clamp(min=1.0))[:, None]
-    difference = action - label
-    slope = difference * share
-    return (slope * difference).sum(), 2.0 * slope

@@ -28,10 +28,12 @@ class Stack:
         self.gradient = torch.zeros_like(self.flat)
         leaves = [part.view(shape) for part, shape in zip(torch.split(self.flat, lengths), shapes, strict=True)]
         slopes = [part.view(shape) for part, shape in zip(torch.split(self.gradient, lengths), shapes, strict=True)]
+        layers = len(sizes) - 1
+        self.plain_weights, self.plain_biases = leaves[:layers], leaves[layers:]
+        """The same memory, of which autograd knows nothing."""
         leaves = [leaf.detach().requires_grad_() for leaf in leaves]
         for leaf, slope in zip(leaves, slopes, strict=True):
             leaf.grad = slope
-        layers = len(sizes) - 1
         self.weights, self.biases = leaves[:layers], leaves[layers:]
         """Per layer `[E in out]` and `[E 1 out]`."""
         self.weight_slopes, self.bias_slopes = slopes[:layers], slopes[layers:]

@@ -13,12 +13,18 @@ import torch
 from torch import Tensor
 
 from embodied.agents.batch import Batch
-from embodied.agents.losses import AutogradLosses, LearnerConfig, Losses, ManualLosses, by_autograd
+from embodied.agents.fused import FusedLosses
+from embodied.agents.kernels import adam
+from embodied.agents.losses import AutogradLosses, LearnerConfig, Losses, by_autograd
 from embodied.agents.networks import Stack, actor_forward
 from envs.errors import EmbodiedError
 from envs.types import Array
 
 _ADAM_MEAN, _ADAM_SQUARE, _ADAM_EPSILON = 0.9, 0.999, 1e-8
+
+
+CHECKED = 64
+"""The last updates of which `Learner.diverged` knows."""
 
 
 class Learner:
@@ -42,8 +48,9 @@ class Learner:
         self._critic_adam = Adam(self.critics, config.learning_rate)
         self.updates = 0
         self._losses = torch.zeros(4, device=self.device)
-        losses: Losses = AutogradLosses(config) if by_autograd(config, self.device) else ManualLosses(config)
-        self._rule = losses
+        self._recent = torch.zeros(CHECKED, device=self.device)
+        slow = by_autograd(config, self.device)
+        self._rule: Losses = AutogradLosses(config) if slow else FusedLosses(config, state_size, action_size)
 
     def act(self, state: Array, averaged: bool = True) -> Array:
         """Deterministic actions `[B A]` in -1..1 for inputs `[B S]` (numpy), of the averaged or the newest actor."""
@@ -60,6 +67,7 @@ class Learner:
         target = self._rule.target(self.actor, self.targets, next_state, noise, reward, discount)
         self._losses[0] = self._rule.critic(self.critics, state, action, target)
         self._critic_adam.step()
+        self._recent[self.updates % CHECKED] = self._losses[0]
         self.updates += 1
         if self.updates % config.policy_delay == 0:
             ramp = min(1.0, self.updates / config.q_ramp) if config.q_ramp else 1.0
@@ -81,6 +89,17 @@ class Learner:
         rate = max(self.config.average_rate, 1.0 / (1.0 + 0.1 * self._actor_adam.count))
         self.average.flat.lerp_(self.actor.flat, rate)
 
+    def diverged(self, updates: int) -> int | None:
+        """Which of the last `updates`, counted from 0, was the first whose loss was not finite; waits for the device.
+
+        Raises `EmbodiedError` for more than are remembered.
+        """
+        if not 0 <= updates <= CHECKED:
+            raise EmbodiedError(f"The losses of the last {CHECKED} updates are remembered, not of {updates}.")
+        places = (self.updates - updates + np.arange(updates)) % CHECKED
+        broken = np.flatnonzero(~np.isfinite(self._recent.cpu().numpy()[places]))
+        return int(broken[0]) if len(broken) else None
+
     def metrics(self) -> Mapping[str, float]:
         """The last losses; waits for the device. Raises `EmbodiedError` naming what is no longer finite."""
         values = dict(zip(("critic_loss", "actor_loss", "value", "clone_loss"), self._losses.tolist(), strict=True))
@@ -93,9 +112,18 @@ class Learner:
         return values
 
     def _unpack(self, batch: Batch) -> tuple[Tensor, ...]:
-        packed = torch.from_numpy(batch.pack())
-        if self.device.type == "cuda":
-            packed = packed.pin_memory().to(self.device, non_blocking=True)
+        if self.device.type == "cpu":
+            order = (
+                batch.state,
+                batch.next_state,
+                batch.action,
+                batch.label,
+                batch.reward,
+                batch.discount,
+                batch.clone,
+            )
+            return tuple(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for array in order)
+        packed = torch.from_numpy(batch.pack()).pin_memory().to(self.device, non_blocking=True)
         states, actions = self.sizes
         columns = torch.split(packed, [states, states, actions, actions, 3], dim=1)
         return (*columns[:4], *columns[4].unbind(dim=1))
@@ -108,8 +136,8 @@ class Learner:
             "targets": self.targets.flat,
             "average": self.average.flat,
         }
-        for name, adam in (("actor", self._actor_adam), ("critics", self._critic_adam)):
-            tensors |= {f"{name}_mean": adam.mean, f"{name}_square": adam.square}
+        for name, moments in (("actor", self._actor_adam), ("critics", self._critic_adam)):
+            tensors |= {f"{name}_mean": moments.mean, f"{name}_square": moments.square}
         return tensors | {"losses": self._losses}
 
     def state_dict(self) -> dict[str, Any]:
@@ -144,13 +172,17 @@ class Adam:
 
     def step(self) -> None:
         """Descend along `stack.gradient`."""
-        gradient = self.stack.gradient
         self.count += 1
+        rate = self.learning_rate / (1.0 - _ADAM_MEAN**self.count)
+        correction = 1.0 - _ADAM_SQUARE**self.count
+        flat, gradient = self.stack.flat, self.stack.gradient
+        if flat.device.type == "cpu":
+            arrays = (tensor.numpy() for tensor in (flat, gradient, self.mean, self.square))
+            adam(*arrays, rate, _ADAM_MEAN, _ADAM_SQUARE, correction, _ADAM_EPSILON)
+            return
         self.mean.lerp_(gradient, 1.0 - _ADAM_MEAN)
         self.square.mul_(_ADAM_SQUARE).addcmul_(gradient, gradient, value=1.0 - _ADAM_SQUARE)
-        rate = self.learning_rate / (1.0 - _ADAM_MEAN**self.count)
-        spread = (self.square / (1.0 - _ADAM_SQUARE**self.count)).sqrt_().add_(_ADAM_EPSILON)
-        self.stack.flat.addcdiv_(self.mean, spread, value=-rate)
+        flat.addcdiv_(self.mean, (self.square / correction).sqrt_().add_(_ADAM_EPSILON), value=-rate)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -30,6 +30,7 @@ BENCHES = {
     "plan": "embodied.bench.plan",
     "pusht": "embodied.bench.pusht",
     "reward": "embodied.bench.reward",
+    "rl": "embodied.bench.rl",
     "sim": "embodied.bench.sim",
     "whatif": "embodied.bench.whatif",
 }

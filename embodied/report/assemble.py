@@ -106,6 +106,7 @@ def phrase(task: str, goal: str | None) -> str:
         "push": "push a cube onto its target",
         "lift": "lift a cube",
         "place": "put a cube on its target",
+        "place_air": "bring a cube to its target, in the air or on the table",
         "place_bin": "put a cube into the bin",
         "place_clutter": "put the red cube on its target among others",
         "stack": "put the red cube on the blue one",

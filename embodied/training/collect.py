@@ -14,6 +14,7 @@ from embodied.machine import versions
 from envs.control import Controller, controller, default_control
 from envs.errors import EmbodiedError
 from envs.experts import expert
+from envs.headstart import HeadStart
 from envs.scene import SceneConfig
 from envs.servo import SERVOS
 from envs.task import Task
@@ -52,11 +53,13 @@ def chosen_control(config: Config) -> Controller:
     return controller(config.env.action, config.env.rate)
 
 
-def task_worlds(config: Config, worlds: int, seed: int) -> TaskWorlds:
+def task_worlds(config: Config, worlds: int, seed: int, head_start: HeadStart | None = None) -> TaskWorlds:
     """Worlds of the configured task."""
     spread = (1.0 / config.env.variation, config.env.variation)
     variation = Variation(mass=spread, friction=spread, servo_gain=spread) if config.env.variation > 1 else None
-    return TaskWorlds(chosen_task(config), worlds, seed, chosen_control(config), config.env.threads, variation)
+    return TaskWorlds(
+        chosen_task(config), worlds, seed, chosen_control(config), config.env.threads, variation, head_start=head_start
+    )
 
 
 def play_scene(config: Config) -> SceneConfig:

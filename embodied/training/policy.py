@@ -1,7 +1,8 @@
 """Training a policy off-policy: clone demonstrations, then explore, relabel and improve, in one resumable loop."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from embodied.agents.batch import Batch
 from embodied.agents.losses import LearnerConfig
 from embodied.agents.policies import ActorPolicy
-from embodied.agents.td3 import Learner
+from embodied.agents.td3 import CHECKED, Learner
 from embodied.config import AgentConfig
 from embodied.data.replay import Judge, Replay
 from embodied.training.imagined import Imagine, Imagined, ImaginedConfig
@@ -71,6 +72,17 @@ class Worlds(Resumable, Protocol):
     def step(self, action: Array) -> Transition:
         """One control step under actions `[N A]`."""
         ...
+
+
+class DivergedError(EmbodiedError):
+    """Learning has come to numbers that are not finite."""
+
+    def __init__(self, batch: Batch, update: int) -> None:
+        """`batch` is the first whose loss was not finite, at that `update`, counted from 1."""
+        self.batch, self.update = batch, update
+        bad = [field.name for field in fields(batch) if not np.isfinite(getattr(batch, field.name)).all()]
+        cause = f"the {' and '.join(bad)} is not finite" if bad else "all is finite; try a smaller agent.learning_rate"
+        super().__init__(f"The policy's loss was not finite at update {update}. Of the batch it was made of, {cause}.")
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,7 @@ class PolicyTrainer:
             imagined = ImaginedConfig(horizon=config.imagined_horizon)
             self.imagined = Imagined(imagine, imagined, self.replay)
         self.cloned = self.steps = 0
+        self._worlds_thread = ThreadPoolExecutor(1)
         self._newest = ActorPolicy(_Newest(self.learner), distractors)
         self._slots: Array = np.arange(worlds.worlds)
         self._observation = example
@@ -203,7 +216,13 @@ class PolicyTrainer:
                 self._claimed[:] = False
             chosen = self._newest.act(self._observation, self.worlds.task.goal)
             action = self._disturbed(chosen, self._spread)
-            transition = self.worlds.step(action)
+            # The worlds step on a core of their own while this one learns from what there was before.
+            stepping = self._worlds_thread.submit(self.worlds.step, action)
+            try:
+                if not self.frozen and len(self.replay):
+                    self.learn(self._updates_per_step)
+            finally:
+                transition = stepping.result()
             self._observation = transition.next_observation
             self.replay.extend(self._slots, action, self._observation, chosen)
             self.steps += 1
@@ -211,8 +230,16 @@ class PolicyTrainer:
                 continue
             if self.imagined is not None and self.steps % self.imagined.config.every == 0:
                 self.imagined.renew(self._explorer(), self._sample)
-            for batch in self._batches(self._updates_per_step):
+
+    def learn(self, updates: int) -> None:
+        """That many updates from what has been experienced; raises `DivergedError` where a loss is not finite."""
+        for start in range(0, updates, CHECKED):
+            batches = list(self._batches(min(CHECKED, updates - start)))
+            for batch in batches:
                 self.learner.update(batch)
+            broken = self.learner.diverged(len(batches))
+            if broken is not None:
+                raise DivergedError(batches[broken], self.learner.updates - len(batches) + broken + 1)
 
     @property
     def frozen(self) -> bool:

@@ -1,5 +1,6 @@
 """`embodied train`: collect, learn the world model, learn the policy. What is done is kept, what is not goes on."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from embodied.training.collect import (
     DEMONSTRATIONS,
     PLAY,
     chosen_control,
+    chosen_task,
     collect_demonstrations,
     collect_play,
     refuse_policy,
@@ -30,11 +32,12 @@ from embodied.training.members import (
     train_members,
 )
 from embodied.training.pixels import pixels
-from embodied.training.policy import PolicyTrainer
+from embodied.training.policy import DivergedError, PolicyTrainer
 from embodied.training.reward import learned_reward
 from embodied.training.shaped import judge_of
 from envs.errors import EmbodiedError
 from envs.experts import expert
+from envs.headstart import HeadStart
 from world_models.cjepa.ensemble import Ensemble
 from world_models.reward.analytic import AnalyticReward
 from world_models.reward.audit import Audit, AuditConfig
@@ -42,6 +45,8 @@ from world_models.reward.audit import Audit, AuditConfig
 VALIDATION = 2**30
 """Seeds from here on choose between checkpoints; training draws below, the final evaluation above 2**31."""
 VALIDATION_EPISODES = 64
+DIVERGED = "diverged"
+"""The checkpoint that holds the batch from which learning could not go on."""
 EVALUATIONS = 10
 """Points of the learning curve."""
 
@@ -129,24 +134,8 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
-    worlds = task_worlds(config, config.env.worlds, config.seed)
-    demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
-    distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
-    learned = learned_reward(config.reward.network) if config.reward.network else None
-    trainer = PolicyTrainer(
-        worlds,
-        config.agent,
-        config.seed,
-        demonstrations,
-        expert(config.env.task) if config.trainer.demonstrations else None,
-        distractors=distractors,
-        device=device_of(config),
-        reward=(learned or AnalyticReward()) if config.reward.shaping else None,
-        shaping=config.reward.shaping,
-        judge=judge_of(learned) if learned else None,
-        audit=Audit(AuditConfig(), np.random.default_rng((config.seed, 4))) if learned else None,
-        imagine=_dreams(config, run) if config.agent.imagined else None,
-    )
+    trainer = policy_trainer(config, run)
+    task = chosen_task(config)
     best = -1.0
     if run.has("trainer"):
         state, meta = run.restore("trainer")
@@ -162,22 +151,58 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     count = min(VALIDATION_EPISODES, 4 * config.trainer.evaluation_episodes)
     validation = VALIDATION + config.seed * count + np.arange(count)
     while True:
-        rate = success(trainer.policy, worlds.task, validation, chosen_control(config), config.env.threads).at_end.value
+        rate = success(trainer.policy, task, validation, chosen_control(config), config.env.threads).at_end.value
         run.log("policy", trainer.steps, success=rate, **trainer.metrics())
         if rate >= best:
             best = rate
-            run.save("policy", trainer.learner.state_dict(), distractors=list(distractors), success=rate)
+            run.save("policy", trainer.learner.state_dict(), distractors=list(trainer.distractors), success=rate)
         if trainer.steps >= vector_steps:
             break
         run.save("trainer", trainer.state_dict(), best=best)
         for _ in range(min(block, vector_steps - trainer.steps)):
-            trainer.advance(1)
+            _advanced(trainer, run)
             if trainer.frozen:
                 raise drifted(config, trainer)
             if trainer.steps % 20 == 0:
                 stage.update(trainer.steps, vector_steps, f"success {rate:.0%}")
     stage.result("success on validation", f"{best:.1%}", f"{trainer.env_steps} steps")
     return {"success_on_validation": best, "env_steps": trainer.env_steps}
+
+
+def _advanced(trainer: PolicyTrainer, run: Run) -> None:
+    """One step; the batch of a learner that diverges is saved, and named in the error."""
+    try:
+        trainer.advance(1)
+    except DivergedError as error:
+        arrays = {field.name: getattr(error.batch, field.name) for field in fields(error.batch)}
+        run.save(DIVERGED, arrays, update=error.update)
+        raise EmbodiedError(
+            f"{error} It is saved in {run.path(DIVERGED)}; the same command goes on from the last checkpoint before."
+        ) from error
+
+
+def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
+    """The learner of a run's policy at its beginning, with the demonstrations that the run has collected."""
+    agent = config.agent
+    eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
+    worlds = task_worlds(config, config.env.worlds, config.seed, eased)
+    demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
+    distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
+    learned = learned_reward(config.reward.network) if config.reward.network else None
+    return PolicyTrainer(
+        worlds,
+        config.agent,
+        config.seed,
+        demonstrations,
+        expert(config.env.task) if config.trainer.demonstrations else None,
+        distractors=distractors,
+        device=device_of(config),
+        reward=(learned or AnalyticReward()) if config.reward.shaping else None,
+        shaping=config.reward.shaping,
+        judge=judge_of(learned) if learned else None,
+        audit=Audit(AuditConfig(), np.random.default_rng((config.seed, 4))) if learned else None,
+        imagine=_dreams(config, run) if config.agent.imagined else None,
+    )
 
 
 def drifted(config: Config, trainer: PolicyTrainer) -> EmbodiedError:
