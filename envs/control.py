@@ -248,6 +248,10 @@ def controller(name: str, rate: float = 10.0) -> Controller:
     return CONTROLLERS[name](rate=rate)
 
 
+OWN = "own"
+"""What a controller without a name of its own is recorded as: the robot's."""
+
+
 def default_control(robot: str, rate: float = 10.0) -> Controller:
     """What actions mean unless said otherwise: deltas of the tools, of a pusher in the plane, else of the joints."""
     tool = CartesianDelta(rate=rate)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from envs.control import CONTROLLERS, Controller
+from envs.control import CONTROLLERS, OWN, Controller
 from envs.errors import EmbodiedError
 from envs.headstart import HeadStart
 from envs.layout import Layout
@@ -115,7 +115,7 @@ class TaskWorlds:
                    if (array[world] != FACTORS[name].nominal).any()}  # fmt: skip
         return Origin(
             beginning=self.beginnings[world],
-            control=next((name for name, kind in CONTROLLERS.items() if isinstance(control, kind)), "other"),
+            control=next((name for name, kind in CONTROLLERS.items() if isinstance(control, kind)), OWN),
             rate=control.spec.rate,
             servo=next((name for name, one in SERVOS.items() if one == servo), "other"),
             variation=self._variations[world],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from embodied.data.play import PlayConfig
-from envs.control import controller
+from envs.control import OWN, controller, default_control
 from envs.errors import EmbodiedError, unknown
 from envs.scene import Scene, SceneConfig, build_scene
 from envs.servo import SERVOS
@@ -48,8 +48,9 @@ def worlds_of(episode: Episode, worlds: int) -> TaskWorlds:
         raise unknown("task", episode.task, TASKS)
     task = TASKS[episode.task]
     task = replace(task, goal=episode.goal, scene=replace(task.scene, servo=SERVOS[origin.servo]))
-    control, variation = controller(origin.control, origin.rate), Variation.parse(origin.variation)
-    return TaskWorlds(task, worlds, control=control, variation=variation)
+    own = origin.control == OWN
+    control = default_control(task.scene.robot, origin.rate) if own else controller(origin.control, origin.rate)
+    return TaskWorlds(task, worlds, control=control, variation=Variation.parse(origin.variation))
 
 
 def from_origin(episode: Episode) -> Observation:
