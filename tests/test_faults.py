@@ -6,11 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from twins import Ticking, connected, follower, start
+from twins import Ticking, afresh, connected, enabled, follower, start
 
-from envs.robot import HOME
 from robots import stock
-from robots.governor.guard import State
+from robots.governor.guard import UNHEARD, State
 from robots.units import JOINTS, Units, from_features, to_features
 
 STOCK = pytest.param(
@@ -89,17 +88,8 @@ def process(tmp_path_factory):
 
 @pytest.fixture
 def twin(process):
-    """One twin for all, with new power, no fault, and the arm above the table, for each."""
-    process.tell("power()")
-    process.tell("clear()")
-    process.tell(f"hand({', '.join(f'{name}={angle}' for name, angle in zip(JOINTS, HOME, strict=True))})")
-    while process.tell("advance(0.5)")["hand"]:
-        pass
-    return process
-
-
-def enabled(twin):
-    return {name for name, on in twin.tell("truth()")["enabled"].items() if on}
+    """One twin for all."""
+    return afresh(process)
 
 
 @pytest.mark.parametrize("side", [STOCK, "ours"])
@@ -201,7 +191,7 @@ def test_what_the_servos_do_not_answer_is_told_until_they_do(twin):
             side.guard.go(target, 1)
             report = side.tick()
         assert report.state is State.LOST
-        assert report.fault == "the servos do not answer"
+        assert report.fault == UNHEARD
         assert report.powered == JOINTS, "nobody says that they have none"
         twin.tell("clear(power)")
         assert side.tick(2).state is State.RELEASED

@@ -12,7 +12,7 @@ from envs.robot import HOME
 from envs.scene import SceneConfig
 from robots.arm.contract import ArmLostError, Health, Reading, Robot
 from robots.governor.governor import Governor
-from robots.governor.guard import Guard, State
+from robots.governor.guard import UNHEARD, Guard, State
 from robots.governor.limits import Limits
 from robots.governor.watch import SLOW, Watch
 from robots.units import JOINTS
@@ -330,7 +330,7 @@ def test_servos_that_answer_again_are_let_go():
     side.arm.answers = True
     report = side.tick()
     assert (report.state, report.powered) == (State.RELEASED, ())
-    assert report.fault == "the servos do not answer"
+    assert report.fault == UNHEARD
 
 
 def test_a_few_answers_that_are_lost_stop_nothing():

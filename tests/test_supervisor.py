@@ -5,10 +5,12 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from twins import start
+from twins import enabled, start
 
+from envs.errors import EmbodiedError
 from robots.arm.contract import ArmLostError
 from robots.governor.client import SupervisedArm
 from robots.governor.guard import State
@@ -48,10 +50,6 @@ def supervised(twin, **limits):
     return SupervisorConfig(arm=arm, limits=Limits(**{"silence": 60.0, "holding": 0.1, "lowering": 0.1} | limits))
 
 
-def enabled(twin):
-    return {name for name, on in twin.tell("truth()")["enabled"].items() if on}
-
-
 @pytest.mark.parametrize(
     "program", [pytest.param(STOCK, marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="alone")), OURS]
 )
@@ -82,6 +80,12 @@ def test_an_arm_is_led_rests_and_is_let_down(twin):
         assert finished["ticks"] > 10
         assert finished.keys() >= {"rate", "late", "busy", "missed"}
     assert not enabled(twin)
+
+
+def test_an_arm_that_cannot_be_had_is_told_by_the_supervisor(twin):
+    config = supervised(twin)
+    with pytest.raises(EmbodiedError, match="The port /dev/ttyACM9 cannot be opened"):
+        SupervisedArm(replace(config, arm={**config.arm, "port": "/dev/ttyACM9"}))
 
 
 def test_a_killed_supervisor_is_stood_in_for(twin):

@@ -7,12 +7,14 @@ import numpy as np
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 
+from envs.scene import HOME
 from robots.arm.lerobot import NAP, ArmConfig, LeRobotArm
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard
 from robots.governor.limits import Limits
 from robots.twin.process import TwinProcess
 from robots.twin.server import TwinConfig
+from robots.units import JOINTS
 
 PATIENCE = 60_000.0
 """[ms] more than the 50 that LeRobot waits for an answer: a busy machine may not run the twin for that long, and on
@@ -22,6 +24,21 @@ the clock of packets it does not matter. Tests of silence ask for `hurry`."""
 def start(folder, **settings):
     """A twin whose time passes with packets, unless told otherwise."""
     return TwinProcess(TwinConfig(folder=str(folder), **({"clock": "packets", "picture": 0.0} | settings)))
+
+
+def afresh(twin):
+    """The twin with new power, without faults, and with its arm above the table, held by a hand."""
+    twin.tell("power()")
+    twin.tell("clear()")
+    twin.tell(f"hand({', '.join(f'{name}={angle}' for name, angle in zip(JOINTS, HOME, strict=True))})")
+    while twin.tell("advance(0.5)")["hand"]:
+        pass
+    return twin
+
+
+def enabled(twin):
+    """Names of the joints that have torque."""
+    return {name for name, on in twin.tell("truth()")["enabled"].items() if on}
 
 
 def follower(twin, **settings):

@@ -186,6 +186,10 @@ class LeRobotArm:
         except BlockingIOError as error:
             self.close()
             raise EmbodiedError(f"Another process drives the arm on {port}; stop it, or name another port.") from error
+        except PermissionError as error:
+            raise EmbodiedError(
+                f"The port {port} is not for this user: run sudo usermod -aG dialout $USER, and log in anew."
+            ) from error
         except OSError as error:
             raise EmbodiedError(
                 f"The port {port} cannot be opened ({error.strerror}): find the arm's with lerobot-find-port, or use "
@@ -193,7 +197,7 @@ class LeRobotArm:
             ) from error
 
     def _open(self) -> None:
-        for patience in (0.0, CALM / 10, CALM):
+        for patience in (0.0, CALM / 10, CALM / 4):
             try:
                 with calmly(self._bus, patience):
                     self._bus.connect()
@@ -260,7 +264,12 @@ def _made(config: ArmConfig, folder: Path | None) -> Any:
         chosen = known[config.robot](port=config.port, id=config.id, calibration_dir=folder)
     except TypeError as error:
         raise EmbodiedError(f"LeRobot's {config.robot} is not an arm on a serial port; so101_follower is.") from error
-    return make_robot_from_config(chosen)
+    try:
+        return make_robot_from_config(chosen)
+    except ImportError as error:
+        raise EmbodiedError(
+            f"LeRobot's {config.robot} needs a package that is not here ({_sentence(error)}); so101_follower none."
+        ) from error
 
 
 def _sentence(error: BaseException) -> str:

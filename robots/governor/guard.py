@@ -25,6 +25,9 @@ STEPS = 20
 """In which the torque goes down from there."""
 
 
+UNHEARD = "the servos do not answer: check the arm's cable and power"
+
+
 class State(StrEnum):
     """Where the arm is on its way from being told to being let go."""
 
@@ -174,7 +177,7 @@ class Guard:
         if self.state is not State.LOST:
             if self._clock() - self._answered <= self.governor.limits.silence:
                 return
-            self.fault, self.state = self.fault or "the servos do not answer", State.LOST
+            self.fault, self.state = self.fault or UNHEARD, State.LOST
         self._let_go()
         if self.powered:
             self.arm.close(reopen=True)
