@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from envs.control import Controller
+from envs.divergence import advance
 from envs.errors import EmbodiedError
 from envs.scene import build_scene
 from envs.simulation import Simulation, SimulationState
@@ -70,9 +71,13 @@ class TaskWorlds:
         return self.observation
 
     def step(self, action: Array) -> Transition:
-        """One control step of every world. Nothing is reset: worlds at their horizon are `truncated`."""
+        """One control step of every world. Worlds at their horizon are `truncated`, but not reset.
+
+        So are worlds whose physics diverged, which alone begin anew at once, see `envs.divergence.advance`.
+        """
         before = self.observation
-        self.observation = self.simulation.step(action)
+        lost = advance(self, action)
+        self.observation = self.simulation.observe()
         self.elapsed += 1
         self.margins = np.asarray(self.task.goal.margins(self.observation.objects))
         return Transition(
@@ -81,7 +86,7 @@ class TaskWorlds:
             next_observation=self.observation,
             success=(self.margins > 0).all(axis=1),
             terminated=np.zeros(self.worlds, bool),
-            truncated=self.elapsed >= self.task.horizon,
+            truncated=(self.elapsed >= self.task.horizon) | lost,
         )
 
     def _vary(self, variation: Variation, generators: Sequence[np.random.Generator]) -> Parameters:
