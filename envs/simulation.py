@@ -12,7 +12,7 @@ from mujoco.batch import Batch, SimulationError
 
 from envs.control import Controller, check_action, default_control
 from envs.doing import do
-from envs.errors import EmbodiedError
+from envs.errors import DivergedError, EmbodiedError
 from envs.geometry import half_height
 from envs.interventions import Intervention
 from envs.layout import Layout, checked_layout
@@ -111,8 +111,8 @@ class Simulation:
     def step(self, action: Array) -> Observation:
         """One control step of every world under `action` `[N A]`.
 
-        Raises `EmbodiedError`, with nothing stepped, for a wrong shape or a value that is not finite; and naming the
-        worlds, if MuJoCo reports that their physics diverged.
+        Raises `EmbodiedError`, with nothing stepped, for a wrong shape or a value that is not finite; and
+        `DivergedError`, naming the worlds, if MuJoCo reports that their physics diverged.
         """
         for _ in self.parts(action):
             pass
@@ -321,6 +321,20 @@ class Simulation:
         self.fields.write(chosen, like.like(parameters))
         self.refresh(chosen)
 
+    def snapshot(self) -> list[Array]:
+        """What a step changes of all worlds, for `undo`; a `save` that is cheap enough for every step."""
+        return [array.copy() for array in self._changing]
+
+    def undo(self, snapshot: list[Array]) -> None:
+        """Take back the steps since `snapshot`, between which nothing but steps has been done."""
+        for array, before in zip(self._changing, snapshot, strict=True):
+            array[:] = before
+        self._batch.warning[:] = 0
+
+    @property
+    def _changing(self) -> tuple[Array, ...]:
+        return self._batch.state, self._slack
+
     def do(self, intervention: Intervention, ids: Ids = None) -> None:
         """Carry out an intervention in the worlds `ids` now, see `envs.doing.do`."""
         do(self, intervention, self._chosen(ids))
@@ -342,7 +356,8 @@ class Simulation:
         try:
             self._batch.step(ids, nstep=steps)
         except SimulationError as error:
-            raise EmbodiedError(f"Physics failed in worlds {_few(error.ids)}: {error}") from error
+            failed = [int(world) for world in error.ids]
+            raise DivergedError(f"Physics failed in worlds {_few(error.ids)}: {error}", failed) from error
         if self._parking is None:
             self._parking = self.rows.parking(self.present)
         rows, columns, values = self._parking
@@ -351,7 +366,9 @@ class Simulation:
         diverged = self._batch.warning[:, _DIVERGED, 1]
         if diverged.any():
             worlds = np.flatnonzero(diverged.any(axis=1))
-            raise EmbodiedError(f"The physics of worlds {_few(worlds)} diverged; reset or restore them.")
+            raise DivergedError(
+                f"The physics of worlds {_few(worlds)} diverged; reset or restore them.", worlds.tolist()
+            )
 
     def _chosen(self, ids: Ids) -> Array:
         if ids is None:

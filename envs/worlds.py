@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from envs.control import CONTROLLERS, OWN, Controller
+from envs.divergence import advance
 from envs.errors import EmbodiedError
 from envs.headstart import HeadStart
 from envs.layout import Layout
@@ -170,10 +171,12 @@ class TaskWorlds:
         return self.observation
 
     def step(self, action: Array) -> Transition:
-        """One control step of every world. Nothing is reset: worlds at their horizon are `truncated`."""
+        """One control step of every world. Worlds at their horizon are `truncated`, but not reset.
+
+        So are worlds whose physics diverged, which alone begin anew at once, see `envs.divergence.advance`.
+        """
         before = self.observation
-        for _ in self.simulation.parts(action):
-            pass
+        lost = advance(self, action)
         self.elapsed += 1
         self._observe()
         self.margins = np.asarray(self.task.goal.margins(self.truth.objects))
@@ -183,7 +186,7 @@ class TaskWorlds:
             next_observation=self.observation,
             success=(self.margins > 0).all(axis=1),
             terminated=np.zeros(self.worlds, bool),
-            truncated=self.elapsed >= self.task.horizon,
+            truncated=(self.elapsed >= self.task.horizon) | lost,
         )
 
     def state_dict(self) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import yaml
 
 import envs.experts
 import envs.suite
+from embodied.report.tasks import MOMENTS, panel
 from envs.cameras import positions_of
 from envs.errors import EmbodiedError
 from envs.experts import expert
@@ -50,6 +51,15 @@ def test_the_documented_task_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_docs_name_every_task() -> None:
     text = (ROOT / "docs" / "tasks.md").read_text()
     assert all(f"| `{name}` |" in text for name in NAMES)
+
+
+def test_the_picture_in_the_docs_has_a_panel_per_task() -> None:
+    # Those two are `place` with a bin, and among other cubes.
+    assert set(MOMENTS) == set(TASKS) - {"place_bin", "place_clutter"}
+    assert (ROOT / "docs" / "tasks.png").stat().st_size > 100_000
+    door = panel("door", "fast", 96, 72).astype(int)
+    assert door.shape == (72, 96, 3)
+    assert np.abs(door - panel("drawer", "fast", 96, 72)).mean() > 1.0
 
 
 @pytest.fixture(scope="module")

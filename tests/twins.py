@@ -7,7 +7,7 @@ import numpy as np
 from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 
-from envs.scene import HOME
+from envs.robot import HOME
 from robots.arm.lerobot import NAP, ArmConfig, LeRobotArm
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard
