@@ -24,7 +24,7 @@ from robots.governor.supervisor import SupervisorConfig
 from robots.identification.excitation import excite
 from robots.identification.fit import BASE, Fit, fit, parameters_of, replay_error
 from robots.identification.log import Log, load_logs, save_logs
-from robots.identification.recording import Driven, Lockstep, record
+from robots.identification.recording import Driven, Lockstep, PacketClock, record
 from robots.identification.replay import Replay
 from robots.twin.process import TwinProcess
 from robots.twin.server import TwinConfig
@@ -124,7 +124,8 @@ def _arm(arguments: IdentifyArguments) -> Iterator[tuple[Driven, Governor, Calla
                 return float(process.tell("truth()")["time"])
 
             guard = Guard(arm, Governor(limits, arm.joint_range), RATE, clock=now)
-            yield Lockstep(guard), Governor(limits, arm.joint_range), now, twin.packet_time
+            times = PacketClock(now, twin.packet_time)
+            yield Lockstep(guard), Governor(limits, arm.joint_range), times, twin.packet_time
         finally:
             arm.release()
             arm.close()

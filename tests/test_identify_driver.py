@@ -11,7 +11,7 @@ from robots.governor.guard import Guard
 from robots.governor.limits import Limits
 from robots.identification.excitation import excite
 from robots.identification.fit import BASE, NOISE, replay_error, servos_of
-from robots.identification.recording import Lockstep, record
+from robots.identification.recording import Lockstep, PacketClock, record
 from robots.identification.replay import DELAY, Replay
 from robots.units import JOINTS
 
@@ -35,7 +35,7 @@ def test_a_log_through_the_driver_replays_with_the_true_servos_alone(tmp_path):
         guard = Guard(arm, Governor(Limits(), arm.joint_range), RATE, clock=now)
         try:
             commands = excite(Governor(Limits(), arm.joint_range), 2.5, RATE, seed=0).commands
-            log = record(Lockstep(guard), commands, now, PACKET)
+            log = record(Lockstep(guard), commands, PacketClock(now, PACKET), PACKET)
         finally:
             arm.release()
             arm.close()

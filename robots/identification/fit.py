@@ -31,7 +31,10 @@ STEP = np.array([0.01, 0.01, 0.05, 0.05, 0.05])
 """Of finite differences, in the same units: coarse, for friction and gaps act in ticks."""
 NOISE = RADIANS / np.sqrt(12.0)
 """[rad] An encoder's rounding."""
-ROUNDS = 12
+STAGES = (((KP, DAMPING, DELAY), 6), ((KP, DAMPING, FRICTION, DELAY, BACKLASH), 12))
+"""What is fitted, and in how many rounds at most. All at once from afar, friction and backlash follow what a stiffness
+that is still wrong leaves over, into a valley that takes dozens of rounds to come out of."""
+ROUNDS = sum(most for _, most in STAGES)
 BLOCK = 1.0
 """[s] Residuals within such a block may be correlated; between blocks they count as independent."""
 WIDTH = 3.0
@@ -88,16 +91,22 @@ def fit(log: Log, progress: Callable[[int, int, str], None] = lambda *_: None) -
     of independent residuals, and those of residuals that are correlated within a `BLOCK` (the clustered sandwich of
     Liang and Zeger 1986), as they are where the model is wrong.
     """
-    problem = _Problem(log)
-    start = np.tile(START, len(JOINTS))
+    problem, rounds = _Problem(log), 0
+    x = np.tile(START, len(JOINTS))
     bounds = (np.tile(LOW, len(JOINTS)), np.tile(HIGH, len(JOINTS)))
-    x, trace = minimize.least_squares(
-        start, problem.residual, bounds=list(bounds), jacobian=problem.jacobian, x_scale="jac", max_iter=ROUNDS,
-        xtol=1e-2, verbose=0,
-        iter_callback=lambda done: progress(len(done), ROUNDS, f"cost {done[-1].objective:.4g}"),
-    )  # fmt: skip
+    for places, most in STAGES:
+        free = np.flatnonzero(np.isin(np.arange(x.size) % len(IDENTIFIED), places))
+        stage = _Stage(problem, x, free)
+        x[free], trace = minimize.least_squares(
+            x[free], stage.residual, bounds=[end[free] for end in bounds], jacobian=stage.jacobian, x_scale="jac",
+            max_iter=most, xtol=1e-2, verbose=0,
+            iter_callback=lambda done, before=rounds: progress(
+                before + len(done), ROUNDS, f"cost {done[-1].objective:.4g}"
+            ),
+        )  # fmt: skip
+        rounds += len(trace)
     residual = problem.residual(x[:, None])[:, 0]
-    jacobian = problem.jacobian(x, residual[:, None])
+    jacobian = problem.jacobian(x, residual[:, None], np.arange(x.size))
     spread = problem.standard_errors(jacobian, residual)
     values, unit = _natural(x), np.tile(UNIT, len(JOINTS))
     ends = [np.clip(x + side * WIDTH * spread, *bounds) for side in (-1.0, 1.0)]
@@ -110,7 +119,7 @@ def fit(log: Log, progress: Callable[[int, int, str], None] = lambda *_: None) -
         high=_natural(ends[1]),
         told=(spread < 0.3 * np.tile(PRIOR, len(JOINTS))).reshape(shape),
         rms=replay_error(problem.replay, values),
-        rounds=len(trace),
+        rounds=rounds,
     )
 
 
@@ -136,11 +145,10 @@ class _Problem:
         believed = (columns - self._start[:, None]) / self._prior[:, None]
         return np.concatenate([moved, believed])
 
-    def jacobian(self, x: Array, residual: Array) -> Array:
-        """`[6 T + 30, 30]` at `x`; steps go towards the inside of the bounds."""
-        x = x.ravel()
-        columns = x[None] + np.diag(self._step)
-        return np.asarray((self.residual(columns.T) - residual) / self._step)
+    def jacobian(self, x: Array, residual: Array, free: Array) -> Array:
+        """`[6 T + 30, F]` at `x` `[30]`, where the residual is `[6 T + 30, 1]`, of the unknowns `free` `[F]`."""
+        columns = x + np.diag(self._step)[free]
+        return np.asarray((self.residual(columns.T) - residual) / self._step[free])
 
     def standard_errors(self, jacobian: Array, residual: Array) -> Array:
         """`[30]` of the unknowns."""
@@ -159,6 +167,25 @@ class _Problem:
     def _moved(self, rows: Array) -> Array:
         predicted = self.replay.predict(np.stack([_natural(row) for row in rows]))
         return np.asarray(((predicted - self.replay.log.position) / NOISE).reshape(len(rows), -1).T)
+
+
+class _Stage:
+    """The problem as one of the unknowns `free` `[F]` alone; the others stay as they are in `x` `[30]`."""
+
+    def __init__(self, problem: _Problem, x: Array, free: Array) -> None:
+        self._problem, self._x, self._free = problem, x.copy(), free
+
+    def residual(self, columns: Array) -> Array:
+        """See `_Problem.residual`, for columns `[F n]`."""
+        whole = np.repeat(self._x[:, None], columns.shape[1], axis=1)
+        whole[self._free] = columns
+        return self._problem.residual(whole)
+
+    def jacobian(self, column: Array, residual: Array) -> Array:
+        """See `_Problem.jacobian`, at a column `[F 1]`."""
+        whole = self._x.copy()
+        whole[self._free] = column.ravel()
+        return self._problem.jacobian(whole, residual, self._free)
 
 
 def _natural(x: Array) -> Array:

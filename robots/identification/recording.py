@@ -1,5 +1,6 @@
 """Leading an arm under guard through an excitation, and the log of it."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -59,6 +60,22 @@ class Lockstep:
         self._guard.rest()
 
 
+class PacketClock:
+    """The time of a twin in lockstep, before each servo tick: a question and an order after the last one."""
+
+    def __init__(self, now: Callable[[], float], packet_time: float) -> None:
+        """`now` [s] asks the twin, which may not have heard the order yet: nobody answers those."""
+        self._now, self._tick = now, 2 * packet_time
+        self._last = -math.inf
+
+    def __call__(self) -> float:
+        """[s]."""
+        while (time := self._now()) < self._last + self._tick - 1e-9:
+            pass
+        self._last = time
+        return time
+
+
 def record(arm: Driven, commands: Array, now: Callable[[], float] | None = None, latency: float = 0.0) -> Log:
     """Lead the arm to the excitation's posture and then through `commands` `[T 6]` [rad], one per servo tick.
 
@@ -66,7 +83,7 @@ def record(arm: Driven, commands: Array, now: Callable[[], float] | None = None,
     Commands are sent `latency` [s] after that; what a real arm takes counts as delay of its servos. What is logged is
     what the governor let pass. Raises `EmbodiedError` if it stops the arm.
     """
-    _settle(arm)
+    _settle(arm, now)
     time, command, position = [], [], []
     for wanted in commands:
         before = None if now is None else now()
@@ -82,7 +99,7 @@ def record(arm: Driven, commands: Array, now: Callable[[], float] | None = None,
     return Log(stamps, stamps + latency, np.array(command), np.array(position))
 
 
-def _settle(arm: Driven) -> None:
+def _settle(arm: Driven, now: Callable[[], float] | None) -> None:
     report = _checked(arm.ready())
     for _ in range(TRIES):
         away = POSTURE - report.command
@@ -94,6 +111,8 @@ def _settle(arm: Driven) -> None:
         cut = ", ".join(report.cut) or "it does not move"
         raise EmbodiedError(f"The arm cannot get to where it would be excited ({cut}); clear its way.")
     for _ in range(STILL):
+        if now is not None:
+            now()
         arm.go(POSTURE, 1)
         _checked(arm.ready())
 
