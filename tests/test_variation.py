@@ -1,4 +1,5 @@
 from dataclasses import fields, replace
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -187,3 +188,15 @@ def test_a_varied_world_has_the_physics_of_its_parameters():
         assert np.allclose(model.actuator_gainprm[SCENE.actuator, 0], 200.0 * values.servo_gain[world])
         assert np.allclose(model.actuator_biasprm[SCENE.actuator, 1], -200.0 * values.servo_gain[world])
         assert np.allclose(model.opt.gravity, values.gravity[world])
+
+
+def test_the_documentation_has_every_factor():
+    text = (Path(__file__).parent.parent / "docs" / "variation.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    told = {row[0].strip("`"): row for row in rows}
+    assert set(told) == {*FACTORS, "layout"}
+    for name, factor in FACTORS.items():
+        assert told[name][1] == factor.per
+        numbers = told[name][2].replace("pi", f"{np.pi:g}").removeprefix("x ").split()[0]
+        assert [float(number) for number in numbers.split("..")] == pytest.approx(factor.wide, rel=1e-5)
+        assert told[name][2].startswith("x ") == factor.log
