@@ -21,6 +21,7 @@ BENCHES = {
     "calibration": "embodied.bench.calibration",
     "cameras": "embodied.bench.cameras",
     "demo": "embodied.bench.demo",
+    "deploy": "embodied.bench.deploy",
     "grasp": "embodied.bench.grasp",
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",

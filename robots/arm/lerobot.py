@@ -80,7 +80,7 @@ class LeRobotArm:
         self._claim()
         try:
             self._open()
-            with self._calmly(CALM):
+            with self.calmly(CALM):
                 self._check_calibration()
                 if powered:
                     self._robot.configure()
@@ -189,7 +189,7 @@ class LeRobotArm:
             ) from error
 
     @contextmanager
-    def _calmly(self, seconds: float) -> Iterator[None]:
+    def calmly(self, seconds: float) -> Iterator[None]:
         """Wait for answers by so much longer."""
         handler = self._bus.port_handler
         own = handler.setPacketTimeout
@@ -207,7 +207,7 @@ class LeRobotArm:
     def _open(self) -> None:
         for patience in (0.0, CALM / 10, CALM):
             try:
-                with self._calmly(patience):
+                with self.calmly(patience):
                     self._bus.connect()
                 return
             except GONE as error:

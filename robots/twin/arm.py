@@ -12,6 +12,7 @@ from envs.servo import SERVOS
 from envs.simulation import Simulation
 from envs.tasks import task as named_task
 from envs.types import Array
+from envs.variation import Parameters, Variation
 from robots.twin import hand
 from robots.twin.bus import Bus
 from robots.twin.calibration import MOUNTS, calibrated
@@ -36,6 +37,8 @@ class ArmConfig:
     """A name from `envs.servo.SERVOS`: what the servos are like once LeRobot has configured them."""
     calibrated: bool = True
     """Whether LeRobot's calibration is in the EEPROMs; without, they are as from the factory."""
+    variation: float = 1.0
+    """Masses, frictions and servo gains are drawn at each beginning, from 1/variation to variation times nominal."""
 
 
 class Arm:
@@ -65,6 +68,8 @@ class Arm:
         self._drag = np.zeros(len(JOINTS))
         self._limp = np.ones(len(JOINTS), bool)
         self._motors: Array = np.empty(0)
+        spread = (1.0 / config.variation, config.variation)
+        self._variation = Variation(mass=spread, friction=spread, servo_gain=spread) if config.variation > 1 else None
         self.lay(config.seed)
         for fresh, angle in zip(self.servos, self.angles, strict=True):
             fresh.start(float(angle))
@@ -82,10 +87,16 @@ class Arm:
 
     def lay(self, seed: int, keep_arm: bool = False) -> None:
         """Lay the table as the task's beginning number `seed`; the arm goes to its start too, unless it is kept."""
-        layout = self._task.layout([np.random.default_rng(seed)])
+        generator = np.random.default_rng(seed)
+        layout = self._task.layout([generator])
         if keep_arm:
             layout = replace(layout, joints=self._drives.position)
+        if self._variation is not None:
+            nominal = Parameters.nominal(self.simulation.scene, 1)
+            layout = replace(layout, parameters=self._variation.sample(nominal, generator))
         self.simulation.reset(layout)
+        # Other gains are in the servos' place now.
+        self._motors = np.empty(0)
 
     def refresh(self) -> None:
         """Take over what `faults` holds now."""
