@@ -77,13 +77,16 @@ COMMANDS = {
     ),
     "deploy": Command(
         "run a policy on an arm, behind the governor, and record it",
-        "embodied.deploy:deploy",
+        "embodied.deploy.command:deploy",
         settings.DeployArguments,
     ),
     "export": Command(
         "a run's policy as a folder for LeRobot's commands, and as ONNX",
         "embodied.export:export",
         settings.ExportArguments,
+    ),
+    "dataset": Command(
+        "recorded episodes as a LeRobotDataset v3", "embodied.data.lerobot_io:dataset", settings.DatasetArguments
     ),
     "doctor": Command(
         "say what works here, and the fix for what does not", "embodied.doctor:doctor", settings.DoctorArguments

@@ -412,10 +412,11 @@ class TwinArguments:
     """Whether a calibration is in the servos already; false is an arm as it leaves the factory."""
     folder: str = "runs/twin"
     """Where the port, its calibration file, the picture and the socket for `tell` are."""
-    clock: Literal["wall", "packets"] = "wall"
-    """What makes time pass: the clock on the wall, or every packet of the driver, so that runs can be repeated."""
+    clock: Literal["wall", "packets", "reads"] = "wall"
+    """What makes time pass: the clock on the wall, every packet of the driver, or every question to all servos; with
+    the last two, runs can be repeated."""
     packet_time: float = 0.01
-    """Time that a packet takes with `clock=packets` [s]."""
+    """Time that a packet, or a question, takes then [s]."""
     faults: str = ""
     """Faults from the start, as in `robots.twin.faults`: `drop(0.02); stall(elbow_flex)`."""
     picture: float = 1.0
@@ -438,14 +439,24 @@ class DeployArguments:
     robot: Literal["so101"] = "so101"
     """The arm."""
     port: str = "twin"
-    """`twin` starts one; or the port of a running twin, e.g. `runs/twin/port`."""
+    """`twin` starts one; or the port of a running twin, e.g. `runs/twin/port`, or of an arm, e.g. `/dev/ttyACM0`."""
     mode: Literal["shadow", "slow", "full"] = "full"
-    """`shadow` reads, and says what the governor would cut, without torque; `slow` is a quarter of the speed, and asks
-    before each episode."""
+    """`shadow` reads, and says what it would do and what the governor would cut, without torque; `slow` is a fifth of
+    the speed, and asks before each episode."""
     episodes: int = 10
     """Unseen beginnings; each is one episode."""
     seed: int = 0
     """Of the beginnings: the same as those of `embodied evaluate`."""
+    perception: Literal["truth", "tags", "pixels"] = "truth"
+    """Who finds objects: the twin's truth; markers on cubes before a calibrated `camera`; the pixel encoder, on
+    pictures of a twin's scene."""
+    camera: str = "0"
+    """For `perception=tags`: OpenCV's number of the camera, or its path."""
+    calibration: str = "calibration"
+    """Folder with what `embodied calibrate` found of camera and arm."""
+    marker_mm: float = 21.0
+    """For `perception=tags`: side of a marker. The task's first object has the markers 0 to 5 of `4x4_50`, the next 6
+    to 11, and so on."""
     rate: float = 50.0
     """Servo commands per second [Hz], between which the policy's are interpolated."""
     silence: float = 0.25
@@ -454,8 +465,10 @@ class DeployArguments:
     """For `run=expert`: a name from `envs.tasks.TASKS`."""
     servo: Literal["firm", "lerobot", "open_duck", "menagerie"] | None = None
     """What the twin's servos are like; None is as the policy was trained with."""
-    clock: Literal["wall", "packets"] = "wall"
-    """What makes the twin's time pass, see `embodied twin`."""
+    variation: float = 1.0
+    """The twin's masses, frictions and servo gains are drawn per episode: 1/variation to variation times nominal."""
+    clock: Literal["wall", "reads"] = "wall"
+    """What makes a twin's time pass, see `embodied twin`; with `reads` runs repeat, as fast as the machine can."""
     driver: str = "so101_follower"
     """LeRobot's name of the robot."""
     id: str = "twin"
@@ -465,7 +478,7 @@ class DeployArguments:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        _at_least(self, "", 1, "episodes", "rate")
+        _at_least(self, "", 1, "episodes", "rate", "variation", "marker_mm")
         _at_least(self, "", 0, "seed", "silence")
 
 
@@ -497,6 +510,21 @@ class IdentifyArguments:
         _at_least(self, "", 4, "seconds")
         if not 0.0 < self.speed <= 1.0:
             raise EmbodiedError(f"speed must be above 0 and at most 1, not {self.speed}.")
+
+
+class DatasetArguments:
+    """What `embodied dataset` takes."""
+
+    episodes: str = "runs/deploy/episodes"
+    """Folder of recorded episodes."""
+    to: str = "runs/deploy/lerobot"
+    """Folder for the LeRobotDataset; it must not exist."""
+    fps: int = 10
+    """Control steps per second of what was recorded; 2 for `mode=slow`."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        _at_least(self, "", 1, "fps")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from robots import stock
 from robots.governor.client import SupervisedArm
 from robots.governor.guard import State
 from robots.governor.supervisor import SupervisorConfig
-from robots.perception.truth import TruthPerceiver
+from robots.perception.truth import TruthSenses
 from robots.twin.process import tell
 from robots.units import Units, from_features
 
@@ -89,7 +89,7 @@ def ours(port: str, twin: Path, folder: Path, wrong: str, process: int) -> None:
     """What `embodied deploy` does, without a goal."""
     task = named_task(TASK)
     config = SupervisorConfig({"port": port, "id": "twin", "calibration": str(twin)}, rate=float(RATE))
-    perceiver = TruthPerceiver(task.scene, lambda text: tell(twin, text))
+    perceiver = TruthSenses(task.scene, lambda text: tell(twin, text))
     low, high = np.array(JOINT_LOW), np.array(JOINT_HIGH)
     journal = Journal(EpisodeStore(folder))
     steps = 0

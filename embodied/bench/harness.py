@@ -21,6 +21,7 @@ BENCHES = {
     "calibration": "embodied.bench.calibration",
     "cameras": "embodied.bench.cameras",
     "demo": "embodied.bench.demo",
+    "deploy": "embodied.bench.deploy",
     "experts": "embodied.bench.experts",
     "faults": "embodied.bench.faults",
     "grasp": "embodied.bench.grasp",

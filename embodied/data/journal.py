@@ -5,6 +5,7 @@ JSON; then come records of one step each, as safetensors. A record is its length
 endian) and its bytes; a torn one ends the file. When the episode ends it becomes a shard, and the journal goes.
 """
 
+import fcntl
 import json
 import os
 import struct
@@ -14,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -25,6 +26,8 @@ from envs.goals import Goal
 from envs.types import Array, Episode, ObjectState, Observation
 
 NAME = "episode.journal"
+RECORDING = "recording"
+"""Among an episode's versions: the identity of its recording. Its actions are commands as in `JointAbsolute`."""
 SYNC = 0.5
 """[s] A power cut loses at most this; a killed process loses the step it was writing."""
 _HEADER = struct.Struct("<II")
@@ -46,7 +49,18 @@ class Journal:
     """Writes one episode at a time into a store. Opening it keeps what an earlier process left unfinished."""
 
     def __init__(self, store: EpisodeStore) -> None:
+        """Raises `EmbodiedError` where another process records into the store."""
         self.store, self._path = store, store.folder / NAME
+        store.folder.mkdir(parents=True, exist_ok=True)
+        # The system lets go of it when the process ends, however it ends.
+        self._lock = (store.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise EmbodiedError(
+                f"Another process records into {store.folder}; wait, or name another folder."
+            ) from error
         self._file: BinaryIO | None = None
         self._synced = 0.0
         self.recovered = self._recover()
@@ -56,18 +70,17 @@ class Journal:
         """Start an episode with its first observation, without a batch."""
         if self._file is not None:
             raise EmbodiedError("An episode is being recorded; end it before the next begins.")
-        self.store.folder.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("wb")
         head = {
             "names": observation.objects.names, "kind": np.asarray(observation.objects.kind).tolist(),
             "goal": str(told.goal), "seed": told.seed, "task": told.task, "robot": told.robot,
-            "versions": {**told.versions, "recording": uuid.uuid4().hex},
+            "versions": {**told.versions, RECORDING: uuid.uuid4().hex},
         }  # fmt: skip
         self._write(json.dumps(head).encode())
         self._write(save(_packed(observation, success)))
 
     def add(self, action: Array, observation: Observation, success: bool) -> None:
-        """One step: the action that was carried out `[A]`, and what was seen after it."""
+        """One step: the action that was carried out `[6]`, see `RECORDING`, and what was seen after it."""
         if self._file is None:
             raise EmbodiedError("No episode is being recorded; begin one first.")
         self._write(save({**_packed(observation, success), "action": np.asarray(action, np.float64)}))
@@ -78,6 +91,17 @@ class Journal:
             self._file.close()
             self._file = None
             self._recover()
+
+    def close(self) -> None:
+        """Let another process record; an episode that was begun ends."""
+        self.end()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None
@@ -94,8 +118,8 @@ class Journal:
         episode = _read(self._path)
         steps = 0
         if episode is not None:
-            recording = episode.versions["recording"]
-            if not any(head["versions"].get("recording") == recording for head in self.store.heads):
+            recording = episode.versions[RECORDING]
+            if not any(head["versions"].get(RECORDING) == recording for head in self.store.heads):
                 self.store.append([episode])
                 steps = episode.length
         self._path.unlink()
@@ -106,7 +130,8 @@ def _packed(observation: Observation, success: bool) -> dict[str, Array]:
     arrays = {f"objects.{name}": getattr(observation.objects, name) for name in _ARRAYS}
     arrays |= {f"image.{name}": image for name, image in observation.images.items()}
     arrays |= {"proprioception": observation.proprioception, "time": observation.time, "success": success}
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # Not `ascontiguousarray`, which gives a number an axis.
+    return {name: np.array(array, order="C") for name, array in arrays.items()}
 
 
 def _read(path: Path) -> Episode | None:

@@ -6,7 +6,7 @@ import pkgutil
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -195,6 +195,10 @@ class LeRobotArm:
                 f"The port {port} cannot be opened ({error.strerror}): find the arm's with lerobot-find-port, or use "
                 "port=twin."
             ) from error
+
+    def calmly(self, seconds: float) -> AbstractContextManager[None]:
+        """Wait for answers by so much longer."""
+        return calmly(self._bus, seconds)
 
     def _open(self) -> None:
         for patience in (0.0, CALM / 10, CALM / 4):

@@ -68,7 +68,7 @@ class TwinCamera(Camera):
             raise DeviceNotConnectedError(f"The twin's {self.config.view} camera is not connected.")
         told = self._told()
         angles = np.array([told["joints"][name] for name in JOINTS])
-        self._mirror.show(angles, np.zeros(len(JOINTS)), angles, bodies(told))
+        self._mirror.show(angles, np.zeros(len(JOINTS)), angles, bodies(self._mirror, told))
         return self._cameras.render(self._mirror.simulation)[self._wanted.name][0]
 
     def async_read(self, timeout_ms: float = 200.0) -> Array:

@@ -19,7 +19,7 @@ from envs.types import PROPRIOCEPTION, Array, Observation
 from robots.lerobot_plugin.configuration_embodied import EmbodiedConfig
 from robots.lerobot_plugin.observations import STATE, UNITS, from_lerobot, joints
 from robots.lerobot_plugin.states import KEY
-from robots.perception.truth import TruthPerceiver
+from robots.perception.truth import TruthSenses
 from robots.twin.process import tell
 
 _TARGET = PROPRIOCEPTION["joint_target"]
@@ -46,7 +46,7 @@ class EmbodiedPolicy(PreTrainedPolicy):
         sizes = (size, config.width, config.width, self._control.spec.size)
         first, second, last = (nn.Linear(a, b) for a, b in pairwise(sizes))
         self.network = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last, nn.Tanh())
-        self._truth: TruthPerceiver | None = None
+        self._truth: TruthSenses | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -101,7 +101,7 @@ class EmbodiedPolicy(PreTrainedPolicy):
             )
         folder = Path(self.config.twin)
         if self._truth is None:
-            self._truth = TruthPerceiver(self._task.scene, lambda text: tell(folder, text))
+            self._truth = TruthSenses(self._task.scene, lambda text: tell(folder, text))
         command = position if self._command is None else self._command
         speed = np.zeros(len(position[0])) if velocity is None else velocity[0]
         seen = self._truth.see(position[0], speed, command[0], 0.0)

@@ -7,6 +7,7 @@ import numpy as np
 
 from envs.drives import Drives
 from envs.errors import unknown
+from envs.parameters import Parameters, Variation
 from envs.scene import build_scene
 from envs.servo import per_joint
 from envs.servo_file import named_servos
@@ -39,6 +40,8 @@ class ArmConfig:
     `embodied identify`, as `runs/identify/robot.yaml`."""
     calibrated: bool = True
     """Whether LeRobot's calibration is in the EEPROMs; without, they are as from the factory."""
+    variation: float = 1.0
+    """Masses, frictions and servo gains are drawn at each beginning, from 1/variation to variation times nominal."""
 
 
 class Arm:
@@ -73,6 +76,8 @@ class Arm:
         self._drag, self._gap = np.zeros(len(JOINTS)), self._play
         self._limp = np.ones(len(JOINTS), bool)
         self._motors: Array = np.empty(0)
+        spread = (1.0 / config.variation, config.variation)
+        self._variation = Variation(mass=spread, friction=spread, servo_gain=spread) if config.variation > 1 else None
         self.lay(config.seed)
         for fresh, angle in zip(self.servos, self.angles, strict=True):
             fresh.start(float(angle))
@@ -90,10 +95,16 @@ class Arm:
 
     def lay(self, seed: int, keep_arm: bool = False) -> None:
         """Lay the table as the task's beginning number `seed`; the arm goes to its start too, unless it is kept."""
-        layout = self._task.layout([np.random.default_rng(seed)])
+        generator = np.random.default_rng(seed)
+        layout = self._task.layout([generator])
         if keep_arm:
             layout = replace(layout, joints=self._drives.position)
+        if self._variation is not None:
+            nominal = Parameters.nominal(self.simulation.scene, 1)
+            layout = replace(layout, parameters=self._variation.sample(nominal, generator))
         self.simulation.reset(layout)
+        # Other gains are in the servos' place now.
+        self._motors = np.empty(0)
 
     def refresh(self) -> None:
         """Take over what `faults` holds now."""

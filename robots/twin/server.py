@@ -18,6 +18,7 @@ from robots.twin.arm import Arm, ArmConfig
 from robots.twin.calibration import write_file
 from robots.twin.faults import KINDS, Fault
 from robots.twin.picture import Painter
+from robots.twin.protocol import Instruction
 from robots.twin.terminal import Terminal
 
 LATE = 0.05
@@ -34,10 +35,13 @@ class TwinConfig(ArmConfig):
     folder: str = "runs/twin"
     """Where `port` (a link to the pseudo-terminal), `control` (a socket), `twin.json` (LeRobot's calibration file of
     this arm) and `scene.png` are while it runs."""
-    clock: Literal["wall", "packets"] = "wall"
-    """What makes time pass: the clock on the wall, or every instruction packet, so that runs can be repeated."""
+    clock: Literal["wall", "packets", "reads"] = "wall"
+    """What makes time pass: the clock on the wall; every instruction packet; or every question to all servos at once,
+    which is answered after its time has passed. With the last two, runs can be repeated; with `reads`, what is told on
+    the side is of the instant of the last answer, whether or not what was written since has come in already."""
     packet_time: float = 0.01
-    """[s] that a packet takes with `packets`; a loop that reads and writes then runs at 50 Hz."""
+    """[s] that a packet takes with `packets`, where a loop that reads and writes then runs at 50 Hz; and a question
+    with `reads`."""
     faults: str = ""
     """Faults that hold from the start, e.g. `drop(0.02); stall(elbow_flex)`."""
     picture: float = 1.0
@@ -45,8 +49,8 @@ class TwinConfig(ArmConfig):
 
     def __post_init__(self) -> None:
         """Raise `EmbodiedError` for values that mean nothing."""
-        if self.clock not in ("wall", "packets"):
-            raise unknown("clock", self.clock, ("wall", "packets"))
+        if self.clock not in ("wall", "packets", "reads"):
+            raise unknown("clock", self.clock, ("wall", "packets", "reads"))
         if self.packet_time < 0 or self.picture < 0:
             raise EmbodiedError("packet_time and picture must be 0 or more.")
 
@@ -192,10 +196,15 @@ class Server:
             self._parser.clear()
         self._heard = now
         for packet in self._parser.feed(self._terminal.read()):
+            if self.config.clock == "reads" and packet.code == Instruction.SYNC_READ:
+                self._pass()
             if not self._happens("drop"):
                 self._answer(self.arm.bus.answer(packet, self._terminal.baud_rate), now)
             if self.config.clock == "packets":
-                self.arm.advance(round(self.config.packet_time / self.arm.timestep))
+                self._pass()
+
+    def _pass(self) -> None:
+        self.arm.advance(round(self.config.packet_time / self.arm.timestep))
 
     def _answer(self, answers: list[bytes], now: float) -> None:
         # In one piece: every write wakes the host.

@@ -1,0 +1,162 @@
+"""`embodied deploy`: what is asked for, what came of it, for a person and as `deploy.json`."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied.checkpoint import write_atomically
+from embodied.config import Config, DeployArguments
+from embodied.console import Console
+from embodied.data.episodes import EpisodeStore
+from embodied.data.journal import Journal
+from embodied.deploy.episodes import SLOW, Assignment, Deployment, Manner
+from embodied.deploy.site import Site, arm_at, senses_at, site
+from embodied.evaluation.evaluate import percent
+from embodied.evaluation.statistics import wilson
+from embodied.evaluation.success import held_out_seeds
+from embodied.machine import versions
+from embodied.run import Run
+from embodied.schema import from_dict
+from embodied.training.collect import chosen_control, chosen_task
+from embodied.training.policies import load_policy
+from envs.control import CartesianDelta
+from envs.errors import EmbodiedError
+from envs.experts import expert
+from envs.kinematics import JOINTS
+from envs.servo import SERVOS
+from envs.tasks import task as named_task
+from envs.types import Array, Policy
+from robots.governor.guard import Report
+from robots.governor.limits import Limits
+
+EXPERT = "expert"
+"""In place of a run: the task's scripted demonstrator."""
+
+
+def deploy(arguments: DeployArguments, console: Console) -> int:
+    """Run episodes and record them; 1 if the governor had to stop the arm. Raises `EmbodiedError` like `carry_out`."""
+    record = carry_out(arguments, assigned(arguments), console)
+    _say(record, arguments, console)
+    return 1 if record["fault"] else 0
+
+
+def assigned(arguments: DeployArguments) -> Assignment:
+    """The policy and its task. Raises `EmbodiedError` for one that does not move an SO-101 on its table."""
+    if arguments.run == EXPERT:
+        return _checked(Assignment(named_task(arguments.task), CartesianDelta(), expert(arguments.task), "firm"))
+    run = Run.load(arguments.run)
+    config = from_dict(Config, run.config)
+    if config.env.play != "tabletop":
+        raise EmbodiedError(
+            f"The policy of {arguments.run} moves a pusher; an SO-101 has {', '.join(JOINTS)}. Choose a run of "
+            "embodied train env=place, or run=expert."
+        )
+    policy: Policy = load_policy(run, config)
+    return _checked(Assignment(chosen_task(config), chosen_control(config), policy, config.robot.servo))
+
+
+def _checked(assignment: Assignment) -> Assignment:
+    if assignment.control.joints != JOINTS:
+        raise EmbodiedError(
+            f"The policy commands {', '.join(assignment.control.joints)}; an SO-101 has {', '.join(JOINTS)}."
+        )
+    if assignment.task.scene.fixtures:
+        raise EmbodiedError(
+            f"Nothing tells how far {', '.join(assignment.task.scene.fixtures)} of the task {assignment.task.name} is "
+            "open; deploy a task without fixtures, e.g. task=place."
+        )
+    return assignment
+
+
+def carry_out(arguments: DeployArguments, assignment: Assignment, console: Console) -> dict[str, Any]:
+    """What `deploy.json` holds, which is written, too.
+
+    Raises `EmbodiedError` with the supervisor's sentence for an arm that cannot be had, and for settings that do not
+    go together.
+    """
+    folder, task = Path(arguments.record), assignment.task
+    scene = replace(task.scene, servo=SERVOS[assignment.servo])
+    limits = Limits(speed=SLOW if arguments.mode == "slow" else 1.0, silence=arguments.silence)
+    seeds = [int(seed) for seed in held_out_seeds(arguments.seed, arguments.episodes)]
+    with (
+        Journal(EpisodeStore(folder / "episodes")) as journal,
+        site(arguments, assignment.servo, task.name) as place,
+        senses_at(place, arguments, scene) as senses,
+        arm_at(place, arguments, limits) as arm,
+    ):
+        if journal.recovered:
+            console.say(f"kept {journal.recovered} steps of an episode that was not ended")
+        manner = Manner(
+            mode=arguments.mode,
+            rate=arguments.rate,
+            robot=f"so101 ({assignment.servo}, {arguments.mode}{', on a twin' if place.tell else ''})",
+            begin=_beginning(place, assignment, arguments, console),
+            show=_shown(arguments, console),
+        )
+        outcome = Deployment(assignment, manner, arm, senses, journal).run(seeds)
+        finished = arm.finish()
+    count = len(outcome.each)
+    success = wilson(sum(each["success"] for each in outcome.each), count).as_dict() if count else None
+    record = {
+        "episodes": count, "success": success, "fault": outcome.fault, "cut": dict(outcome.cut), "each": outcome.each,
+        "loop": finished, "mode": arguments.mode, "perception": senses.source, "port": arguments.port,
+        "twin": place.tell is not None, "task": task.name, "versions": versions(),
+    }  # fmt: skip
+    write_atomically(folder / "deploy.json", (json.dumps(record, indent=2) + "\n").encode())
+    return record
+
+
+def _beginning(
+    place: Site, assignment: Assignment, arguments: DeployArguments, console: Console
+) -> Callable[[int], bool]:
+    """Lays the twin's table, or says how to lay the real one; asks where the mode does, and before every real one."""
+
+    def begin(seed: int) -> bool:
+        if place.tell is not None:
+            place.tell(f"lay({seed})")
+        else:
+            layout = assignment.task.layout([np.random.default_rng(seed)])
+            for name, (x, y, _) in zip(assignment.task.scene.objects, layout.object_position[0], strict=True):
+                console.say(f"put {name} anywhere near x={100 * x:.0f} y={100 * y:.0f} cm")
+            if layout.goal_position is not None:
+                x, y, _ = layout.goal_position[0]
+                console.say(f"the {assignment.task.goal_entity} is at x={100 * x:.1f} y={100 * y:.1f} cm")
+        if arguments.mode != "slow" and place.tell is not None:
+            return True
+        console.say("next episode? [enter], or q to stop")
+        answer = sys.stdin.readline()
+        return answer.endswith("\n") and not answer.strip()
+
+    return begin
+
+
+def _shown(arguments: DeployArguments, console: Console) -> Callable[[int, Report, Array], None]:
+    """In shadow mode, a line per step: where each joint would go from where it is, and what would be cut."""
+
+    def show(step: int, report: Report, wanted: Array) -> None:
+        if arguments.mode != "shadow" or report.reading is None:
+            return
+        away = np.rad2deg(wanted - report.reading.position)
+        moves = "  ".join(f"{name} {degrees:+6.1f}" for name, degrees in zip(JOINTS, away, strict=True))
+        console.say(f"{step:3d}  {moves} deg" + (f"   cut: {', '.join(report.cut)}" if report.cut else ""))
+
+    return show
+
+
+def _say(record: dict[str, Any], arguments: DeployArguments, console: Console) -> None:
+    if record["success"] is not None:
+        console.say(f"success  {percent(record['success'])} of {record['episodes']} episodes at the end")
+    console.say(f"objects  by {record['perception']}")
+    console.say(f"cut      {', '.join(f'{why} in {steps} steps' for why, steps in record['cut'].items()) or 'nothing'}")
+    loop = record["loop"]
+    console.say(f"loop     {loop['rate']:.2f} Hz of {arguments.rate:g}, {loop['missed']} ticks missed")
+    if record["fault"]:
+        console.say(f"stopped  {record['fault']}")
+    if loop["powered"]:
+        console.say(f"POWERED  {', '.join(loop['powered'])} may have torque still: cut the arm's power.")
+    console.say(f"recorded {arguments.record}")

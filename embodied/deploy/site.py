@@ -1,0 +1,140 @@
+"""Where a policy is deployed: the port, what may be told to the twin behind it, the arm, and what sees its objects."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied.config import DeployArguments
+from envs.errors import EmbodiedError
+from envs.objects import object_type
+from envs.scene import SceneConfig, build_scene
+from robots.governor.client import SupervisedArm
+from robots.governor.limits import Limits
+from robots.governor.stepped import SteppedArm
+from robots.governor.supervisor import SupervisorConfig
+from robots.perception.contract import Senses
+from robots.perception.truth import Tell, TruthSenses, TwinPictures
+from robots.twin.process import TwinProcess, tell
+from robots.twin.server import TwinConfig
+
+OWN = "twin"
+"""In place of a port: a twin that is started for this."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A port with an arm behind it."""
+
+    port: str
+    calibration: str | None
+    """Folder of LeRobot's calibration file; None is LeRobot's own."""
+    tell: Tell | None
+    """Speaks to the twin; None of an arm that is none."""
+
+
+@contextlib.contextmanager
+def site(arguments: DeployArguments, servo: str, task: str) -> Iterator[Site]:
+    """The port that `arguments` mean, with a twin behind it that was started, or runs already, or a real arm."""
+    if arguments.port == OWN:
+        folder = Path(arguments.record) / "twin"
+        settings = TwinConfig(
+            task=task, servo=arguments.servo or servo, folder=str(folder), picture=0.0, clock=arguments.clock,
+            packet_time=1.0 / arguments.rate, variation=arguments.variation,
+        )  # fmt: skip
+        with TwinProcess(settings) as process:
+            yield Site(process.port, str(folder), process.tell)
+        return
+    folder = Path(arguments.port).parent
+    if (folder / "control").exists():
+        yield Site(arguments.port, str(folder), lambda text: tell(folder, text))
+        return
+    if arguments.perception != "tags":
+        raise EmbodiedError(
+            f"perception={arguments.perception} is a twin's, and none runs at {arguments.port}: use perception=tags "
+            "for a real arm, see docs/deploy.md, or port=twin."
+        )
+    yield Site(arguments.port, None, None)
+
+
+def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> SupervisedArm | SteppedArm:
+    """The arm, ready; raises `EmbodiedError` for one that cannot be had."""
+    arm: dict[str, Any] = {
+        "port": place.port,
+        "robot": arguments.driver,
+        "id": arguments.id,
+        "calibration": place.calibration,
+    }
+    if place.tell is None:
+        arm["zeros"] = tuple(np.deg2rad([zero["degrees"] for zero in _hand_eye(arguments)["zeros"].values()]).tolist())
+    config = SupervisorConfig(arm=arm, limits=limits, rate=arguments.rate, moving=arguments.mode != "shadow")
+    return SteppedArm(config) if arguments.clock == "reads" else SupervisedArm(config)
+
+
+@contextlib.contextmanager
+def senses_at(place: Site, arguments: DeployArguments, scene: SceneConfig) -> Iterator[Senses]:
+    """What `perception` names."""
+    if place.tell is not None and arguments.perception == "truth":
+        yield TruthSenses(scene, place.tell)
+    elif place.tell is not None and arguments.perception == "pixels":
+        yield _by_encoder(scene, place.tell)
+    else:
+        with _by_tags(scene, arguments) as senses:
+            yield senses
+
+
+def _by_encoder(scene: SceneConfig, tell: Tell) -> Senses:
+    """By the encoder of pixels that comes with the package."""
+    from embodied.training.pixels import perceiver_of, shipped_encoder
+    from envs.cameras import CameraConfig
+    from robots.perception.pictures import PictureSenses
+
+    encoder = shipped_encoder()
+    size = encoder.config.size
+    cameras = [CameraConfig(name, size, size) for name in encoder.config.cameras]
+    perceiver = perceiver_of(encoder, build_scene(scene))
+    return PictureSenses(
+        scene, TwinPictures(scene, tell, cameras), perceiver, "the pixel encoder, on pictures of the twin's scene"
+    )
+
+
+@contextlib.contextmanager
+def _by_tags(scene: SceneConfig, arguments: DeployArguments) -> Iterator[Senses]:
+    """By markers on cubes, which a calibrated camera sees."""
+    from robots.calibration.intrinsics import Intrinsics
+    from robots.calibration.poses import from_json
+    from robots.perception.perceiver import TagPerceiver
+    from robots.perception.pictures import PictureSenses
+    from robots.perception.tags import FACES, TaggedBox
+    from robots.perception.webcam import Webcam
+
+    lens = Intrinsics.load(Path(arguments.calibration) / "camera.json")
+    found = _hand_eye(arguments)
+    mount = found["mount"]
+    where = from_json(found["camera_in_gripper" if mount == "wrist" else "camera_in_base"])
+    boxes = []
+    for number, name in enumerate(scene.objects):
+        x, y, z = object_type(name).half_extents
+        if not x == y == z:
+            raise EmbodiedError(f"{name} is no cube; perception=tags follows cubes with a marker on every face.")
+        boxes.append(TaggedBox(name, (x, y, z), 1e-3 * arguments.marker_mm, len(FACES) * number))
+    perceiver = TagPerceiver(mount, lens, mount, where, boxes)
+    with Webcam(mount, arguments.camera, lens.width, lens.height) as camera:
+        yield PictureSenses(scene, camera, perceiver, f"markers on {', '.join(scene.objects)}")
+
+
+def _hand_eye(arguments: DeployArguments) -> dict[str, Any]:
+    """What `embodied calibrate hand_eye` wrote; raises `EmbodiedError` for anything else."""
+    path = Path(arguments.calibration) / "hand_eye.json"
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        values["mount"], values["zeros"].values()
+        return values
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EmbodiedError(
+            f"{path} does not say where the camera is ({error!r}): make it with embodied calibrate hand_eye."
+        ) from error

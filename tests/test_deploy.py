@@ -1,0 +1,296 @@
+"""`embodied deploy` on twins in lock step: every mode, what is recorded, what is refused, and how it ends."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from twins import start
+
+from embodied.config import Config, DeployArguments
+from embodied.console import Console
+from embodied.data.episodes import EpisodeStore
+from embodied.data.journal import NAME
+from embodied.data.lerobot_io import to_lerobot
+from embodied.deploy.command import assigned, carry_out, deploy
+from embodied.deploy.episodes import absolute
+from embodied.run import Run
+from embodied.schema import to_dict
+from envs.control import JointAbsolute
+from envs.errors import EmbodiedError
+from envs.kinematics import JOINT_HIGH
+from envs.types import PROPRIOCEPTION
+from robots.arm.lerobot import ArmConfig, LeRobotArm
+from robots.governor.limits import Limits
+from robots.units import JOINTS, Units
+
+ROOT = Path(__file__).resolve().parent.parent
+BODY = PROPRIOCEPTION
+
+
+def arguments(folder, **settings):
+    return DeployArguments(**{"run": "expert", "clock": "reads", "record": str(folder), "episodes": 1} | settings)
+
+
+def short(folder, steps, policy=None, said=None, **settings):
+    """A few steps of an episode; its record and its episodes."""
+    given = arguments(folder, **settings)
+    found = assigned(given)
+    found = replace(found, task=replace(found.task, horizon=steps), policy=policy or found.policy)
+    record = carry_out(given, found, Console(said or io.StringIO()))
+    return record, list(EpisodeStore(folder / "episodes"))
+
+
+def commands(episode):
+    """`[T 6]` [rad] as recorded."""
+    return JointAbsolute().target(np.zeros(6), episode.action)
+
+
+def enabled(twin):
+    return {name for name, on in twin.tell("truth()")["enabled"].items() if on}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Two whole episodes."""
+    folder, said = tmp_path_factory.mktemp("deploy"), io.StringIO()
+    code = deploy(arguments(folder, episodes=2), Console(said))
+    return folder, code, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """One that runs already."""
+    with start(tmp_path_factory.mktemp("running") / "twin", clock="reads", packet_time=0.02) as process:
+        yield process
+
+
+def test_the_expert_places_cubes_through_the_driver(done):
+    folder, code, said = done
+    record = json.loads((folder / "deploy.json").read_text())
+    assert code == 0
+    assert [each["success"] for each in record["each"]] == [True, True]
+    assert record["fault"] is None
+    assert record["perception"] == "the twin's truth"
+    assert record["loop"]["powered"] == []
+    assert "success  100.0 %" in said
+
+
+def test_what_is_recorded_is_what_was_executed(done):
+    folder, _, _ = done
+    store = EpisodeStore(folder / "episodes")
+    assert list(store.lengths) == [50, 50]
+    for episode in store:
+        told, body = commands(episode), episode.observation.proprioception
+        # The policy wants more of the wrist than there is; the governor keeps a margin.
+        wrist, margin = JOINTS.index("wrist_flex"), Limits().margin
+        assert told[:, wrist].max() == pytest.approx(JOINT_HIGH[wrist] - margin, abs=1e-3)
+        moved = np.abs(np.diff(told, axis=0))[:, :5] / 0.1
+        assert moved.max() <= Limits().velocity + 1e-9
+        # The arm follows its commands within what it lags, and comes to where they end.
+        away = np.abs(told - body[1:, BODY["joint_position"]])[:, :5]
+        assert away.max() < 0.35
+        assert np.median(away) < 0.02
+        assert np.diff(episode.observation.time) == pytest.approx(0.1)
+        assert bool(episode.success[-1]) == bool(episode.goal.satisfied(episode.observation.objects)[-1])
+
+
+def test_the_same_command_gives_the_same_episode(done, tmp_path):
+    first = EpisodeStore(done[0] / "episodes")[0]
+    _, (again,) = short(tmp_path, 25)
+    np.testing.assert_array_equal(first.action[:25], again.action)
+    np.testing.assert_array_equal(first.observation.proprioception[:26], again.observation.proprioception)
+    np.testing.assert_array_equal(
+        first.observation.objects.position_in_world[:26], again.observation.objects.position_in_world
+    )
+
+
+def test_what_was_recorded_opens_as_a_lerobot_dataset(done, tmp_path):
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    store = EpisodeStore(done[0] / "episodes")
+    assert to_lerobot(store, tmp_path / "lerobot") == 100
+    opened = LeRobotDataset("embodied/recorded", root=tmp_path / "lerobot")
+    assert (opened.num_episodes, len(opened), opened.fps) == (2, 100, 10)
+    assert opened.features["action"]["names"] == [f"{joint}.pos" for joint in JOINTS]
+    episode, row = store[1], opened[50 + 7]
+    seen = episode.observation.proprioception[7, BODY["joint_position"]]
+    assert row["observation.state"].numpy() == pytest.approx(Units().to_lerobot(seen), abs=1e-3)
+    assert row["action"].numpy() == pytest.approx(Units().to_lerobot(commands(episode)[7]), abs=1e-3)
+    assert row["task"] == str(episode.goal)
+    assert bool(opened[99]["next.success"]) == bool(episode.success[-1])
+    with pytest.raises(EmbodiedError, match="exists already"):
+        to_lerobot(store, tmp_path / "lerobot")
+    with pytest.raises(EmbodiedError, match="has 10 frames per second, not 2: give fps="):
+        to_lerobot(store, tmp_path / "other", fps=2)
+    with pytest.raises(EmbodiedError, match="There are no episodes in"):
+        to_lerobot(EpisodeStore(tmp_path / "none"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_shadow_says_what_it_would_do_and_leaves_the_arm_limp(twin, tmp_path):
+    said = io.StringIO()
+    before = twin.tell("truth()")["joints"]
+    twin.tell("hand(wrist_roll=0.5)")
+    record, (episode,) = short(tmp_path, 4, said=said, mode="shadow", port=twin.port)
+    assert not enabled(twin)
+    assert twin.tell("hand()")["joints"]["shoulder_pan"] == pytest.approx(before["shoulder_pan"], abs=0.05)
+    lines = [line for line in said.getvalue().splitlines() if " deg" in line]
+    assert len(lines) == 4
+    assert all(name in lines[0] for name in JOINTS)
+    assert record["cut"]
+    assert "cut: " in said.getvalue()
+    # Nothing was commanded: the record says where the arm was led.
+    reached = episode.observation.proprioception[1:, BODY["joint_position"]]
+    np.testing.assert_allclose(episode.action, absolute(reached), atol=1e-9)
+
+
+def test_slow_asks_first_and_keeps_to_a_fifth_of_the_speed(twin, tmp_path, monkeypatch):
+    said = io.StringIO()
+    monkeypatch.setattr("sys.stdin", io.StringIO("\nq\n"))
+    record, (episode,) = short(tmp_path, 6, said=said, mode="slow", port=twin.port, episodes=3)
+    assert record["episodes"] == 1
+    assert record["fault"] is None
+    assert said.getvalue().count("next episode? [enter], or q to stop") == 2
+    assert np.diff(episode.observation.time) == pytest.approx(0.5, abs=0.021)
+    speed = np.abs(np.diff(commands(episode), axis=0))[:, :5] / 0.5
+    assert 0.05 < speed.max() <= 0.2 * Limits().velocity
+
+
+def test_slow_takes_silence_for_a_no(twin, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    record, episodes = short(tmp_path, 2, mode="slow", port=twin.port)
+    assert (record["episodes"], record["success"], episodes) == (0, None, [])
+
+
+def test_pixels_find_what_truth_knows(tmp_path, twin):
+    short(tmp_path, 2, port=twin.port, perception="pixels")
+    (episode,) = EpisodeStore(tmp_path / "episodes")
+    true = twin.tell("truth()")["objects"]
+    objects = episode.observation.objects
+    cube, target = objects.index("red_cube"), objects.index("target")
+    assert objects.position_in_world[-1, cube] == pytest.approx(true["red_cube"][:3], abs=0.012)
+    assert objects.position_in_world[-1, target] == pytest.approx(true["target"][:3], abs=1e-6)
+    assert all(picture.shape[0] == 3 and picture.std() > 5 for picture in episode.observation.images.values())
+    assert episode.observation.images
+
+
+class Wrecker:
+    """Another policy that says something to a twin at its third step."""
+
+    def __init__(self, policy, twin, word):
+        self.policy, self.twin, self.word, self.steps = policy, twin, word, 0
+
+    def reset(self):
+        self.policy.reset()
+
+    def act(self, observation, goal):
+        self.steps += 1
+        if self.steps == 3:
+            self.twin.tell(self.word)
+        return self.policy.act(observation, goal)
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"), [("heat(elbow_flex, 85)", "elbow_flex reports heat"), ("unplug()", "the servos do not answer")]
+)
+def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault):
+    policy = Wrecker(assigned(arguments(tmp_path)).policy, twin, word)
+    try:
+        record, (episode,) = short(tmp_path, 9, policy, port=twin.port, episodes=2)
+    finally:
+        twin.tell("clear()")
+    assert record["fault"] == fault
+    assert record["episodes"] == 1
+    assert 2 <= episode.length <= 3
+    if "unplug" in word:
+        assert record["loop"]["powered"] == list(JOINTS), "nobody could tell them"
+    else:
+        assert not enabled(twin)
+    # As a person does next, once it is mended.
+    record, episodes = short(tmp_path, 2, port=twin.port)
+    assert record["fault"] is None
+    assert len(episodes) == 2
+    assert not enabled(twin)
+
+
+def test_a_command_killed_while_it_records_is_continued(tmp_path):
+    words = ("run=expert", "clock=reads", "episodes=9", f"record={tmp_path}")
+    with subprocess.Popen([sys.executable, "-m", "embodied", "deploy", *words], cwd=ROOT) as process:
+        journal = tmp_path / "episodes" / NAME
+        size = 0
+        while process.poll() is None and size < 20_000:
+            size = journal.stat().st_size if journal.exists() else 0
+            time.sleep(0.01)
+        process.kill()
+    before = len(EpisodeStore(tmp_path / "episodes"))
+    said = io.StringIO()
+    _, episodes = short(tmp_path, 2, said=said)
+    assert "steps of an episode that was not ended" in said.getvalue()
+    assert len(episodes) == before + 2
+    assert episodes[before].length >= 5
+    assert episodes[-1].length == 2
+
+
+def run_of(folder, **env):
+    config = Config()
+    config = replace(config, env=replace(config.env, **env))
+    with Run.open(folder, to_dict(replace(config, run=str(folder)))):
+        return str(folder)
+
+
+def test_policies_that_move_no_such_arm_are_refused(tmp_path):
+    with pytest.raises(EmbodiedError, match="moves a pusher; an SO-101 has shoulder_pan"):
+        assigned(arguments(tmp_path, run=run_of(tmp_path / "boxes", play="boxes")))
+    with pytest.raises(EmbodiedError, match="Nothing tells how far cabinet of the task drawer is open"):
+        assigned(arguments(tmp_path, task="drawer"))
+    with pytest.raises(EmbodiedError, match="There is no run in"):
+        assigned(arguments(tmp_path, run=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"rate": 25.0}, "rate=25 is no multiple of the policy's 10 Hz; 50 and 100 are"),
+        ({"task": "stack"}, "start the twin with the same task"),
+        ({"driver": "so102"}, "so102"),
+        ({"id": "mine"}, "There is no calibration .*mine.json of this arm; run lerobot-calibrate"),
+        ({"port": "/dev/no_arm"}, "perception=truth is a twin's, and none runs at /dev/no_arm: use perception=tags"),
+        ({"perception": "tags"}, "camera.json is no camera calibration"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_torque(twin, tmp_path, settings, sentence):
+    settings = {"port": twin.port, "calibration": str(tmp_path), **settings}
+    with pytest.raises(EmbodiedError, match=sentence) as caught:
+        short(tmp_path / "record", 2, **settings)
+    assert "\n" not in str(caught.value)
+    assert not enabled(twin)
+
+
+def test_a_busy_port_is_said(twin, tmp_path):
+    arm = LeRobotArm(ArmConfig(port=twin.port, id="twin", calibration=str(twin.folder)))
+    arm.connect(powered=False)
+    try:
+        with pytest.raises(EmbodiedError, match=r"Another process drives the arm on .*; stop it, or name another port"):
+            short(tmp_path, 2, port=twin.port)
+    finally:
+        arm.close()
+
+
+def test_a_calibration_of_another_arm_is_refused(twin, tmp_path):
+    path = twin.folder / "twin.json"
+    own = path.read_text()
+    other = json.loads(own)
+    other["elbow_flex"]["homing_offset"] += 40
+    path.write_text(json.dumps(other))
+    try:
+        with pytest.raises(EmbodiedError, match="is not the one in the servos: it is of another arm, or older; run"):
+            short(tmp_path, 2, port=twin.port)
+    finally:
+        path.write_text(own)
+    assert not enabled(twin)
