@@ -29,6 +29,8 @@ def twin(arguments: TwinArguments, console: Console) -> None:
         console.say(f"port     {server.port}")
         console.say(f"LeRobot  --robot.type={server.arm.make.driver} --robot.port={server.port} --robot.id=twin "
                     f"--robot.calibration_dir={server.folder}")  # fmt: skip
+        console.say(f"camera   --discover_packages_path=robots.lerobot_plugin --robot.cameras="
+                    f"'{{front: {{type: twin, folder: {server.folder}}}}}'")  # fmt: skip
         if config.picture:
             console.say(f"picture  {server.folder / 'scene.png'}, every {config.picture:g} s")
         console.say(f"faults   embodied twin folder={server.folder} tell='stall(elbow_flex)'")

@@ -104,6 +104,18 @@ def test_an_exported_policy_reaches_on_the_twin(reach, lerobot, tmp_path):
         assert np.linalg.norm(gripper - told["objects"]["target"][:3]) < 0.03
 
 
+def test_export_says_both_side_by_side(reach, tmp_path):
+    said = io.StringIO()
+    assert export(ExportArguments(run=str(reach), folder=str(tmp_path), episodes=EPISODES), Console(said)) == 0
+    assert f"{EPISODES} unseen resets, {EPISODES} with the same outcome" in said.getvalue()
+    lines = said.getvalue().splitlines()
+    ours, theirs = (
+        next(line for line in lines if line.startswith(name)) for name in ("embodied eval", "lerobot-eval ")
+    )
+    assert ours.split("  ")[-1] == theirs.split("  ")[-1]
+    assert "100.0 %" not in ours
+
+
 def test_an_actor_goes_on_learning_from_what_lerobot_eval_recorded(reach, lerobot, tmp_path):
     pytest.importorskip("accelerate", reason="lerobot-train needs it")
     words = evaluation_words(from_dict(Config, Run.load(reach).config), reach / "lerobot", 2, 0)

@@ -21,6 +21,7 @@ from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
 from envs.errors import EmbodiedError
+from envs.tasks import TASKS
 from envs.worlds import TaskWorlds
 from robots.lerobot_plugin.env_embodied import EmbodiedEnv, EmbodiedEnvConfig
 from robots.lerobot_plugin.modeling_embodied import EmbodiedPolicy
@@ -186,6 +187,21 @@ def test_lerobot_makes_the_environment(config):
     }
     assert made.call("_max_episode_steps") == (4, 4)
     made.close()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_an_environment(name):
+    chosen = EmbodiedEnvConfig(task=name)
+    env = EmbodiedEnv(chosen.chosen)
+    observation, _ = env.reset(seed=0)
+    assert observation[KEY].shape == chosen.features[KEY].shape
+    after, *_ = env.step(observation[COMMAND])
+    np.testing.assert_allclose(after[COMMAND], observation[COMMAND], atol=1e-3)
+
+
+def test_an_environment_that_there_is_not_is_refused():
+    with pytest.raises(EmbodiedError, match="plaice"):
+        EmbodiedEnvConfig(task="plaice")
     with pytest.raises(EmbodiedError, match="servo"):
         EmbodiedEnvConfig(servo="soft")
 
