@@ -7,13 +7,14 @@ import numpy as np
 
 from envs.drives import Drives
 from envs.errors import unknown
-from envs.parameters import Parameters, Variation
+from envs.parameters import Parameters
 from envs.scene import build_scene
 from envs.servo import per_joint
 from envs.servo_file import named_servos
 from envs.simulation import Simulation
 from envs.tasks import task as named_task
 from envs.types import Array
+from envs.variation import Variation
 from robots.twin import hand
 from robots.twin.faults import Faults
 from robots.twin.gears import Gears
