@@ -283,6 +283,7 @@ class ExportArguments:
         _at_least(self, "", 0, "episodes", "seed")
 
 
+@dataclass(frozen=True)
 class ReplayArguments:
     """What `embodied replay` takes."""
 
@@ -512,6 +513,7 @@ class IdentifyArguments:
             raise EmbodiedError(f"speed must be above 0 and at most 1, not {self.speed}.")
 
 
+@dataclass(frozen=True)
 class DatasetArguments:
     """What `embodied dataset` takes."""
 

@@ -89,7 +89,9 @@ def test_every_task_replays_to_the_bit(name: str) -> None:
     """Over 200 steps, far beyond the horizon: by then the arm is pressed into whatever there is."""
     simulations = [TaskWorlds(TASKS[name], 1, threads=1) for _ in range(2)]
     rng = np.random.default_rng(0)
-    plan = np.clip(rng.normal(0.0, 0.6, (200, 1, 5)) - np.array([0.0, 0.0, 0.3, 0.0, 0.0]), -1.0, 1.0)
+    arms = simulations[0].spec.size // 5
+    down = np.tile([0.0, 0.0, 0.3, 0.0, 0.0], arms)
+    plan = np.clip(rng.normal(0.0, 0.6, (200, 1, 5 * arms)) - down, -1.0, 1.0)
     simulations[0].reset(seeds=[5])
     rows, pressed = [], False
     for step, action in enumerate(plan):
