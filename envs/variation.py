@@ -4,7 +4,7 @@ A world is a point in a unit cube, of which every factor owns some coordinates. 
 narrowing, setting or freezing one factor leaves what all others say as it was, and the same seed gives the same world.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -17,6 +17,9 @@ from envs.text import parse_number, print_number
 from envs.types import Array
 
 Range = tuple[float, float]
+
+_STREAM = 0x76617279
+"""Behind a beginning's own numbers: seeds the stream that factors are drawn from, which no layout reads."""
 Group = Literal["physical", "visual"]
 Per = Literal["object", "surface", "joint", "camera", "world"]
 
@@ -242,6 +245,14 @@ def count(scene: Scene) -> dict[str, int]:
 def coordinates(many: Mapping[str, int]) -> int:
     """The number of coordinates of the unit cube, V."""
     return sum(many[factor.per] * factor.numbers for factor in FACTORS.values())
+
+
+def drawn(variation: Variation, many: Mapping[str, int], beginnings: Sequence[tuple[int, ...]]) -> dict[str, Array]:
+    """Values like `Variation.draw`'s for worlds whose episodes are seeded by `beginnings`; {} where nothing varies."""
+    if not variation.varied:
+        return {}
+    streams = (np.random.default_rng((*beginning, _STREAM)) for beginning in beginnings)
+    return variation.draw(many, np.stack([stream.random(coordinates(many)) for stream in streams]))
 
 
 def physics(nominal: Parameters, values: Mapping[str, Array]) -> Parameters:

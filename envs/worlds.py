@@ -18,10 +18,7 @@ from envs.servo import SERVOS, remembering
 from envs.simulation import Simulation, SimulationState
 from envs.task import Task
 from envs.types import ActionSpec, Array, Observation, Origin, Transition
-from envs.variation import FACTORS, Variation, coordinates, count, physics
-
-_STREAM = 0x76617279
-"""Behind a beginning's own numbers: seeds the stream that factors are drawn from, which no layout reads."""
+from envs.variation import FACTORS, Variation, count, drawn, physics
 
 HELD_OUT = 2**31
 """Beginnings of training are numbered by seeds below this, those of evaluation from it on: they never meet."""
@@ -125,11 +122,8 @@ class TaskWorlds:
 
     def _begin(self, ids: Array, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> None:
         layout = self._layout(beginnings, variation)
-        values: dict[str, Array] = {}
-        if variation.varied:
-            size = coordinates(self._many)
-            streams = (np.random.default_rng((*beginning, _STREAM)) for beginning in beginnings)
-            values = variation.draw(self._many, np.stack([stream.random(size) for stream in streams]))
+        values = drawn(variation, self._many, beginnings)
+        if values:
             layout = replace(layout, parameters=physics(Parameters.nominal(self.simulation.scene, len(ids)), values))
         self.simulation.reset(layout, ids)
         if self.task.settle:

@@ -205,6 +205,8 @@ def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault
         record, (episode,) = short(tmp_path, 9, policy, port=twin.port, episodes=2)
     finally:
         twin.tell("clear()")
+        # Nobody asks a question before it is connected to, and its time passes with those.
+        twin.tell("advance(0.1)")
     assert record["fault"] == fault
     assert record["episodes"] == 1
     assert 2 <= episode.length <= 3

@@ -68,6 +68,8 @@ class EmbodiedEnvConfig(EnvConfig):
         if self.task is None:
             raise EmbodiedError("Name a task: --env.task=place.")
         found = named_task(self.task, self.goal, self.horizon)
+        if found.scene.robot != "so101":
+            raise EmbodiedError(f"Task {self.task!r} is of {found.scene.robot}; LeRobot drives one SO-101 here.")
         return replace(found, scene=replace(found.scene, servo=SERVOS[self.servo]))
 
     @property

@@ -14,7 +14,7 @@ from envs.servo_file import named_servos
 from envs.simulation import Simulation
 from envs.tasks import task as named_task
 from envs.types import Array
-from envs.variation import Variation
+from envs.variation import Variation, count, drawn, physics
 from robots.twin import hand
 from robots.twin.faults import Faults
 from robots.twin.gears import Gears
@@ -96,13 +96,13 @@ class Arm:
 
     def lay(self, seed: int, keep_arm: bool = False) -> None:
         """Lay the table as the task's beginning number `seed`; the arm goes to its start too, unless it is kept."""
-        generator = np.random.default_rng(seed)
-        layout = self._task.layout([generator])
+        layout = self._task.layout([np.random.default_rng(seed)])
         if keep_arm:
             layout = replace(layout, joints=self._drives.position)
         if self._variation is not None:
-            nominal = Parameters.nominal(self.simulation.scene, 1)
-            layout = replace(layout, parameters=self._variation.sample(nominal, generator))
+            scene = self.simulation.scene
+            values = drawn(self._variation, count(scene), [(seed,)])
+            layout = replace(layout, parameters=physics(Parameters.nominal(scene, 1), values))
         self.simulation.reset(layout)
         # Other gains are in the servos' place now.
         self._motors = np.empty(0)
