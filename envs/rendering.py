@@ -110,6 +110,16 @@ class Renderer:
         joints, objects = self._cameras.check(joints, objects)
         return np.stack([self._gl.draw(joints[n : n + 1], objects[n : n + 1]) for n in range(len(joints))])
 
+    def labels(self, joints: Array, objects: ObjectState) -> tuple[Array, Array]:
+        """Entity `[N h w]` int16 and depth `[N h w]` float32 [m], as in `Frames`, of states as `draw` takes them."""
+        if self._gl is None:
+            frames = self._cameras.draw(joints, objects)[self.camera]
+            return frames.entity, frames.depth
+        joints, objects = self._cameras.check(joints, objects)
+        pairs = [self._gl.labels(joints[n : n + 1], objects[n : n + 1]) for n in range(len(joints))]
+        entity, depth = zip(*pairs, strict=True)
+        return np.stack(entity), np.stack(depth)
+
     def close(self) -> None:
         """Free the OpenGL context. May be called twice."""
         if self._gl is not None:
@@ -153,9 +163,34 @@ class _OpenGL:
         self._context.make_current()
         self._target = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._target)
+        # Far off, floats near 0 are as fine as they are near by; near 1 they are not.
+        self._target.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
 
     def draw(self, joints: Array, objects: ObjectState) -> Array:
         """`[h w 3]` uint8 of joints `[1 6]` [rad] and objects `[1]`."""
+        return self._read(joints, objects)[0]
+
+    def labels(self, joints: Array, objects: ObjectState) -> tuple[Array, Array]:
+        """Entity `[h w]` int16 and depth `[h w]` float32 [m]."""
+        flags = self._shown.flags
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = True
+        try:
+            image, inverse = self._read(joints, objects)
+        finally:
+            flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = False
+        names = np.full(self._shown.ngeom + 1, -1, np.int16)
+        for shown in self._shown.geoms[: self._shown.ngeom]:
+            if shown.objtype == mujoco.mjtObj.mjOBJ_GEOM and shown.segid >= 0:
+                names[shown.segid + 1] = self._entity[shown.objid]
+        number = image.astype(np.int64) @ (1, 1 << 8, 1 << 16)
+        extent, clip = self._model.stat.extent, self._model.vis.map
+        near, far = clip.znear * extent, clip.zfar * extent
+        # What glFrustum maps to 1 (near) .. 0 (far), undone.
+        depth = near * far / (near + inverse.astype(np.float64) * (far - near))
+        return names[number], np.where(number > 0, depth, np.inf).astype(np.float32)
+
+    def _read(self, joints: Array, objects: ObjectState) -> tuple[Array, Array]:
+        """`[h w 3]` uint8 and the depth buffer `[h w]` float32."""
         model, data, movable = self._model, self._data, self._movable
         sizes, local = stretch(self._scene, self._entity, movable, objects.half_extents[0])
         model.geom_size[:], model.geom_pos[:] = sizes, local
@@ -168,9 +203,10 @@ class _OpenGL:
         self._context.make_current()
         mujoco.mjv_updateScene(model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._shown)
         image = np.empty((self._view.height, self._view.width, 3), np.uint8)
+        depth = np.empty((self._view.height, self._view.width), np.float32)
         mujoco.mjr_render(self._view, self._shown, self._target)
-        mujoco.mjr_readPixels(image, None, self._view, self._target)
-        return image[::-1]
+        mujoco.mjr_readPixels(image, depth, self._view, self._target)
+        return image[::-1], depth[::-1]
 
     def close(self) -> None:
         self._context.make_current()
