@@ -253,9 +253,10 @@ class Obedient:
 class Clocked:
     """A guard whose seconds pass with its ticks."""
 
-    def __init__(self, **limits):
+    def __init__(self, moving=True, **limits):
         self.now, self.arm = 0.0, Obedient()
-        self.guard = Guard(self.arm, Governor(Limits(**limits), RANGE), 1 / TICK, clock=lambda: self.now)
+        governor = Governor(Limits(**limits), RANGE)
+        self.guard = Guard(self.arm, governor, 1 / TICK, clock=lambda: self.now, moving=moving)
         self.tick()
 
     def tick(self, count=1):
@@ -330,6 +331,16 @@ def test_servos_that_answer_again_are_let_go():
     report = side.tick()
     assert (report.state, report.powered) == (State.RELEASED, ())
     assert report.fault == UNHEARD
+
+
+def test_an_arm_that_is_only_watched_is_never_told_anything_and_let_go_at_once():
+    side = Clocked(moving=False, silence=0.2)
+    side.guard.go(START + 0.3 * ELBOW, 5)
+    assert side.tick(5).state is State.FOLLOWING
+    assert np.array_equal(side.arm.position, START)
+    assert side.tick(10).state is State.RELEASED
+    assert "has been silent" in side.guard.fault
+    assert side.arm.shares == []
 
 
 def test_a_few_answers_that_are_lost_stop_nothing():

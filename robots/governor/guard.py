@@ -120,9 +120,11 @@ class Guard:
             self.state = State.READY
 
     def stop(self, why: str) -> None:
-        """Hold, lower, let go; the first reason stays."""
+        """Hold, lower, let go; the first reason stays. An arm that is not driven is let go at once."""
         if self.state in (State.READY, State.FOLLOWING):
             self.fault, self.state, self._since = why, State.HOLDING, self._clock()
+            if not self.moving:
+                self._let_go()
 
     def finish(self) -> None:
         """Let the arm down and go, without a fault; one that is not driven is let go at once."""
