@@ -28,7 +28,7 @@ from robots.twin.process import tell
 from robots.units import Units, from_features
 
 TASK = "place"
-RATE, POLICY_RATE = 50, 10
+RATE, POLICY_RATE = 50, 25
 """[Hz]."""
 SWING, PERIOD = 0.4, 4.0
 """[rad], [s]: to and fro at 0.4 rad/s, and never still."""
