@@ -29,9 +29,6 @@ TRIES = 3
 """Of every question: a bit in ten thousand is lost on a good bus."""
 CALM = 2.0
 """[s] LeRobot waits 50 ms for an answer, and asks once when it configures. While nothing moves there is more time."""
-NAP = 0.002
-"""[s] The SDK asks the port without a pause whether an answer is there, and keeps a core busy. With this it sleeps
-until there is one, and looks this often whether it has waited for too long."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,6 @@ class LeRobotArm:
         if reopen:
             with suppress(*GONE):
                 self._bus.connect(handshake=False)
-                self._bus.port_handler.ser.timeout = NAP
                 return True
             return False
         if self._lock is not None:
@@ -210,7 +206,6 @@ class LeRobotArm:
             try:
                 with calmly(self._bus, patience):
                     self._bus.connect()
-                self._bus.port_handler.ser.timeout = NAP
                 return
             except GONE as error:
                 last = error
