@@ -68,6 +68,8 @@ def test_read_command_limit_and_release(twin):
         assert twin.tell("advance(0.5)")["joints"]["shoulder_pan"] > target[0] - 0.1, "there is no strength to go"
         assert arm.release() == ()
         assert not enabled(twin)
+        limits = arm._bus.sync_read("Torque_Limit", normalize=False)
+        assert list(limits.values()) == [1000] * 5 + [500], "the next driver finds an arm of full strength"
 
 
 def test_the_range_is_that_of_the_calibration(twin):

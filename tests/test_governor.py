@@ -251,12 +251,22 @@ class Obedient:
         return reopen
 
 
+class Stuck(Obedient):
+    """Its elbow does not move, and strains with what is asked of it."""
+
+    def read(self):
+        free = self.position.copy()
+        free[2] = START[2]
+        return reading(free, load=np.clip(20 * (self.position - free), -1, 1))
+
+
 class Clocked:
     """A guard whose seconds pass with its ticks."""
 
-    def __init__(self, **limits):
-        self.now, self.arm = 0.0, Obedient()
-        self.guard = Guard(self.arm, Governor(Limits(**limits), RANGE), 1 / TICK, clock=lambda: self.now)
+    def __init__(self, moving=True, arm=None, **limits):
+        self.now, self.arm = 0.0, arm or Obedient()
+        governor = Governor(Limits(**limits), RANGE)
+        self.guard = Guard(self.arm, governor, 1 / TICK, clock=lambda: self.now, moving=moving)
         self.tick()
 
     def tick(self, count=1):
@@ -279,6 +289,17 @@ def test_an_order_is_carried_out_in_equal_parts():
     report = side.tick(20)
     assert report.remaining == 0
     assert side.arm.position == pytest.approx(START + 0.1 * ELBOW, abs=1e-3)
+
+
+def test_what_is_stuck_is_not_pushed_on():
+    side = Clocked(arm=Stuck())
+    side.guard.go(START + 0.3 * ELBOW, 10)
+    report = side.tick(5)
+    strained = report.reading.health.load[2]
+    report = side.tick(20)
+    assert report.state is State.HOLDING
+    assert report.fault == "elbow_flex strains with a load of 1 of its stall torque"
+    assert report.reading.health.load[2] < 0.3 < strained
 
 
 def test_a_silent_policy_is_held_lowered_and_let_go():
@@ -331,6 +352,16 @@ def test_servos_that_answer_again_are_let_go():
     report = side.tick()
     assert (report.state, report.powered) == (State.RELEASED, ())
     assert report.fault == UNHEARD
+
+
+def test_an_arm_that_is_only_watched_is_never_told_anything_and_let_go_at_once():
+    side = Clocked(moving=False, silence=0.2)
+    side.guard.go(START + 0.3 * ELBOW, 5)
+    assert side.tick(5).state is State.FOLLOWING
+    assert np.array_equal(side.arm.position, START)
+    assert side.tick(10).state is State.RELEASED
+    assert "has been silent" in side.guard.fault
+    assert side.arm.shares == []
 
 
 def test_a_few_answers_that_are_lost_stop_nothing():

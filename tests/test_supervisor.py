@@ -13,7 +13,6 @@ from twins import enabled, start
 from envs.errors import EmbodiedError
 from robots.arm.contract import ArmLostError
 from robots.governor.client import SupervisedArm
-from robots.governor.guard import State
 from robots.governor.limits import Limits
 from robots.governor.supervisor import SupervisorConfig
 from robots.units import JOINTS
@@ -88,6 +87,16 @@ def test_an_arm_that_cannot_be_had_is_told_by_the_supervisor(twin):
         SupervisedArm(replace(config, arm={**config.arm, "port": "/dev/ttyACM9"}))
 
 
+def test_a_supervisor_that_is_told_to_end_lets_the_arm_down(twin):
+    with SupervisedArm(supervised(twin)) as arm:
+        arm.ready()
+        os.kill(arm.supervisor, signal.SIGTERM)
+        with pytest.raises(ArmLostError, match="was told to end; the arm was let down"):
+            listen(arm)
+        assert arm.finish()["powered"] == []
+    assert not enabled(twin)
+
+
 def test_a_killed_supervisor_is_stood_in_for(twin):
     with SupervisedArm(supervised(twin)) as arm:
         arm.ready()
@@ -95,16 +104,6 @@ def test_a_killed_supervisor_is_stood_in_for(twin):
         with pytest.raises(ArmLostError, match="has died; the arm was let go"):
             listen(arm)
     assert not enabled(twin)
-
-
-def test_a_silent_policy_is_not_waited_for(twin):
-    with SupervisedArm(supervised(twin, silence=0.5)) as arm:
-        arm.go(arm.ready().base, 5)
-        report = arm.report()
-        while report.state is not State.RELEASED:
-            report = arm.report()
-        assert "the policy has been silent for" in report.fault
-        assert not enabled(twin)
 
 
 def listen(arm):

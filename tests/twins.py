@@ -8,7 +8,7 @@ from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 
 from envs.robot import HOME
-from robots.arm.lerobot import NAP, ArmConfig, LeRobotArm
+from robots.arm.lerobot import ArmConfig, LeRobotArm
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard
 from robots.governor.limits import Limits
@@ -19,6 +19,9 @@ from robots.units import JOINTS
 PATIENCE = 60_000.0
 """[ms] more than the 50 that LeRobot waits for an answer: a busy machine may not run the twin for that long, and on
 the clock of packets it does not matter. Tests of silence ask for `hurry`."""
+
+NAP = 0.002
+"""[s] of sleep while waiting, see `patient`."""
 
 
 def start(folder, **settings):

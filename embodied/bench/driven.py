@@ -1,13 +1,15 @@
 """A policy that swings an arm's shoulder and records it, in a process that can be killed: on LeRobot's driver or ours.
 
 It prints a line of JSON for everything that happens: `{"process": who holds the port}`, `{"step": recorded so far}`,
-`{"noticed": why}` and `{"ended": true}`. SIGUSR1 makes its next commands wrong.
+`{"noticed": why}` and, of a mistake of its own, `{"failed": why}`. SIGUSR1 makes its next commands wrong.
 """
 
 import json
+import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.tasks import task as named_task
 from envs.types import Array
 from robots import stock
+from robots.arm.contract import ArmLostError
 from robots.governor.client import SupervisedArm
 from robots.governor.guard import State
 from robots.governor.supervisor import SupervisorConfig
@@ -28,7 +31,7 @@ from robots.twin.process import tell
 from robots.units import Units, from_features
 
 TASK = "place"
-RATE, POLICY_RATE = 50, 10
+RATE, POLICY_RATE = 50, 25
 """[Hz]."""
 SWING, PERIOD = 0.4, 4.0
 """[rad], [s]: to and fro at 0.4 rad/s, and never still."""
@@ -127,12 +130,14 @@ def ours(port: str, twin: Path, folder: Path, wrong: str, process: int) -> None:
 
 def main(side: str, told: str) -> None:
     """Drive until something ends it, on `side` as the JSON `told` says."""
-    import os
-
     values = json.loads(told)
     drive = {"lerobot": lerobot, "ours": ours}[side]
-    drive(values["port"], Path(values["twin"]), Path(values["folder"]), values["wrong"], os.getpid())
-    say(ended=True)
+    try:
+        drive(values["port"], Path(values["twin"]), Path(values["folder"]), values["wrong"], os.getpid())
+    except ArmLostError as error:
+        say(noticed=str(error))
+    except Exception:
+        say(failed=traceback.format_exc())
 
 
 if __name__ == "__main__":

@@ -295,6 +295,8 @@ class _Lines:
             return None
         values: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
         self.steps = values.get("step", self.steps)
+        if "failed" in values:
+            raise AssertionError(values["failed"])
         if "noticed" in values and self.noticed is None:
             self.noticed, self.at = values["noticed"], at
         return values

@@ -29,9 +29,6 @@ TRIES = 3
 """Of every question: a bit in ten thousand is lost on a good bus."""
 CALM = 2.0
 """[s] LeRobot waits 50 ms for an answer, and asks once when it configures. While nothing moves there is more time."""
-NAP = 0.002
-"""[s] The SDK asks the port without a pause whether an answer is there, and keeps a core busy. With this it sleeps
-until there is one, and looks this often whether it has waited for too long."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,7 @@ class LeRobotArm:
         self._bus = self._robot.bus
         self._telemetry = Telemetry(self._bus)
         self._lock: int | None = None
+        self._limited = False
 
     @cached_property
     def joint_range(self) -> Array:
@@ -88,10 +86,7 @@ class LeRobotArm:
                 self._check_calibration()
                 if powered:
                     self._robot.configure()
-                    # What was lowered to let an arm sink stays so until the power goes.
-                    for name in JOINTS:
-                        allowed = self._bus.read("Max_Torque_Limit", name, num_retry=TRIES)
-                        self._bus.write("Torque_Limit", name, allowed, num_retry=TRIES)
+                    self._restore_torque()
             if not powered:
                 self.release()
         except BaseException as error:
@@ -129,6 +124,7 @@ class LeRobotArm:
 
     def limit_torque(self, share: float) -> None:
         """See `Robot.limit_torque`."""
+        self._limited = True
         try:
             self._bus.sync_write("Torque_Limit", dict.fromkeys(JOINTS, round(1000 * share)), normalize=False)
         except GONE as error:
@@ -151,6 +147,9 @@ class LeRobotArm:
             if name not in left:
                 with suppress(*GONE):
                     self._bus.write("Lock", name, 0)
+        if self._limited and not left:
+            with suppress(*GONE):
+                self._restore_torque()
         return left
 
     def close(self, reopen: bool = False) -> bool:
@@ -162,13 +161,19 @@ class LeRobotArm:
         if reopen:
             with suppress(*GONE):
                 self._bus.connect(handshake=False)
-                self._bus.port_handler.ser.timeout = NAP
                 return True
             return False
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
         return False
+
+    def _restore_torque(self) -> None:
+        """Undo `limit_torque`; it would hold until the power goes, and make the arm weak for whoever is next."""
+        for name in JOINTS:
+            allowed = self._bus.read("Max_Torque_Limit", name, num_retry=TRIES)
+            self._bus.write("Torque_Limit", name, allowed, num_retry=TRIES)
+        self._limited = False
 
     def _torque(self, name: str) -> bool | None:
         """Whether a servo has torque; None where it does not say."""
@@ -205,7 +210,6 @@ class LeRobotArm:
             try:
                 with calmly(self._bus, patience):
                     self._bus.connect()
-                self._bus.port_handler.ser.timeout = NAP
                 return
             except GONE as error:
                 last = error

@@ -47,8 +47,12 @@ class SupervisedArm:
     def report(self) -> Report:
         """The newest that there is, once there is one. Raises `ArmLostError` where the supervisor is gone."""
         values = self._next()
-        while self._lines:
+        while self._lines and "finished" not in values:
             values = self._next()
+        if "finished" in values:
+            self._finished = values["finished"]
+            self._hang_up()
+            raise ArmLostError("What held the arm's port was told to end; the arm was let down.")
         return decode(values)
 
     def ready(self) -> Report:

@@ -17,7 +17,7 @@ import numpy as np
 from envs.types import Array
 from robots.arm.contract import ArmLostError, Reading, Robot
 from robots.governor.governor import Governor, Ruling
-from robots.governor.watch import Finding, Watch
+from robots.governor.watch import GRIPPER, Finding, Watch
 
 ENOUGH = 0.4
 """Share of torque with which a lowering begins: it holds an arm that is stretched out, with 100 g in its jaws."""
@@ -120,9 +120,11 @@ class Guard:
             self.state = State.READY
 
     def stop(self, why: str) -> None:
-        """Hold, lower, let go; the first reason stays."""
+        """Hold, lower, let go; the first reason stays. An arm that is not driven is let go at once."""
         if self.state in (State.READY, State.FOLLOWING):
             self.fault, self.state, self._since = why, State.HOLDING, self._clock()
+            if not self.moving:
+                self._let_go()
 
     def finish(self) -> None:
         """Let the arm down and go, without a fault; one that is not driven is let go at once."""
@@ -190,7 +192,10 @@ class Guard:
             self._done = min(self._done + 1, self._steps)
             self._wanted = self._start + self._done / self._steps * (self._goal - self._start)
         elif self.state in (State.HOLDING, State.LOWERING):
-            off = np.abs(self.governor.command - reading.position) > self.governor.limits.astray / 4
+            limits, arm = self.governor.limits, np.arange(6) != GRIPPER
+            off = np.abs(self.governor.command - reading.position) > limits.astray / 4
+            # What is stuck is not pushed on; jaws keep what they hold.
+            off |= arm & (np.abs(reading.health.load) >= limits.strained)
             self._wanted = np.where(off, reading.position, self.governor.command)
         ruling = self.governor.rule(self._wanted, reading, self.period, found.speed or 1.0)
         self._base, self._cut = ruling.aim, tuple(dict.fromkeys(self._cut + ruling.cut))

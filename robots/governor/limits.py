@@ -43,7 +43,7 @@ class Limits:
     """Share of the voltage at the start by which it may fall before the arm stops."""
     astray: float = 0.35
     """[rad] between command and joint at which it stops, when it lasts `patience`; jaws that hold something are."""
-    patience: float = 0.2
+    patience: float = 0.15
     """[s] for which a strain may last."""
     silence: float = 0.25
     """[s] without an answer from the servos, or without a word from the policy once it began, after which it stops."""
