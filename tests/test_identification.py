@@ -168,6 +168,8 @@ def test_a_robot_file_keeps_servos_errors_and_ranges(tmp_path, found):
 
 
 def test_what_is_drawn_from_a_robot_file_is_within_its_ranges(found):
+    with pytest.raises(EmbodiedError, match="have no ranges to draw from"):
+        named_servos("firm", draw=0)
     drawn = parameters_of(found.as_file().sample(np.random.default_rng(0)))
     assert ((found.low <= drawn) & (drawn <= found.high)).all()
     assert not np.allclose(drawn, found.parameters)
@@ -217,6 +219,10 @@ def test_the_command_fits_logs_and_writes_what_the_twin_can_be(tmp_path, log, fo
     assert "replay error [mrad rms]" in shown
     path = tmp_path / "out" / "robot.yaml"
     assert np.allclose(parameters_of(ServoFile.load(path).servos)[:, :2], HIDDEN[:, :2], rtol=0.05)
+    drawn = Arm(ArmConfig(servo=str(path), draw=3))
+    assert [servo.lag for servo in drawn.servos] == [
+        servo.delay for servo in ServoFile.load(path).sample(np.random.default_rng(3))
+    ]
     arm = Arm(ArmConfig(servo=str(path)))
     assert [servo.lag for servo in arm.servos] == pytest.approx(HIDDEN[:, 3], abs=0.003)
 
