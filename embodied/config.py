@@ -41,8 +41,9 @@ class EnvConfig:
 class RobotConfig:
     """The arm."""
 
-    servo: Literal["firm", "lerobot", "open_duck", "menagerie"] = "firm"
-    """A parameter set of `envs.servo.SERVOS`; the published ones disagree by a factor of 56 in stiffness."""
+    servo: str = "firm"
+    """A parameter set of `envs.servo.SERVOS`, of which the published ones disagree by a factor of 56 in stiffness, or a
+    robot file of `embodied identify`."""
 
 
 @dataclass(frozen=True)
@@ -409,6 +410,8 @@ class TwinArguments:
     servo: str = "firm"
     """What the servos are like once LeRobot has configured them: a parameter set of `envs.servo.SERVOS`, or a robot
     file of `embodied identify`."""
+    draw: int | None = None
+    """Seed of servos that are drawn from the ranges in a robot file; None are those that were found."""
     calibrated: bool = True
     """Whether a calibration is in the servos already; false is an arm as it leaves the factory."""
     folder: str = "runs/twin"

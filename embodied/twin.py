@@ -20,7 +20,7 @@ def twin(arguments: TwinArguments, console: Console) -> None:
         return
     config = TwinConfig(
         robot=arguments.robot, task=arguments.task, seed=arguments.seed, servo=arguments.servo,
-        calibrated=arguments.calibrated, folder=arguments.folder, clock=arguments.clock,
+        draw=arguments.draw, calibrated=arguments.calibrated, folder=arguments.folder, clock=arguments.clock,
         packet_time=arguments.packet_time, faults=arguments.faults, picture=arguments.picture,
     )  # fmt: skip
     with Server(config) as server:

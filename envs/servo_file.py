@@ -74,12 +74,18 @@ class ServoFile:
         return cls(servos, errors, ranges)
 
 
-def named_servos(name: str) -> Servos:
-    """Servos by the name of a set, or by the path of a robot file; raises `EmbodiedError` for neither."""
+def named_servos(name: str, draw: int | None = None) -> Servos:
+    """Servos by the name of a set, or by the path of a robot file, with the seed `draw` from the ranges in it.
+
+    Raises `EmbodiedError` for neither, and for a set that is to be drawn from.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        found = ServoFile.load(Path(name))
+        return found.servos if draw is None else found.sample(np.random.default_rng(draw))
+    if name in SERVOS and draw is not None:
+        raise EmbodiedError(f"The servos {name!r} have no ranges to draw from; a robot file has.")
     if name in SERVOS:
         return SERVOS[name]
-    if Path(name).suffix in (".yaml", ".yml"):
-        return ServoFile.load(Path(name)).servos
     raise unknown("servo", name, [*SERVOS, "a robot file, e.g. runs/identify/robot.yaml"])
 
 

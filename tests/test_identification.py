@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from embodied.bench import identify as bench
 from embodied.bench.identify import moved
 from embodied.cli import main
 from embodied.config import IdentifyArguments
@@ -168,6 +169,8 @@ def test_a_robot_file_keeps_servos_errors_and_ranges(tmp_path, found):
 
 
 def test_what_is_drawn_from_a_robot_file_is_within_its_ranges(found):
+    with pytest.raises(EmbodiedError, match="have no ranges to draw from"):
+        named_servos("firm", draw=0)
     drawn = parameters_of(found.as_file().sample(np.random.default_rng(0)))
     assert ((found.low <= drawn) & (drawn <= found.high)).all()
     assert not np.allclose(drawn, found.parameters)
@@ -217,6 +220,10 @@ def test_the_command_fits_logs_and_writes_what_the_twin_can_be(tmp_path, log, fo
     assert "replay error [mrad rms]" in shown
     path = tmp_path / "out" / "robot.yaml"
     assert np.allclose(parameters_of(ServoFile.load(path).servos)[:, :2], HIDDEN[:, :2], rtol=0.05)
+    drawn = Arm(ArmConfig(servo=str(path), draw=3))
+    assert [servo.lag for servo in drawn.servos] == [
+        servo.delay for servo in ServoFile.load(path).sample(np.random.default_rng(3))
+    ]
     arm = Arm(ArmConfig(servo=str(path)))
     assert [servo.lag for servo in arm.servos] == pytest.approx(HIDDEN[:, 3], abs=0.003)
 
@@ -231,3 +238,29 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, log):
     ):
         assert main(["identify", word, f"folder={tmp_path / 'out'}"]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_bench_measures_against_what_it_hid(monkeypatch, found):
+    hidden = {}
+
+    def told(log):
+        # As if the fit were 10 % off in stiffness and right in all else.
+        parameters = hidden["parameters"].copy()
+        parameters[:, KP] *= 1.1
+        return replace(found, parameters=parameters, low=0.95 * parameters, high=1.05 * parameters)
+
+    def seen(parameters, commands, faults):
+        hidden["parameters"] = parameters
+        hidden.setdefault("faults", []).append([fault.kind for fault in faults])
+        return moved(parameters, commands[:30], faults)
+
+    monkeypatch.setattr("embodied.bench.identify.moved", seen)
+    monkeypatch.setattr("embodied.bench.identify.fit", told)
+    raw = {part: bench.measure(part, 0, True, Console()) for part in bench.PARTS}
+    figures = bench.summarise({part: [each] for part, each in raw.items()})
+    for part in bench.PARTS:
+        assert figures[f"{part}_kp_percent"]["value"] == pytest.approx(10.0)
+        assert figures[f"{part}_delay_ms"]["value"] == 0.0
+        assert figures[f"{part}_in_range"]["value"] == pytest.approx(0.8)
+    assert figures["clean_held_out_true_mrad"]["value"] < 1e3 * 1.3 * NOISE
+    assert hidden["faults"] == [[], [], ["zero"] * 6, ["zero"] * 6]

@@ -16,7 +16,7 @@ from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
 from envs.scene import SceneConfig
-from envs.servo import SERVOS
+from envs.servo_file import named_servos
 from envs.task import Task
 from envs.tasks import task
 from envs.types import Episode, Observation
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 def chosen_task(config: Config) -> Task:
     """The task of a configuration, with its physics, servos, goal and horizon."""
     found = task(config.env.task, config.env.goal, config.env.horizon)
-    return replace(found, scene=replace(found.scene, servo=SERVOS[config.robot.servo]))
+    return replace(found, scene=replace(found.scene, servo=named_servos(config.robot.servo)))
 
 
 def refuse_policy(config: Config) -> None:
@@ -65,7 +65,7 @@ def task_worlds(config: Config, worlds: int, seed: int, head_start: HeadStart | 
 def play_scene(config: Config) -> SceneConfig:
     """The scene that the world model learns in: all objects of its world, no goal entity."""
     scene = PlayConfig(world=config.env.play).scene
-    return replace(scene, servo=SERVOS[config.robot.servo]) if scene.robot == "so101" else scene
+    return replace(scene, servo=named_servos(config.robot.servo)) if scene.robot == "so101" else scene
 
 
 def play_control(config: Config) -> Controller:

@@ -31,10 +31,11 @@ STEP = np.array([0.01, 0.01, 0.05, 0.05, 0.05])
 """Of finite differences, in the same units: coarse, for friction and gaps act in ticks."""
 NOISE = RADIANS / np.sqrt(12.0)
 """[rad] An encoder's rounding."""
-STAGES = (((KP, DAMPING, DELAY), 6), ((KP, DAMPING, FRICTION, DELAY, BACKLASH), 12))
-"""What is fitted, and in how many rounds at most. All at once from afar, friction and backlash follow what a stiffness
-that is still wrong leaves over, into a valley that takes dozens of rounds to come out of."""
-ROUNDS = sum(most for _, most in STAGES)
+STAGES = (((KP, DAMPING, DELAY), 6, 1e-2), ((KP, DAMPING, FRICTION, DELAY, BACKLASH), 12, 2e-3))
+"""What is fitted, in how many rounds at most, and at which length of a step it is done. All at once from afar, friction
+and backlash follow what a stiffness that is still wrong leaves over, into a valley that takes dozens of rounds to come
+out of."""
+ROUNDS = sum(most for _, most, _ in STAGES)
 BLOCK = 1.0
 """[s] Residuals within such a block may be correlated; between blocks they count as independent."""
 WIDTH = 3.0
@@ -94,12 +95,12 @@ def fit(log: Log, progress: Callable[[int, int, str], None] = lambda *_: None) -
     problem, rounds = _Problem(log), 0
     x = np.tile(START, len(JOINTS))
     bounds = (np.tile(LOW, len(JOINTS)), np.tile(HIGH, len(JOINTS)))
-    for places, most in STAGES:
+    for places, most, tolerance in STAGES:
         free = np.flatnonzero(np.isin(np.arange(x.size) % len(IDENTIFIED), places))
         stage = _Stage(problem, x, free)
         x[free], trace = minimize.least_squares(
             x[free], stage.residual, bounds=[end[free] for end in bounds], jacobian=stage.jacobian, x_scale="jac",
-            max_iter=most, xtol=1e-2, verbose=0,
+            max_iter=most, xtol=tolerance, verbose=0,
             iter_callback=lambda done, before=rounds: progress(
                 before + len(done), ROUNDS, f"cost {done[-1].objective:.4g}"
             ),

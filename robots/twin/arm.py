@@ -39,6 +39,8 @@ class ArmConfig:
     servo: str = "firm"
     """What the servos are like once LeRobot has configured them: a name from `envs.servo.SERVOS`, or a robot file of
     `embodied identify`, as `runs/identify/robot.yaml`."""
+    draw: int | None = None
+    """Seed of servos that are drawn from the ranges in a robot file; None are those that were found."""
     calibrated: bool = True
     """Whether LeRobot's calibration is in the EEPROMs; without, they are as from the factory."""
     variation: float = 1.0
@@ -54,7 +56,7 @@ class Arm:
             raise unknown("robot", config.robot, MAKES)
         self.make = make = MAKES[config.robot]
         self._task = named_task(config.task)
-        made = per_joint(named_servos(config.servo), JOINTS)
+        made = per_joint(named_servos(config.servo, config.draw), JOINTS)
         # Late goals are the firmware's here, whose feedback is never late.
         scene = replace(self._task.scene, servo=tuple(replace(servo, delay=0.0) for servo in made))
         self.simulation = Simulation(build_scene(scene), worlds=1, threads=1)
