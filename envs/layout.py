@@ -1,5 +1,6 @@
 """How worlds begin: robot, objects, goal entity and true physics, as arrays over worlds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,3 +79,22 @@ def checked_layout(layout: Layout, worlds: int, objects: int, joints: int, fixtu
             array = array / norm
         checked[name] = array
     return replace(layout, **checked)
+
+
+def check_apart(layout: Layout, half_extents: Array, names: Sequence[str]) -> None:
+    """Raise `EmbodiedError` where two objects of half extents `[n O 3]` are in one another by a quarter and more.
+
+    Judged by the balls inside them: what is called overlapping is, and the play of an estimate is let pass.
+    """
+    first, second = np.triu_indices(len(names), 1)
+    radius, place = half_extents.min(axis=-1), layout.object_position
+    gap = np.linalg.norm(place[:, first] - place[:, second], axis=-1)
+    inside = gap < 0.75 * (radius[:, first] + radius[:, second])
+    if layout.present is not None:
+        inside &= layout.present[:, first] & layout.present[:, second]
+    if inside.any():
+        world, pair = np.argwhere(inside)[0]
+        raise EmbodiedError(
+            f"In world {world} of the layout, {names[first[pair]]} and {names[second[pair]]} overlap: their centres "
+            f"are {1e3 * gap[world, pair]:.0f} mm apart."
+        )

@@ -15,7 +15,7 @@ from envs.doing import do
 from envs.errors import DivergedError, EmbodiedError
 from envs.geometry import half_height
 from envs.interventions import Intervention
-from envs.layout import Layout, checked_layout
+from envs.layout import Layout, check_apart, checked_layout
 from envs.parameters import ModelFields, Parameters
 from envs.readout import chain_of, column, read_poses
 from envs.rows import EntityRows
@@ -242,6 +242,7 @@ class Simulation:
         self.fields.check(declared)
         if truth is not declared:
             self.fields.check(truth)
+        check_apart(layout, declared.half_extents, scene.objects)
         self._batch.reset(np.sort(chosen), keyframe=scene.model.key("home").id, stage=_NO_STAGE)
         self._batch.warning[chosen] = 0
         self._qpos[chosen[:, None], scene.joint_qpos] = layout.joints

@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import Any
 
 from envs.errors import EmbodiedError, unknown
+from envs.feasibility import check_feasible
 from envs.goals import Goal
+from envs.robot import robot_of
 from envs.scene import SceneConfig
 from envs.suite import NAMES
 from envs.task import AIR, ALOFT, PUSH_AREA, Task
@@ -47,14 +49,17 @@ TASKS: Mapping[str, Task] = {
 def task(name: str, goal: str | None = None, horizon: int | None = None) -> Task:
     """The task of that name, with another goal in text form or another horizon if given.
 
-    Raises `EmbodiedError` for an unknown task, a goal that does not parse, and a goal about objects the task has not.
+    Raises `EmbodiedError` for an unknown task, a goal that does not parse or is impossible, and a goal about
+    objects that the task has not.
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     chosen = TASKS[name]
     if goal is not None:
         parsed = Goal.parse(goal)
-        parsed.check(("table", "gripper", "fixed_jaw", "moving_jaw", *chosen.entities))
+        robot = tuple(part.name for part in robot_of(chosen.scene.robot).parts)
+        parsed.check(("table", *robot, *chosen.entities))
+        check_feasible(parsed, fixed=("table", *set(chosen.entities) - set(chosen.scene.objects)))
         chosen = replace(chosen, goal=parsed)
     if horizon is not None:
         if horizon < 1:

@@ -1,0 +1,122 @@
+"""Goals that no arrangement of the world can meet, told by their words and the sizes of what they speak of.
+
+Sound, not complete: what is called impossible is, and what is not may still be beyond the arm.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from envs.errors import EmbodiedError
+from envs.goals import Goal, Literal
+from envs.predicates import GRASP_GAP
+
+REACH = 0.45
+"""[m] The tool never gets further than this from the arm's base, nor anything that it has put somewhere."""
+CEILING = 0.30
+"""[m] Nothing is ever lifted higher than this."""
+_UP, _AXES = ("on", "above"), {"left_of": (1, 1), "right_of": (1, -1), "in_front_of": (0, 1), "behind": (0, -1)}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """That the first stands before the second in some strict order, so that no circle of such facts can hold."""
+
+    order: str
+    first: str
+    second: str
+
+
+def check_feasible(goal: Goal, fixed: Iterable[str] = ()) -> None:
+    """Raise `EmbodiedError` with the reason where a goal is impossible; `fixed` are entities that nothing moves."""
+    reason = why_impossible(goal, fixed)
+    if reason is not None:
+        raise EmbodiedError(f"The goal '{goal}' is impossible: {reason}.")
+
+
+def why_impossible(goal: Goal, fixed: Iterable[str] = ()) -> str | None:
+    """The reason in a few words, or None."""
+    held = [literal for literal in goal.literals if not literal.negated]
+    for rule in (_denied, _itself, _hands, _places):
+        if reason := rule(goal.literals if rule is _denied else held, tuple(fixed)):
+            return reason
+    return _circle(held)
+
+
+def _denied(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
+    for literal in literals:
+        if replace(literal, negated=not literal.negated) in literals:
+            return f"it asks for {replace(literal, negated=False)} and denies it"
+    return None
+
+
+def _itself(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
+    for literal in literals:
+        if len(set(literal.arguments)) < len(literal.arguments) and literal.predicate in (*_UP, *_AXES, "below", "in"):
+            return f"nothing is {literal.predicate} itself"
+        if literal.predicate in ("lifted", "grasped") and literal.arguments[0] in fixed:
+            return f"nothing moves {literal.arguments[0]}"
+    return None
+
+
+def _hands(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
+    grasped = {literal.arguments[0] for literal in literals if literal.predicate == "grasped"}
+    if len(grasped) > 1:
+        return f"one hand holds one thing, not {' and '.join(sorted(grasped))}"
+    for literal in literals:
+        if literal.predicate == "released" and literal.arguments[0] in grasped and literal.parameters[0] >= GRASP_GAP:
+            return f"{literal.arguments[0]} cannot be grasped and released at once"
+    return None
+
+
+def _places(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
+    for literal in literals:
+        if literal.predicate == "lifted" and literal.parameters[0] > CEILING:
+            return f"nothing is lifted by more than {CEILING:g} m"
+        if literal.predicate != "at" or literal.frame != "world":
+            continue
+        x, y, z, tolerance = literal.parameters
+        if np.hypot(x, y) - tolerance > REACH:
+            return f"({x:g}, {y:g}) is more than {REACH:g} m from the arm"
+        if z + tolerance < 0.0:
+            return f"z = {z:g} is under the table"
+        if z - tolerance > CEILING:
+            return f"z = {z:g} is higher than the arm gets"
+    return None
+
+
+def _facts(literals: Iterable[Literal]) -> list[Fact]:
+    facts = []
+    for literal in literals:
+        if literal.predicate in _UP:
+            facts.append(Fact("above", *literal.arguments))
+        elif literal.predicate == "below":
+            facts.append(Fact("above", *literal.arguments[::-1]))
+        elif literal.predicate == "in":
+            facts.append(Fact("inside", *literal.arguments))
+        elif literal.predicate in _AXES:
+            axis, sign = _AXES[literal.predicate]
+            order = f"beyond along {'xy'[axis]} of {literal.frame}"
+            facts.append(Fact(order, *literal.arguments[::sign]))
+    return facts
+
+
+def _circle(literals: Sequence[Literal]) -> str | None:
+    """Whether something would be above, inside or beyond itself by way of others."""
+    facts = _facts(literals)
+    for order in sorted({fact.order for fact in facts}):
+        after: Mapping[str, set[str]] = {fact.first: set() for fact in facts}
+        for fact in facts:
+            if fact.order == order:
+                after[fact.first].add(fact.second)
+        for start in sorted(after):
+            reached, waiting = set(), list(after[start])
+            while waiting:
+                name = waiting.pop()
+                if name == start:
+                    return f"{start} would be {order.split(' ')[0]} itself by way of others"
+                if name not in reached:
+                    reached.add(name)
+                    waiting.extend(after.get(name, ()))
+    return None
