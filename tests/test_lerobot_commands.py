@@ -112,7 +112,7 @@ def test_export_says_both_side_by_side(reach, tmp_path):
     ours, theirs = (
         next(line for line in lines if line.startswith(name)) for name in ("embodied eval", "lerobot-eval ")
     )
-    assert ours.split("  ")[-1] == theirs.split("  ")[-1]
+    assert ours.split("  ")[-1].strip() == theirs.split("  ")[-1].strip()
     assert "100.0 %" not in ours
 
 
