@@ -14,6 +14,7 @@ from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from robots.arm import lerobot
 from robots.arm.contract import ArmLostError, Robot
 from robots.arm.lerobot import ArmConfig, LeRobotArm
+from robots.governor.client import hush
 from robots.units import GRIPPER_RANGE, JOINTS
 
 PAN = np.eye(6)[0]
@@ -91,6 +92,14 @@ def test_velocities_add_up_to_the_way_that_was_gone(twin):
     gone = seen[-1].position - first.position
     assert way[[0, 5]] == pytest.approx(gone[[0, 5]], rel=0.1)
     assert gone[[0, 5]].min() > 0.4
+
+
+def test_all_servos_let_go_when_they_are_told_to_at_once(twin):
+    with had(made(twin)):
+        assert enabled(twin) == set(JOINTS)
+    hush(twin.port)
+    assert not enabled(twin)
+    hush("/dev/ttyACM9")
 
 
 def test_no_such_port(twin):

@@ -121,6 +121,7 @@ class SupervisedArm:
     def _rescued(self) -> ArmLostError:
         """Let the arm go in place of a supervisor that has died."""
         self._hang_up()
+        hush(self.config.arm["port"])
         from robots.arm.lerobot import ArmConfig, LeRobotArm
 
         arm = LeRobotArm(ArmConfig(**{**self.config.arm, "zeros": tuple(self.config.arm.get("zeros", (0.0,) * 5))}))
@@ -130,3 +131,16 @@ class SupervisedArm:
             return ArmLostError(f"What held the arm's port has died, and the arm may have torque: {error}")
         arm.close()
         return ArmLostError("What held the arm's port has died; the arm was let go.")
+
+
+def hush(port: str) -> None:
+    """Tell all Feetech servos on `port` to let go, which none answers: LeRobot, which asks them, takes seconds to load.
+
+    The packet is a broadcast write of 0 to `Torque_Enable` (address 40), see `robots.twin.protocol`.
+    """
+    import serial
+
+    with contextlib.suppress(OSError), serial.Serial(port, 1_000_000) as line:
+        for _ in range(3):
+            line.write(bytes.fromhex("FF FF FE 04 03 28 00 D2"))
+        line.flush()
