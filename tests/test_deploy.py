@@ -197,7 +197,11 @@ class Wrecker:
 
 
 @pytest.mark.parametrize(
-    ("word", "fault"), [("heat(elbow_flex, 85)", "elbow_flex reports heat"), ("unplug()", "the servos do not answer")]
+    ("word", "fault"),
+    [
+        ("heat(elbow_flex, 85)", "elbow_flex reports heat"),
+        ("unplug()", "the servos do not answer: check the arm's cable and power"),
+    ],
 )
 def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault):
     policy = Wrecker(assigned(arguments(tmp_path)).policy, twin, word)

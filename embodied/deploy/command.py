@@ -28,7 +28,7 @@ from envs.control import CartesianDelta
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.kinematics import JOINTS
-from envs.servo import SERVOS
+from envs.servo_file import named_servos
 from envs.tasks import task as named_task
 from envs.types import Array, Policy
 from robots.governor.guard import Report
@@ -80,7 +80,7 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     go together.
     """
     folder, task = Path(arguments.record), assignment.task
-    scene = replace(task.scene, servo=SERVOS[assignment.servo])
+    scene = replace(task.scene, servo=named_servos(assignment.servo))
     limits = Limits(speed=SLOW if arguments.mode == "slow" else 1.0, silence=arguments.silence)
     seeds = [int(seed) for seed in held_out_seeds(arguments.seed, arguments.episodes)]
     with (
