@@ -215,7 +215,7 @@ def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault
     assert record["episodes"] == 1
     assert 2 <= episode.length <= 3
     if "unplug" in word:
-        assert record["loop"]["powered"] == list(JOINTS), "nobody could tell them"
+        assert tuple(record["loop"]["powered"]) == JOINTS, "nobody could tell them"
     else:
         assert not enabled(twin)
     # As a person does next, once it is mended.

@@ -62,7 +62,7 @@ def test_the_environment_can_forbid_opengl(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_importing_leaves_the_environment_alone() -> None:
-    code = "import os; before = dict(os.environ); import envs.rendering; assert dict(os.environ) == before"
+    code = "import gymnasium, os; before = dict(os.environ); import envs.rendering; assert dict(os.environ) == before"
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
 
 

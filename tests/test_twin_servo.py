@@ -486,13 +486,17 @@ def test_backlash_from_a_fault_and_from_a_robot_file_are_the_same_and_slow_a_tur
 def test_servos_of_a_robot_file_are_each_their_own(tmp_path):
     path = robot_file(tmp_path / "robot.yaml", shoulder_pan={"kp": 4.0}, wrist_roll={"delay": 0.05})
     arm, plain = Arm(ArmConfig(servo=path)), Arm(ArmConfig(servo="lerobot"))
+    turned = []
     for each in (arm, plain):
+        start = each.angles
         goals(each, shoulder_pan=15, wrist_flex=60, wrist_roll=20)
         each.advance(14)
-    pan, roll = JOINTS.index("shoulder_pan"), JOINTS.index("wrist_roll")
-    assert arm.angles[pan] < 0.7 * plain.angles[pan]
-    assert arm.angles[roll] < 0.5 * plain.angles[roll]
-    assert arm.angles[3] == pytest.approx(plain.angles[3], abs=0.02)
+        turned.append(each.angles - start)
+    pan, flex, roll = (JOINTS.index(name) for name in ("shoulder_pan", "wrist_flex", "wrist_roll"))
+    (soft, late), (plain_pan, plain_roll) = turned[0][[pan, roll]], turned[1][[pan, roll]]
+    assert 0.0 < soft < 0.7 * plain_pan
+    assert late < 0.5 * plain_roll
+    assert turned[0][flex] == pytest.approx(turned[1][flex], abs=0.02)
 
 
 def test_a_servo_that_there_is_not_is_one_sentence(tmp_path):
