@@ -60,6 +60,15 @@ class Governor:
         self._speed: Array = np.zeros(6)
         self._floor = limits.clearance
         """[m] How near solids may come: as near as they were when it began, until they are apart."""
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Look ahead once, so that no arm that moves waits for what is loaded at its first use: 0.1 s."""
+        middle, rest = (self._low + self._high) / 2, np.zeros(6)
+        self._mirror.show(middle, rest, middle, {})
+        self._mirror.ahead(middle, self.limits.lookahead)
+        self._mirror.nearest()
+        self._outside(middle)
 
     def begin(self, reading: Reading) -> None:
         """Start from where the arm is, at rest."""
