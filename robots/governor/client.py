@@ -104,7 +104,8 @@ class SupervisedArm:
 
     def _next(self) -> dict[str, Any]:
         """The next line; those that have come in behind it are in `_lines` then."""
-        with contextlib.suppress(BlockingIOError):
+        # A supervisor that is killed leaves a line that is reset, not one that ends.
+        with contextlib.suppress(BlockingIOError, ConnectionError):
             while data := self._line.recv(65536, socket.MSG_DONTWAIT if self._lines else 0):
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 self._lines.extend(lines)
