@@ -21,8 +21,9 @@ class Limits:
     """[rad/s^2] of the command; what the firmware allows when LeRobot has configured it."""
     speed: float = 1.0
     """Factor on both velocities."""
-    first_jump: float = 0.5
-    """[rad] The farthest a first command may be from where the arm is; steps of 3 cm near the base need 0.4."""
+    first_jump: float = 0.7
+    """[rad] The farthest a first command may be from where the arm is; a step of 3 cm with a turn near the base needs
+    0.6."""
     workspace: tuple[Range, Range, Range] = ((0.0, 0.48), (-0.42, 0.42), (0.005, 0.50))
     """[m] x, y and z of the tool centre point; 0 in z is the table."""
     clearance: float = 0.0005
@@ -36,9 +37,14 @@ class Limits:
     strained: float = 0.6
     """Share of stall torque from which it goes at half speed, when a joint is stuck with it for `patience`."""
     overloaded: float = 0.85
-    """Share of stall torque at which it stops, when a joint is stuck with it for `patience`."""
+    """Share of stall torque at which it stops, when a joint is stuck with it `blocked` short of its command for
+    `patience`, or with less to go for `pressing`."""
+    blocked: float = 0.08
+    """[rad] from its command, where a joint that strains is held by something and not merely pressing on it."""
+    pressing: float = 1.0
+    """[s] for which a hand may press with all it has; the firmware lets it for 2 s."""
     current: float = 2.4
-    """[A] at which it stops, when a joint is stuck with it for `patience`; a servo draws 2.7 when it stalls."""
+    """[A] at which it stops, like `overloaded`; a servo draws 2.7 when it stalls."""
     sag: float = 0.2
     """Share of the voltage at the start by which it may fall before the arm stops."""
     astray: float = 0.35

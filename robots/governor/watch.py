@@ -34,7 +34,9 @@ class Watch:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._lasted: dict[str, Array] = {name: np.zeros(6) for name in ("strained", "overloaded", "current", "astray")}
+        self._lasted: dict[str, Array] = {
+            name: np.zeros(6) for name in ("strained", "blocked", "pressing", "current", "astray")
+        }
         self._voltage: float | None = None
 
     def look(self, reading: Reading, command: Array, seconds: float) -> Finding:
@@ -45,24 +47,30 @@ class Watch:
         arm = np.arange(6) != GRIPPER
         # A servo that accelerates gives all it has, too.
         stuck = arm & (np.abs(reading.velocity) < MOVING)
+        overloaded, away = stuck & (np.abs(health.load) >= limits.overloaded), np.abs(command - reading.position)
+        drawing = (np.abs(reading.velocity) < MOVING) & (health.current >= limits.current)
         strain = {
             "strained": stuck & (np.abs(health.load) >= limits.strained),
-            "overloaded": stuck & (np.abs(health.load) >= limits.overloaded),
-            "current": (np.abs(reading.velocity) < MOVING) & (health.current >= limits.current),
-            "astray": arm & (np.abs(command - reading.position) >= limits.astray),
+            "blocked": overloaded & (away >= limits.blocked),
+            "pressing": overloaded | drawing,
+            "current": drawing & (away >= limits.blocked),
+            "astray": arm & (away >= limits.astray),
         }
         for name, now in strain.items():
             self._lasted[name] = np.where(now, self._lasted[name] + seconds, 0.0)
-        lasting = {name: lasted >= limits.patience for name, lasted in self._lasted.items()}
+        lasting = {
+            name: lasted >= (limits.pressing if name == "pressing" else limits.patience)
+            for name, lasted in self._lasted.items()
+        }
         told = [tuple(word for word in words if arm[j] or word != "overload") for j, words in enumerate(health.errors)]
         for fault, where, values, unit in (
             ("reports " + ", ".join(sorted({word for words in told for word in words})),
              np.array([bool(words) for words in told]), None, ""),
             ("is at", health.temperature >= limits.hot, health.temperature, "C"),
             ("has no more than", health.voltage < (1 - limits.sag) * self._voltage, health.voltage, "V"),
-            ("strains with a load of", lasting["overloaded"], health.load, "of its stall torque"),
+            ("strains with a load of", lasting["blocked"] | lasting["pressing"], health.load, "of its stall torque"),
             ("draws", lasting["current"], health.current, "A"),
-            ("is off its command by", lasting["astray"], np.abs(command - reading.position), "rad"),
+            ("is off its command by", lasting["astray"], away, "rad"),
         ):  # fmt: skip
             if where.any():
                 j = int(where.argmax())
