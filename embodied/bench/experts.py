@@ -50,7 +50,7 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         nominal = samples.get(part.partition("_")[0], ())
         if len(nominal) == len(runs):
             lost = failures - sum(len(run["failed"]) for run in nominal)
-            figures[f"{part}_gain"] = figure(-100.0 * lost / tries, "points", len(runs))
+            figures[f"{part}_gain"] = figure(100.0 * -lost / tries, "points", len(runs))
     return figures
 
 
