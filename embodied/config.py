@@ -341,7 +341,7 @@ class ReportArguments:
 class GoalArguments:
     """What `embodied goal` takes."""
 
-    episodes: str = "runs/deploy"
+    episodes: str = "runs/deploy/episodes"
     """Folder of recorded episodes that ended as they should, such as a run's `demonstrations`."""
     examples: int = 0
     """How many of them are looked at; 0 is all."""
