@@ -449,6 +449,8 @@ class DeployArguments:
     the speed, and asks before each episode."""
     episodes: int = 10
     """Unseen beginnings; each is one episode."""
+    first: int = 0
+    """Number of the first of them: after a stop, a run goes on at the next."""
     seed: int = 0
     """Of the beginnings: the same as those of `embodied evaluate`."""
     perception: Literal["truth", "tags", "pixels"] = "truth"
@@ -483,7 +485,7 @@ class DeployArguments:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         _at_least(self, "", 1, "episodes", "rate", "variation", "marker_mm")
-        _at_least(self, "", 0, "seed", "silence")
+        _at_least(self, "", 0, "first", "seed", "silence")
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,19 @@ from robots.twin.arm import Arm, ArmConfig
 from robots.twin.servo import USUAL_GAIN
 
 
-def test_a_twin_that_was_stopped_has_failed_at_the_rest():
-    row = {"simulation": [True] * 4, "fault": None, "cut": {"speed": 10, "range": 20}, "steps": 150}
-    rows = [row | {"twin": [True, True, True, False]}, row | {"twin": [True, True], "fault": "hot"}]
+def test_what_a_stopped_twin_did_not_come_to_has_failed():
+    row = {"simulation": [True] * 4, "stops": [], "cut": {"speed": 10, "range": 20}, "steps": 150}
+    rows = [row | {"twin": [True, True, True, False]}, row | {"twin": [True, True], "stops": ["hot"]}]
     figures = deploy.summarise({"nominal": rows, "randomised": rows[:1]})
     assert figures["twin_success"]["value"] == 5 / 8
     assert figures["sim_success"]["value"] == 1.0
     assert figures["gap"]["value"] == pytest.approx(37.5)
     assert figures["twin_randomised_success"]["value"] == 0.75
+    assert figures["stops"]["value"] == 1
+    assert figures["stops_randomised"]["value"] == 0
     assert figures["cut"]["value"] == 0.2
     assert figures["cut"]["seeds"] == 2
-    assert set(figures) == {f"{name}{part}" for part in ("", "_randomised") for name in ("gap", "cut")} | {
+    assert set(figures) == {f"{name}{part}" for part in ("", "_randomised") for name in ("gap", "cut", "stops")} | {
         f"{side}{part}_success" for part in ("", "_randomised") for side in ("twin", "sim")
     }
 
@@ -60,3 +62,21 @@ def test_the_expert_is_compared_from_the_same_beginnings(tmp_path, monkeypatch):
     assert found["twin"] == [True]
     assert found["steps"] == 50
     assert found["fault"] is None
+
+
+def test_after_a_stop_the_next_episode_begins(monkeypatch):
+    begun = []
+
+    def stopped(arguments, assignment, console):
+        begun.append((arguments.first, arguments.episodes))
+        over = len(begun) == 3
+        count = arguments.episodes if over else 2
+        each = [{"success": True, "steps": 50}] * (count - 1) + [{"success": over, "steps": 5}]
+        return {"each": each, "fault": None if over else "it presses", "cut": {"range": 1}}
+
+    monkeypatch.setattr(deploy, "carry_out", stopped)
+    found = deploy.compare("expert", 1.0, 6, 0, Console(io.StringIO()))
+    assert begun == [(0, 6), (2, 4), (4, 2)]
+    assert found["twin"] == [True, False, True, False, True, True]
+    assert found["stops"] == ["it presses"] * 2
+    assert found["cut"] == {"range": 3}

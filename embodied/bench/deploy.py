@@ -3,11 +3,15 @@
 Each seed trains a policy for `place` as `embodied demo` does, without a world model. It then acts from the same unseen
 beginnings on the twin, in lock step, and in the simulation that it was trained in, with the same servo parameters;
 and on both once more with masses, frictions and every servo's gain drawn per beginning, from 1/1.5 to 1.5 times
-nominal. Twin and simulation draw the same. Objects come from the twin's truth, so that what is measured is the way
-from action to motion: driver, bus, firmware, governor and servos. No physical arm is involved.
+nominal. Twin and simulation draw the same. Where the governor stops the arm (`stops`), that episode has failed, and the
+next begins with the arm let down and powered anew, as somebody beside it would do. Objects come from the twin's truth,
+so that what is measured is the way from action to motion: driver, bus, firmware, governor and servos. No physical arm
+is involved.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +52,32 @@ def compare(run: str, variation: float, episodes: int, seed: int, console: Conso
         run=run, episodes=episodes, seed=seed, clock="reads", variation=variation, record=str(record)
     )
     chosen = assigned(arguments)
-    deployed = carry_out(arguments, chosen, console)
+    each: list[Mapping[str, Any]] = []
+    stops: list[str] = []
+    cut: Counter[str] = Counter()
+    while len(each) < episodes:
+        left = replace(arguments, first=len(each), episodes=episodes - len(each))
+        deployed = carry_out(left, chosen, console)
+        each += deployed["each"]
+        cut.update(deployed["cut"])
+        if deployed["fault"] is None or not deployed["each"]:
+            break
+        stops.append(deployed["fault"])
     spread = (1.0 / variation, variation)
     drawn = Variation(mass=spread, friction=spread, servo_gain=spread) if variation > 1 else None
     worlds = TaskWorlds(chosen.task, episodes, control=chosen.control, variation=drawn)
     simulated = success_in(worlds, chosen.policy, held_out_seeds(seed, episodes))
     return {
-        "twin": [each["success"] for each in deployed["each"]],
+        "twin": [one["success"] for one in each],
         "simulation": simulated.succeeded.tolist(),
-        "fault": deployed["fault"],
-        "cut": deployed["cut"],
-        "steps": sum(each["steps"] for each in deployed["each"]),
+        "stops": stops,
+        "cut": dict(cut),
+        "steps": sum(one["steps"] for one in each),
     }
 
 
 def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
-    """Rates over the beginnings of all seeds; a twin that was stopped has failed at all that it did not come to."""
+    """Rates over the beginnings of all seeds; the episode in which the governor stopped the arm has failed."""
     figures: dict[str, Figure] = {}
     for part, rows in samples.items():
         suffix = "" if part == "nominal" else f"_{part}"
@@ -74,5 +88,6 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         gap = difference(simulation, twin)
         figures[f"gap{suffix}"] = figure(100 * gap.value, "points", len(rows), (100 * gap.low, 100 * gap.high))
         steps, cut = sum(row["steps"] for row in rows), sum(sum(row["cut"].values()) for row in rows)
+        figures[f"stops{suffix}"] = figure(sum(len(row["stops"]) for row in rows), "1", len(rows))
         figures[f"cut{suffix}"] = figure(cut / max(steps, 1), "1", len(rows))
     return figures

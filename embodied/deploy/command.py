@@ -82,7 +82,8 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     folder, task = Path(arguments.record), assignment.task
     scene = replace(task.scene, servo=named_servos(assignment.servo))
     limits = Limits(speed=SLOW if arguments.mode == "slow" else 1.0, silence=arguments.silence)
-    seeds = [int(seed) for seed in held_out_seeds(arguments.seed, arguments.episodes)]
+    beginnings = held_out_seeds(arguments.seed, arguments.first + arguments.episodes)
+    seeds = [int(seed) for seed in beginnings[arguments.first :]]
     with (
         Journal(EpisodeStore(folder / "episodes")) as journal,
         site(arguments, assignment.servo, task.name) as place,
