@@ -61,7 +61,7 @@ def test_the_expert_is_compared_from_the_same_beginnings(tmp_path, monkeypatch):
     assert found["simulation"] == [True]
     assert found["twin"] == [True]
     assert found["steps"] == 50
-    assert found["fault"] is None
+    assert found["stops"] == []
 
 
 def test_after_a_stop_the_next_episode_begins(monkeypatch):
