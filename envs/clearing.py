@@ -8,8 +8,8 @@ import numpy as np
 from envs.experts import OPEN, PickAndPlace, View, cartesian_action
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
-from envs.kinematics import forward
-from envs.types import PROPRIOCEPTION, Array, Kind, Observation
+from envs.hand import Hand
+from envs.types import Array, Kind, Observation
 
 IN_THE_WAY = 0.055
 """[m] What lies nearer to the thing than this, from centre to centre, is moved first."""
@@ -82,13 +82,8 @@ def _across(observation: Observation, name: str) -> View:
     axis = np.take_along_axis(axes, first[..., None, :], axis=-1)[..., 0]
     others = np.sort(cost, axis=-1)
     square = others[..., 1] - others[..., 0] < 0.002
-    command = forward(np.asarray(observation.proprioception, np.float64)[..., PROPRIOCEPTION["joint_target"]])
-    error = np.arctan2(axis[..., 1], axis[..., 0]) - command.yaw
-    error = error + np.where(square & (_turn_of(observation) % 4 >= 2), 0.5 * np.pi, 0.0)
-    turn = np.remainder(error + 0.5 * np.pi, np.pi) - 0.5 * np.pi
-    roll = np.asarray(observation.proprioception)[..., PROPRIOCEPTION["joint_target"]][..., 4] + turn
-    turn = np.where(np.abs(roll) > 2.5, turn - np.pi * np.sign(roll), turn)
-    return replace(view, yaw_error=turn)
+    other = np.where(square & (_turn_of(observation) % 4 >= 2), 0.5 * np.pi, 0.0)
+    return replace(view, yaw_error=Hand.of(observation).towards(np.arctan2(axis[..., 1], axis[..., 0]) + other))
 
 
 def _turn_of(observation: Observation) -> Array:

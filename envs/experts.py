@@ -13,6 +13,7 @@ from envs.control import GRIPPER_RANGE, CartesianDelta
 from envs.errors import unknown
 from envs.geometry import quat_rotate, yaw_of
 from envs.goals import Goal
+from envs.hand import Hand
 from envs.kinematics import forward
 from envs.suite import NAMES
 from envs.types import PROPRIOCEPTION, Array, Kind, Observation, Policy
@@ -200,29 +201,22 @@ class View:
     def of(cls, observation: Observation, subject: str) -> "View":
         """The view of a cube or the like, whose faces are all as good to grip."""
         objects = observation.objects
-        hand, cube = objects.index("gripper"), objects.index(subject)
+        hand, cube = Hand.of(observation), objects.index(subject)
         position = np.asarray(objects.position_in_world, dtype=np.float64)
         quaternion = np.asarray(objects.quaternion_in_world, dtype=np.float64)
-        proprioception = np.asarray(observation.proprioception, dtype=np.float64)
-        commanded = forward(proprioception[..., PROPRIOCEPTION["joint_target"]])
-        gripper = proprioception[..., PROPRIOCEPTION["joint_position"]][..., 5]
-        # A jaw that still closes has not found the cube's far face yet: lifting now would tip it out.
-        stopped = np.abs(proprioception[..., PROPRIOCEPTION["joint_velocity"]][..., 5]) < 0.3
-        inverse = quaternion[..., hand, :] * np.array([1.0, -1.0, -1.0, -1.0])
-        offset = quat_rotate(inverse, position[..., cube, :] - position[..., hand, :])
-        inside = (np.abs(offset[..., 0]) < 0.016) & (np.abs(offset[..., 1]) < 0.014) & (np.abs(offset[..., 2]) < 0.014)
-        error = yaw_of(quaternion[..., cube, :]) - commanded.yaw
+        inside = hand.around(position[..., cube, :], (0.016, 0.014, 0.014))
+        error = yaw_of(quaternion[..., cube, :]) - hand.command.yaw
         folded = np.remainder(error + np.pi / 4, np.pi / 2) - np.pi / 4
         return cls(
-            command=np.asarray(commanded.position),
-            tool=position[..., hand, :],
-            gripper_quaternion=quaternion[..., hand, :],
-            gripper=gripper,
+            command=np.asarray(hand.command.position),
+            tool=hand.tool,
+            gripper_quaternion=hand.quaternion,
+            gripper=hand.opening,
             cube=position[..., cube, :],
             cube_half=np.asarray(objects.half_extents[..., cube, 2], dtype=np.float64),
             yaw_error=folded,
             inside=inside,
-            held=inside & (gripper < HELD_BELOW) & stopped,
+            held=inside & hand.gripping(HELD_BELOW),
         )
 
 

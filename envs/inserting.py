@@ -6,10 +6,10 @@ import numpy as np
 
 from envs.control import CartesianDelta
 from envs.experts import HOVER, cartesian_action
-from envs.geometry import quat_conjugate, quat_rotate, yaw_of
+from envs.geometry import yaw_of
 from envs.goals import Goal
-from envs.kinematics import forward
-from envs.types import PROPRIOCEPTION, Array, Observation
+from envs.hand import Hand
+from envs.types import Array, Observation
 
 GRIP = 0.014
 """[m] How far above its centre the peg is held."""
@@ -40,21 +40,16 @@ class Insert:
         position = np.asarray(objects.position_in_world, np.float64)
         quaternion = np.asarray(objects.quaternion_in_world, np.float64)
         half = np.asarray(objects.half_extents, np.float64)
-        proprioception = np.asarray(observation.proprioception, np.float64)
-        command = forward(proprioception[..., PROPRIOCEPTION["joint_target"]])
-        gripper = proprioception[..., PROPRIOCEPTION["joint_position"]][..., 5]
-        still = np.abs(proprioception[..., PROPRIOCEPTION["joint_velocity"]][..., 5]) < 0.3
-        hand, peg, hole = (objects.index(name) for name in ("gripper", self.peg, self.hole))
-        tool, turned, at = position[..., hand, :], quaternion[..., hand, :], position[..., peg, :]
+        hand, peg, hole = Hand.of(observation), objects.index(self.peg), objects.index(self.hole)
+        command, tool, at = hand.command, hand.tool, position[..., peg, :]
         standing, rim = half[..., peg, 2], position[..., hole, 2] + half[..., hole, 2]
 
         def quarter(angle: Array) -> Array:
             return np.remainder(angle + 0.25 * np.pi, 0.5 * np.pi) - 0.25 * np.pi
 
         grip = at + np.array([0.0, 0.0, GRIP])
-        offset = quat_rotate(quat_conjugate(turned), grip - tool)
-        inside = (np.abs(offset) < np.array([0.014, 0.010, 0.014])).all(axis=-1)
-        held = inside & (gripper < HELD_BELOW) & still
+        inside = hand.around(grip, (0.014, 0.010, 0.014))
+        held = inside & hand.gripping(HELD_BELOW)
 
         astray = np.linalg.norm((grip - tool)[..., :2], axis=-1)
         turn = quarter(yaw_of(quaternion[..., peg, :]) - command.yaw)
@@ -79,7 +74,7 @@ class Insert:
         away = np.zeros_like(carry)
         # Jaws that open too low scrape over the rim.
         ease = np.clip(grip[..., 2] - tool[..., 2], 0.0, 0.006)
-        away[..., 2] = np.where(gripper > OPEN - 0.1, 0.03, ease) * (tool[..., 2] < at[..., 2] + 0.06)
+        away[..., 2] = np.where(hand.opening > OPEN - 0.1, 0.03, ease) * (tool[..., 2] < at[..., 2] + 0.06)
         move = np.where(held[..., None], carry, np.where(inside[..., None], 0.0, reach))
         move = np.where(home[..., None], away, move)
         turn = np.where(home | (inside & ~held), 0.0, np.where(held, 0.7 * twist, turn))

@@ -7,10 +7,10 @@ import numpy as np
 from envs.control import CartesianDelta
 from envs.experts import HOVER, cartesian_action
 from envs.fixtures import FIXTURES
-from envs.geometry import quat_conjugate, quat_from_yaw, quat_rotate, yaw_of
+from envs.geometry import quat_from_yaw, quat_rotate, yaw_of
 from envs.goals import Goal
-from envs.kinematics import forward
-from envs.types import PROPRIOCEPTION, Array, Observation
+from envs.hand import Hand
+from envs.types import Array, Observation
 
 KNOB_RADIUS = 0.007
 """[m]."""
@@ -40,22 +40,17 @@ class Pull:
         objects = observation.objects
         position = np.asarray(objects.position_in_world, np.float64)
         quaternion = np.asarray(objects.quaternion_in_world, np.float64)
-        proprioception = np.asarray(observation.proprioception, np.float64)
-        hand, part, base = (objects.index(name) for name in ("gripper", self.part, self.base))
-        command = forward(proprioception[..., PROPRIOCEPTION["joint_target"]])
-        gripper = proprioception[..., PROPRIOCEPTION["joint_position"]][..., 5]
-        still = np.abs(proprioception[..., PROPRIOCEPTION["joint_velocity"]][..., 5]) < 0.3
-        tool, turned = position[..., hand, :], quaternion[..., hand, :]
+        hand, part, base = Hand.of(observation), objects.index(self.part), objects.index(self.base)
+        command, tool = hand.command, hand.tool
         knob = position[..., part, :] + _rotate(quaternion[..., part, :], self.knob)
         ahead = self._ahead(knob, position[..., part, :], quaternion[..., part, :], position[..., base, :],
                             quaternion[..., base, :])  # fmt: skip
 
-        side = _rotate(turned, (1.0, 0.0, 0.0)) * np.array([1.0, 1.0, 0.0])
+        side = _rotate(hand.quaternion, (1.0, 0.0, 0.0)) * np.array([1.0, 1.0, 0.0])
         # A knob gives way along its joint alone: the fixed pad has to come down close to it.
         beside = knob + (0.014 - KNOB_RADIUS - 0.002) * side
-        offset = quat_rotate(quat_conjugate(turned), knob - tool)
-        inside = (np.abs(offset) < np.array([0.016, 0.010, 0.012])).all(axis=-1)
-        held = inside & (gripper < HELD_BELOW) & still
+        inside = hand.around(knob, (0.016, 0.010, 0.012))
+        held = inside & hand.gripping(HELD_BELOW)
 
         # The jaws close across the way the knob goes at first, so that it has room on either side.
         across = yaw_of(quaternion[..., base, :]) + 0.5 * np.pi

@@ -9,8 +9,8 @@ from envs.control import CartesianDelta
 from envs.experts import cartesian_action
 from envs.geometry import quat_conjugate, quat_rotate
 from envs.goals import Goal
-from envs.kinematics import forward
-from envs.types import PROPRIOCEPTION, Array, Observation
+from envs.hand import Hand
+from envs.types import Array, Observation
 
 AJAR = 0.18
 """[rad] Pads 17 mm apart: a broom 33 mm wide, and what is 20 mm wide sits before the gap without turning away."""
@@ -20,8 +20,6 @@ HIGH, LOW = 0.075, 0.014
 """[m] height of the tool above everything, and while it pushes."""
 OPEN = 0.5
 """[rad] Lets go of what got caught between the jaws."""
-ROLL_LIMIT = 2.5
-"""[rad]."""
 NEAREST = 0.137
 """[m] x below which the broom does not get."""
 ENOUGH = 0.012
@@ -46,10 +44,8 @@ class Sweep:
         pan, turned = (np.asarray(array)[..., objects.index(self.into), :]
                        for array in (position, objects.quaternion_in_world))  # fmt: skip
         half = np.asarray(objects.half_extents)[..., objects.index(self.into), :]
-        proprioception = np.asarray(observation.proprioception, np.float64)
-        joints = proprioception[..., PROPRIOCEPTION["joint_target"]]
-        command = forward(joints)
-        tool = position[..., objects.index("gripper"), :]
+        hand = Hand.of(observation)
+        command, tool = hand.command, hand.tool
         jaws = [objects.index(name) for name in ("fixed_jaw", "moving_jaw")]
         broom = position[..., jaws, :2].mean(axis=-2)
         things = position[..., [objects.index(name) for name in self.things], :]
@@ -88,10 +84,7 @@ class Sweep:
         z = np.where(pushing | ((travel < 0.012) & ~up), LOW, HIGH)
         move = np.concatenate([xy - here, (z - command.position[..., 2])[..., None]], axis=-1)
         facing = np.arctan2(way[..., 1], way[..., 0]) + 0.5 * np.pi
-        turn = np.remainder(facing - command.yaw + 0.5 * np.pi, np.pi) - 0.5 * np.pi
-        # The other way round, where the wrist's roll would end.
-        roll = joints[..., 4] + turn
-        turn = np.where(np.abs(roll) > ROLL_LIMIT, turn - np.pi * np.sign(roll), turn)
+        turn = hand.towards(facing)
         aligned = np.abs(turn) < 0.15
         move[..., 2] = np.where(aligned | pushing | low, move[..., 2], HIGH - command.position[..., 2])
         return cartesian_action(self.control, move, np.where(up, 0.0, turn), np.where(caught, OPEN, AJAR))
