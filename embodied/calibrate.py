@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from embodied.arguments import CalibrateArguments
 from embodied.checkpoint import write_atomically
-from embodied.config import CalibrateArguments
 from embodied.console import Console
 from envs.errors import EmbodiedError, unknown
 from robots.calibration.board import Board

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import embodied
-from embodied import config as settings
+from embodied import arguments
 from embodied.config import Config
 from embodied.console import Console
 from embodied.run import Run
@@ -40,56 +40,56 @@ COMMANDS = {
     "train": Command("collect, learn a world model, learn a policy", "embodied.training.train:train", Config),
     "pixels": Command("teach an encoder to find objects in camera frames", "embodied.training.pixels:pixels", Config),
     "reward": Command("teach a network to judge goals from noisy states", "embodied.training.reward:reward", Config),
-    "goal": Command("read a goal off recorded episodes", "embodied.goal:goal", settings.GoalArguments),
+    "goal": Command("read a goal off recorded episodes", "embodied.goal:goal", arguments.GoalArguments),
     "evaluate": Command(
         "success of a run's policy on unseen resets, with its interval",
         "embodied.evaluation.evaluate:evaluate",
-        settings.EvaluateArguments,
+        arguments.EvaluateArguments,
     ),
     "whatif": Command(
         "change one thing in the simulator and in the model, compare",
         "embodied.evaluation.whatif:whatif",
-        settings.WhatIfArguments,
+        arguments.WhatIfArguments,
     ),
     "replay": Command(
-        "film a stored episode, and live it again to the bit", "embodied.replay:replay", settings.ReplayArguments
+        "film a stored episode, and live it again to the bit", "embodied.replay:replay", arguments.ReplayArguments
     ),
-    "report": Command("write a run's page", "embodied.report.assemble:report", settings.ReportArguments),
+    "report": Command("write a run's page", "embodied.report.assemble:report", arguments.ReportArguments),
     "calibrate": Command(
         "print a board, find a camera's lens and place: embodied calibrate board|camera|hand_eye",
         "embodied.calibrate:calibrate",
-        settings.CalibrateArguments,
+        arguments.CalibrateArguments,
         names="embodied.calibrate:STEPS",
     ),
     "identify": Command(
         "find an arm's servos from how it moves, for the twin and for training",
         "embodied.identify:identify",
-        settings.IdentifyArguments,
+        arguments.IdentifyArguments,
     ),
     "bench": Command(
         "measure: embodied bench NAME",
         "embodied.bench.harness:bench",
-        settings.BenchArguments,
+        arguments.BenchArguments,
         names="embodied.bench.harness:BENCHES",
     ),
     "twin": Command(
-        "an emulated SO-101 on a port that LeRobot opens like a real one", "embodied.twin:twin", settings.TwinArguments
+        "an emulated SO-101 on a port that LeRobot opens like a real one", "embodied.twin:twin", arguments.TwinArguments
     ),
     "deploy": Command(
         "run a policy on an arm, behind the governor, and record it",
         "embodied.deploy.command:deploy",
-        settings.DeployArguments,
+        arguments.DeployArguments,
     ),
     "export": Command(
         "a run's policy as a folder for LeRobot's commands, and as ONNX",
         "embodied.export:export",
-        settings.ExportArguments,
+        arguments.ExportArguments,
     ),
     "dataset": Command(
-        "recorded episodes as a LeRobotDataset v3", "embodied.data.lerobot_io:dataset", settings.DatasetArguments
+        "recorded episodes as a LeRobotDataset v3", "embodied.data.lerobot_io:dataset", arguments.DatasetArguments
     ),
     "doctor": Command(
-        "say what works here, and the fix for what does not", "embodied.doctor:doctor", settings.DoctorArguments
+        "say what works here, and the fix for what does not", "embodied.doctor:doctor", arguments.DoctorArguments
     ),
 }
 """Experiments get `(config: Config, run: Run, console: Console)`, the others `(arguments, console: Console)`; those
@@ -135,10 +135,10 @@ def _main(words: list[str]) -> int:
             ranks.send(None)
             return code
     first = [_name(name, command.names, words)] if command.names else []
-    arguments: Any = from_text(command.arguments, words)
-    json = getattr(arguments, "json", False)
+    given: Any = from_text(command.arguments, words)
+    json = getattr(given, "json", False)
     console = Console(sys.stderr if json else sys.stdout)
-    return _function(command)(*first, arguments, console) or 0
+    return _function(command)(*first, given, console) or 0
 
 
 def _experiments(name: str, command: Command, words: list[str]) -> int:

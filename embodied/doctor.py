@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from embodied.config import DoctorArguments
+from embodied.arguments import DoctorArguments
 from embodied.console import Console
 from embodied.machine import machine
 from envs.errors import EmbodiedError

@@ -13,7 +13,8 @@ import torch
 
 from embodied import onnx
 from embodied.agents.policies import ActorPolicy, NumpyActor
-from embodied.config import Config, ExportArguments
+from embodied.arguments import ExportArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.evaluation.evaluate import percent
 from embodied.evaluation.statistics import wilson

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embodied.config import GoalArguments
+from embodied.arguments import GoalArguments
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from envs.errors import EmbodiedError

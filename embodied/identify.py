@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from embodied.arguments import IdentifyArguments
 from embodied.checkpoint import write_atomically
-from embodied.config import IdentifyArguments
 from embodied.console import Console
 from envs.errors import EmbodiedError
 from envs.servo_file import IDENTIFIED

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from embodied.arguments import ReplayArguments
 from embodied.checkpoint import write_atomically
-from embodied.config import ReplayArguments
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.rerun import from_origin, from_states, same, scene_of

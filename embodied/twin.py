@@ -4,7 +4,7 @@ import json
 import signal
 from pathlib import Path
 
-from embodied.config import TwinArguments
+from embodied.arguments import TwinArguments
 from embodied.console import Console
 from robots.twin.process import tell
 from robots.twin.server import Server, TwinConfig

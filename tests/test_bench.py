@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from embodied.arguments import BenchArguments
 from embodied.bench import tables
 from embodied.bench.harness import BENCHES, cells, figure, number, over_seeds, run_bench
 from embodied.cli import main
-from embodied.config import BenchArguments
 from embodied.console import Console
 from envs.errors import EmbodiedError
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embodied import config as settings
+from embodied import arguments
 from embodied.cli import COMMANDS, compose, groups
 from embodied.config import Config, EnvConfig
 from embodied.schema import differences, documents, from_dict, from_text, leaves, to_dict
@@ -50,7 +50,7 @@ def test_json_round_trip():
 def test_words_and_values_agree(seed, variation, horizon):
     words = from_text(EnvConfig, [f"variation={variation!r}", f"horizon={'null' if horizon is None else horizon}"])
     assert words == EnvConfig(variation=variation, horizon=horizon)
-    assert from_text(settings.EvaluateArguments, [f"seed={seed}"]).seed == seed
+    assert from_text(arguments.EvaluateArguments, [f"seed={seed}"]).seed == seed
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_whole_numbers_serve_as_numbers():
 
 
 def test_words_keep_commas_and_equals_signs_of_their_value():
-    told = from_text(settings.WhatIfArguments, ["do=move(red_cube, x=+0.05)", "run=runs/a"])
+    told = from_text(arguments.WhatIfArguments, ["do=move(red_cube, x=+0.05)", "run=runs/a"])
     assert told.do == "move(red_cube, x=+0.05)"
     with pytest.raises(EmbodiedError, match=r"Unknown option 'runs'.*Did you mean 'run'"):
-        from_text(settings.WhatIfArguments, ["runs=a"])
+        from_text(arguments.WhatIfArguments, ["runs=a"])
     with pytest.raises(EmbodiedError, match="'do' is not of the form key=value"):
-        from_text(settings.WhatIfArguments, ["do"])
+        from_text(arguments.WhatIfArguments, ["do"])
 
 
 def test_differences_name_the_leaves():

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from twins import start
 
-from embodied.config import Config, DeployArguments
+from embodied.arguments import DeployArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import NAME

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from whatif_scenes import row_contexts, row_simulation
 
+from embodied.arguments import BenchArguments
 from embodied.bench import sim, whatif
 from embodied.bench.harness import bench
-from embodied.config import BenchArguments
 from embodied.console import Console
 from embodied.evaluation.export import export
 from embodied.evaluation.questions import KINDS, Question

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from embodied.arguments import IdentifyArguments
 from embodied.bench import identify as bench
 from embodied.bench.identify import moved
 from embodied.cli import main
-from embodied.config import IdentifyArguments
 from embodied.console import Console
 from embodied.identify import identify
 from envs.errors import EmbodiedError

@@ -15,7 +15,8 @@ from reacher import reacher
 from safetensors.numpy import load_file
 from twins import PATIENCE, start
 
-from embodied.config import Config, ExportArguments
+from embodied.arguments import ExportArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.evaluation.success import held_out_seeds, success
 from embodied.export import evaluation_words, export

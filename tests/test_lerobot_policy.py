@@ -12,7 +12,8 @@ from reacher import reacher
 
 from embodied import onnx
 from embodied.agents.policies import NumpyActor
-from embodied.config import Config, ExportArguments
+from embodied.arguments import ExportArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.evaluation.success import held_out_seeds, success
 from embodied.export import difference, evaluation_words, export, lerobot_policy

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from embodied.arguments import DeployArguments
 from embodied.bench.rendered_boards import FIXED_CAMERA, LENS
 from embodied.bench.rendered_tags import CUBES, photograph
-from embodied.config import DeployArguments
 from embodied.console import Console
 from embodied.deploy import site as sites
 from embodied.deploy.command import assigned, carry_out

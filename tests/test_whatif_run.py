@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from embodied.arguments import WhatIfArguments
 from embodied.bench import whatif as bench
-from embodied.config import Config, TrainerConfig, WhatIfArguments, WorldModelConfig
+from embodied.config import Config, TrainerConfig, WorldModelConfig
 from embodied.console import Console
 from embodied.evaluation import wamprobe, whatif
 from embodied.evaluation.benchmark import measure

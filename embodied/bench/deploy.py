@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from embodied.arguments import DeployArguments
 from embodied.bench.demo import configured
 from embodied.bench.harness import Figure, figure
-from embodied.config import DeployArguments
 from embodied.console import Console
 from embodied.deploy.command import assigned, carry_out
 from embodied.evaluation.statistics import difference, wilson

@@ -10,8 +10,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from embodied.arguments import BenchArguments
 from embodied.checkpoint import write_atomically
-from embodied.config import BenchArguments
 from embodied.console import Console
 from embodied.evaluation.statistics import bootstrap
 from embodied.machine import command_line, git_state, machine, versions

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.config import DatasetArguments
+from embodied.arguments import DatasetArguments
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import RECORDING

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from embodied.arguments import DeployArguments
 from embodied.checkpoint import write_atomically
-from embodied.config import Config, DeployArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import Journal

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.config import DeployArguments
+from embodied.arguments import DeployArguments
 from envs.errors import EmbodiedError
 from envs.objects import object_type
 from envs.scene import SceneConfig, build_scene

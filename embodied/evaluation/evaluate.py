@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from embodied.agents.policies import RandomPolicy
+from embodied.arguments import EvaluateArguments
 from embodied.checkpoint import write_atomically
-from embodied.config import Config, EvaluateArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.evaluation.robustness import robustness, rows_of
 from embodied.evaluation.statistics import Estimate

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied.arguments import WhatIfArguments
 from embodied.checkpoint import write_atomically
-from embodied.config import Config, WhatIfArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.data.play import PlayConfig, play_batch
 from embodied.evaluation.benchmark import measure

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from embodied.config import Config, ReportArguments
+from embodied.arguments import ReportArguments
+from embodied.config import Config
 from embodied.console import Console
 from embodied.evaluation import evaluate, whatif
 from embodied.evaluation.branches import NUDGE

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from embodied.config import Config, ReportArguments
+from embodied.arguments import ReportArguments
+from embodied.config import Config
 from embodied.console import Console, Stage
 from embodied.evaluation import evaluate, whatif
 from embodied.evaluation.statistics import Estimate
