@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from twins import Ticking, afresh, connected, enabled, follower, start
+from twins import Ticking, connected, enabled, follower
 
 from robots import stock
 from robots.governor.guard import UNHEARD, State
@@ -78,18 +78,6 @@ class Ours:
 
 
 SIDES = {"stock": Stock, "ours": Ours}
-
-
-@pytest.fixture(scope="module")
-def process(tmp_path_factory):
-    with start(tmp_path_factory.mktemp("faults") / "twin") as twin:
-        yield twin
-
-
-@pytest.fixture
-def twin(process):
-    """One twin for all."""
-    return afresh(process)
 
 
 @pytest.mark.parametrize("side", [STOCK, "ours"])

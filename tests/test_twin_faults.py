@@ -4,27 +4,10 @@ import termios
 
 import numpy as np
 import pytest
-from twins import connected, follower, patient, settle, start
+from twins import connected, follower, patient, settle
 
 from robots.twin.registers import Error
 from robots.units import JOINTS
-
-
-@pytest.fixture(scope="module")
-def process(tmp_path_factory):
-    with start(tmp_path_factory.mktemp("faults") / "twin") as twin:
-        yield twin
-
-
-@pytest.fixture
-def twin(process):
-    """One twin for all, with new power and no fault for each."""
-    process.tell("clear()")
-    process.tell("power()")
-    process.tell("clear()")
-    process.tell("hand()")
-    process.tell("advance(0.1)")
-    return process
 
 
 @pytest.fixture

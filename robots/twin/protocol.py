@@ -10,6 +10,8 @@ communication protocol" manual and what LeRobot 0.6.1 was seen to send.
 from dataclasses import dataclass
 from enum import IntEnum
 
+from robots.twin.stream import Stream
+
 HEADER = b"\xff\xff"
 BROADCAST = 0xFE
 LAST_ID = 0xFD
@@ -49,41 +51,17 @@ def checksum(body: bytes) -> int:
     return ~sum(body) & 0xFF
 
 
-class Parser:
-    """Cuts a stream of bytes into packets. What is no packet is skipped byte by byte, so that none behind it is lost.
+class Parser(Stream[Packet]):
+    """Packets of either direction."""
 
-    A header that noise made may announce more bytes than will come, and swallow packets until they have: call `clear`
-    when the line has been silent for longer than there are pauses within a packet.
-    """
+    header = HEADER
+    told = 4
 
-    def __init__(self) -> None:
-        self._pending = bytearray()
+    def length(self, begun: bytes) -> int | None:
+        """See `Stream`."""
+        return begun[3] + 4 if begun[2] <= BROADCAST and 2 <= begun[3] <= LONGEST else None
 
-    def feed(self, data: bytes) -> list[Packet]:
-        """The packets that `data` completes."""
-        pending = self._pending
-        pending += data
-        packets: list[Packet] = []
-        while (start := pending.find(HEADER)) >= 0:
-            del pending[:start]
-            if len(pending) < 4:
-                return packets
-            identity, length = pending[2], pending[3]
-            if identity > BROADCAST or not 2 <= length <= LONGEST:
-                del pending[0]
-                continue
-            if len(pending) < length + 4:
-                return packets
-            body = bytes(pending[2 : length + 3])
-            if pending[length + 3] != checksum(body):
-                del pending[0]
-                continue
-            packets.append(Packet(identity, body[2], body[3:]))
-            del pending[: length + 4]
-        # The last byte may be the first half of a header.
-        del pending[: len(pending) - (pending[-1:] == HEADER[:1])]
-        return packets
-
-    def clear(self) -> None:
-        """Forget an unfinished packet."""
-        self._pending.clear()
+    def packet(self, whole: bytes) -> Packet | None:
+        """See `Stream`."""
+        body = whole[2:-1]
+        return Packet(body[0], body[2], body[3:]) if whole[-1] == checksum(body) else None

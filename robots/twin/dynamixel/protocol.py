@@ -10,6 +10,8 @@ first parameter. Source: ROBOTIS e-Manual, "DYNAMIXEL Protocol 2.0".
 from dataclasses import dataclass
 from enum import IntEnum
 
+from robots.twin.stream import Stream
+
 HEADER = b"\xff\xff\xfd\x00"
 _LOOKS_LIKE_HEADER = b"\xff\xff\xfd"
 BROADCAST = 0xFE
@@ -82,39 +84,20 @@ def _step(value: int) -> int:
 _TABLE = tuple(_step(byte << 8) for byte in range(256))
 
 
-class Parser:
-    """Cuts a stream of bytes into packets; noise is skipped. See `robots.twin.protocol.Parser`."""
+class Parser(Stream[Packet]):
+    """Packets of either direction."""
 
-    def __init__(self) -> None:
-        self._pending = bytearray()
+    header = HEADER
+    told = 7
 
-    def feed(self, data: bytes) -> list[Packet]:
-        """The packets that `data` completes."""
-        pending = self._pending
-        pending += data
-        packets: list[Packet] = []
-        while (start := pending.find(HEADER)) >= 0:
-            del pending[:start]
-            if len(pending) < 7:
-                return packets
-            length = int.from_bytes(pending[5:7], "little")
-            if pending[4] > BROADCAST or not 3 <= length <= LONGEST:
-                del pending[0]
-                continue
-            if len(pending) < length + 7:
-                return packets
-            whole = bytes(pending[: length + 7])
-            if int.from_bytes(whole[-2:], "little") != crc(whole[:-2]):
-                del pending[0]
-                continue
-            body = whole[7:-2].replace(_LOOKS_LIKE_HEADER + b"\xfd", _LOOKS_LIKE_HEADER)
-            packets.append(Packet(whole[4], body[0], body[1:]))
-            del pending[: length + 7]
-        # The last bytes may be the first of a header.
-        kept = next((n for n in (3, 2, 1) if pending[-n:] == HEADER[:n]), 0)
-        del pending[: len(pending) - kept]
-        return packets
+    def length(self, begun: bytes) -> int | None:
+        """See `Stream`."""
+        follows = int.from_bytes(begun[5:7], "little")
+        return follows + 7 if begun[4] <= BROADCAST and 3 <= follows <= LONGEST else None
 
-    def clear(self) -> None:
-        """Forget an unfinished packet."""
-        self._pending.clear()
+    def packet(self, whole: bytes) -> Packet | None:
+        """See `Stream`."""
+        if int.from_bytes(whole[-2:], "little") != crc(whole[:-2]):
+            return None
+        body = whole[7:-2].replace(_LOOKS_LIKE_HEADER + b"\xfd", _LOOKS_LIKE_HEADER)
+        return Packet(whole[4], body[0], body[1:])
