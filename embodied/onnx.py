@@ -1,13 +1,10 @@
-"""An actor as an ONNX file, written field by field, as there are four operators in it; and what it computes elsewhere.
+"""An actor as an ONNX file, and what that computes elsewhere."""
 
-Layout of the file: onnx.proto of ONNX 1.13 (operator set 13), in protobuf's wire format.
-"""
-
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from onnx import TensorProto, checker, helper, numpy_helper
 
 from embodied.agents.policies import Actor, NumpyActor
 from embodied.checkpoint import write_atomically
@@ -18,7 +15,8 @@ INPUT, OUTPUT = "policy_input", "action"
 """Names of the graph's input `[B S]`, see `envs.features.policy_input`, and of its output `[B A]` in -1..1."""
 TOLERANCE = 1e-4
 """By how much outputs, which are in -1..1, may differ: float32 sums are in another order elsewhere."""
-_IR, _OPERATORS, _FLOAT = 8, 13, 1
+_IR, _OPERATORS = 8, 13
+"""Of ONNX 1.13: old enough for whatever runs it."""
 
 
 def write(path: Path, actor: NumpyActor, inputs: Array) -> float:
@@ -54,45 +52,22 @@ def outputs(path: Path, inputs: Array) -> Array:
 
 
 def _model(actor: NumpyActor) -> bytes:
-    graph, name, last = b"", INPUT, len(actor.weights) - 1
+    nodes, tensors, name, last = [], [], INPUT, len(actor.weights) - 1
     for layer, (weight, bias) in enumerate(zip(actor.weights, actor.biases, strict=True)):
         names = [f"weight{layer}", f"bias{layer}"]
-        graph += _bytes(5, _tensor(names[0], weight)) + _bytes(5, _tensor(names[1], bias))
-        graph += _bytes(1, _node("Gemm", [name, *names], f"sum{layer}"))
+        tensors += [
+            numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
+            for name, values in zip(names, (weight, bias), strict=True)
+        ]
+        nodes.append(helper.make_node("Gemm", [name, *names], [f"sum{layer}"]))
         name = OUTPUT if layer == last else f"hidden{layer}"
-        graph += _bytes(1, _node("Tanh" if layer == last else "Relu", [f"sum{layer}"], name))
-    graph += _bytes(2, "actor")
-    graph += _bytes(11, _value(INPUT, actor.weights[0].shape[0])) + _bytes(12, _value(OUTPUT, len(actor.biases[-1])))
-    operators = _bytes(1, "") + _number(2, _OPERATORS)
-    return _number(1, _IR) + _bytes(2, "embodied") + _bytes(7, graph) + _bytes(8, operators)
-
-
-def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
-    return b"".join(_bytes(1, name) for name in inputs) + _bytes(2, output) + _bytes(3, output) + _bytes(4, operator)
-
-
-def _tensor(name: str, values: Array) -> bytes:
-    sizes = b"".join(_number(1, size) for size in values.shape)
-    return sizes + _number(2, _FLOAT) + _bytes(8, name) + _bytes(9, np.ascontiguousarray(values, "<f4").tobytes())
-
-
-def _value(name: str, size: int) -> bytes:
-    shape = _bytes(1, _bytes(2, "batch")) + _bytes(1, _number(1, size))
-    return _bytes(1, name) + _bytes(2, _bytes(1, _number(1, _FLOAT) + _bytes(2, shape)))
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _bytes(field: int, value: bytes | str) -> bytes:
-    data = value.encode() if isinstance(value, str) else value
-    return _varint(field << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*parts, value])
+        nodes.append(helper.make_node("Tanh" if layer == last else "Relu", [f"sum{layer}"], [name]))
+    ends = [
+        helper.make_tensor_value_info(end, TensorProto.FLOAT, ["batch", size])
+        for end, size in ((INPUT, actor.weights[0].shape[0]), (OUTPUT, len(actor.biases[-1])))
+    ]
+    graph = helper.make_graph(nodes, "actor", ends[:1], ends[1:], tensors)
+    version = [helper.make_opsetid("", _OPERATORS)]
+    model = helper.make_model(graph, producer_name="embodied", ir_version=_IR, opset_imports=version)
+    checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
