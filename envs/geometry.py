@@ -11,7 +11,6 @@ from array_api_compat import array_namespace
 
 from envs.types import Array
 
-_CORNER_SIGNS = tuple((x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0))
 _NEXT = [1, 2, 0]
 _AFTER_NEXT = [2, 0, 1]
 
@@ -105,23 +104,6 @@ def half_height(quaternion: Array, half: Array) -> Array:
         + xp.abs(2.0 * (y * z + w * x)) * half[..., 1]
         + xp.abs(1.0 - 2.0 * (x * x + y * y)) * half[..., 2]
     )
-
-
-def box_corners(position: Array, quaternion: Array, half: Array) -> Array:
-    """The eight corners `[*B 8 3]` of a box, in the frame its pose is given in."""
-    xp = array_namespace(position, quaternion, half)
-    signs = _like(xp, _CORNER_SIGNS, position)
-    local = signs * half[..., None, :]
-    return position[..., None, :] + quat_rotate(quaternion[..., None, :], local)
-
-
-def point_box_distance(point: Array, position: Array, quaternion: Array, half: Array) -> Array:
-    """Signed distance `[*B]` from a point `[*B 3]` to a box's surface, negative inside [m]."""
-    xp = array_namespace(point, position)
-    excess = xp.abs(quat_rotate(quat_conjugate(quaternion), point - position)) - half
-    outside = xp.clip(excess, 0.0, None)
-    inside = xp.clip(xp.max(excess, axis=-1), None, 0.0)
-    return xp.sqrt(xp.sum(outside * outside, axis=-1)) + inside
 
 
 def box_signed_distance(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import EmbodiedError, unknown
+from envs.errors import EmbodiedError
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 """LeRobot's order."""
@@ -76,18 +76,6 @@ def from_features(features: Mapping[str, float]) -> Floats:
 def to_features(lerobot: Floats) -> dict[str, float]:
     """LeRobot's `{"shoulder_pan.pos": value, ...}` from `[6]` of its numbers."""
     return {f"{joint}.pos": float(value) for joint, value in zip(JOINTS, _six(lerobot), strict=True)}
-
-
-def counts_to_degrees(counts: Floats, range_min: Floats, range_max: Floats) -> Floats:
-    """Encoder counts to LeRobot's degrees, zero in the middle of the calibrated range (all broadcast)."""
-    return np.asarray((counts - (range_min + range_max) / 2) * DEGREES_PER_COUNT, dtype=np.float64)
-
-
-def joint_index(name: str) -> int:
-    """The place of a joint in every vector of six; raises `EmbodiedError` naming the joints."""
-    if name not in JOINTS:
-        raise unknown("joint", name, JOINTS)
-    return JOINTS.index(name)
 
 
 def _six(values: Floats) -> Floats:

@@ -10,11 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envs.geometry import (
-    box_corners,
     box_signed_distance,
     half_height,
     matrix_to_quat,
-    point_box_distance,
     quat_conjugate,
     quat_from_yaw,
     quat_multiply,
@@ -40,6 +38,18 @@ def boxes(rng, count, spread=0.06):
     b[1][:quarter] = quat_multiply(a[1][:quarter], quat_from_yaw(rng.uniform(-4, 4, quarter)))
     b[1][:eighth] = a[1][:eighth]
     return a, b
+
+
+def box_corners(position, quaternion, half):
+    """The eight corners `[*B 8 3]` of a box."""
+    signs = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+    return position[..., None, :] + quat_rotate(quaternion[..., None, :], signs * half[..., None, :])
+
+
+def point_box_distance(point, position, quaternion, half):
+    """From a point to a box's surface, negative inside."""
+    excess = np.abs(quat_rotate(quat_conjugate(quaternion), point - position)) - half
+    return np.linalg.norm(np.clip(excess, 0.0, None), axis=-1) + np.clip(excess.max(axis=-1), None, 0.0)
 
 
 def scalar_gap(a, b):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.errors import EmbodiedError
-from robots.units import JOINTS, Units, counts_to_degrees, from_features, joint_index, to_features
+from robots.units import JOINTS, Units, from_features, to_features
 
 ZERO = Units(zero=(0.02, -0.1, 0.12, 0.0, -0.8), gripper_closed=-0.1, gripper_open=2.1)
 NUMBERS = st.lists(st.floats(-180, 180), min_size=6, max_size=6)
@@ -36,11 +36,6 @@ def test_speed_is_the_slope_of_position(start, speed):
     np.testing.assert_allclose(ZERO.speed_to_lerobot(moved), speed, atol=1e-9)
 
 
-def test_counts_have_their_zero_in_the_calibrated_range():
-    degrees = counts_to_degrees(np.array([1000.0, 2047.5, 3095.0]), np.array(1000.0), np.array(3095.0))
-    np.testing.assert_allclose(degrees, [-92.0879, 0.0, 92.0879], atol=1e-4)
-
-
 def test_features_round_trip_in_lerobots_order():
     numbers = np.arange(6.0)
     features = to_features(numbers)
@@ -53,5 +48,3 @@ def test_faults_are_named():
         from_features({f"{joint}.pos": 0.0 for joint in JOINTS[:5]})
     with pytest.raises(EmbodiedError, match=r"6 joints.*\(5,\)"):
         Units().to_radians(np.zeros(5))
-    with pytest.raises(EmbodiedError, match="Did you mean 'wrist_roll'"):
-        joint_index("wrist_rol")

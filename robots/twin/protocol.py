@@ -14,7 +14,6 @@ from robots.twin.stream import Stream
 
 HEADER = b"\xff\xff"
 BROADCAST = 0xFE
-LAST_ID = 0xFD
 LONGEST = 250
 """The largest `LENGTH` in use; anything above is noise that looks like a header."""
 

@@ -1,13 +1,10 @@
-"""Latent entities: one vector per object, with who is present and who is who."""
-
-from dataclasses import dataclass
+"""State slots: one vector of features per object."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from envs.types import ObjectState
-from world_models.slots.bodies import Bodies, bodies_of, body_indices
+from world_models.slots.bodies import Bodies
 
 FEATURES = 3 + 3 + 2 + 3 + 3 + 3 + 2
 """D of `encode`."""
@@ -19,25 +16,6 @@ NOMINAL_MASS = 0.025
 """[kg] a slot's mass is the logarithm of its ratio to this."""
 NOMINAL_FRICTION = 0.2
 """Likewise."""
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Latent entities of a scene; nothing downstream may depend on their order."""
-
-    latent: Float[Tensor, "*B K D"]
-    """Zero where absent."""
-    present: Float[Tensor, "*B K"]
-    """1 or 0."""
-    names: tuple[str, ...]
-    """K identities; slot k of every batch element and time is entity `names[k]`."""
-
-
-def slots_of(objects: ObjectState) -> Slots:
-    """The movable boxes of a state as slots `[*B N D]`, on the CPU."""
-    names = tuple(objects.names[i] for i in body_indices(objects))
-    bodies = bodies_of(objects)
-    return Slots(encode(bodies), bodies.present, names)
 
 
 def encode(bodies: Bodies) -> Float[Tensor, "*B N D"]:
