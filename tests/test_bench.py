@@ -136,6 +136,19 @@ def test_matrices_set_figures_against_each_other(tmp_path):
         tables.fill(page.replace("speed_=how fast", "slow_=how slow"), tmp_path)
 
 
+def test_a_summary_takes_figures_of_many_benches(tmp_path):
+    run(Counting(), tmp_path)
+    rows = "how fast | counting.speed_b | 90 | [counting.speed_a] without\nagain | counting.speed_a | | "
+    page = f"<!-- summary\n{rows}\n-->\nold\n<!-- /summary -->\n"
+    filled = tables.fill(page, tmp_path)
+    assert "| how fast | 100 1/s [100, 101] | 90 | 10.5 1/s without | 2 | `counting` |" in filled
+    assert "| again | 10.5 1/s [10, 11] |  |  | 2 | `counting` |" in filled
+    assert "old" not in filled
+    assert tables.fill(filled, tmp_path) == filled
+    with pytest.raises(EmbodiedError, match="has no figure 'speed_c'"):
+        tables.fill(page.replace("speed_b", "speed_c"), tmp_path)
+
+
 def test_the_readme_says_what_was_measured():
     pages = [path for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")) if path.exists()]
     for page in pages:

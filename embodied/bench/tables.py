@@ -18,6 +18,9 @@ from envs.errors import EmbodiedError
 
 MARKED = re.compile(r"(<!-- bench:(\w+)((?: \w+)*) -->\n).*?(<!-- /bench:\2 -->)", re.DOTALL)
 
+SUMMARY = re.compile(r"(<!-- summary\n(.*?)\n-->\n).*?(<!-- /summary -->)", re.DOTALL)
+QUOTED = re.compile(r"\[(\w+\.\w+)\]")
+
 MATRIX = re.compile(r"(<!-- matrix:(\w+) ([^;]+);([^>]+?) -->\n).*?(<!-- /matrix:\2 -->)", re.DOTALL)
 
 
@@ -48,6 +51,26 @@ def matrix(name: str, columns: Mapping[str, str], rows: Mapping[str, str], folde
     return "\n".join([*lines, "", source])
 
 
+def summary(rows: str, folder: Path) -> str:
+    """A table of figures of several benches, what was aimed at and what they are beside; raises like `render`."""
+
+    def found(reference: str) -> list[str]:
+        name, _, key = reference.partition(".")
+        return cells(_measured(name, (key,), folder)[0][key])
+
+    def shown(value: str, interval: str, unit: str) -> str:
+        return " ".join(part for part in (value, "" if unit == "1" else unit, interval) if part)
+
+    lines = ["| | measured | aimed at | beside it | seeds | command |", "|---|--:|--:|---|--:|---|"]
+    for row in filter(None, rows.split("\n")):
+        title, reference, aim, beside = (part.strip() for part in row.split("|"))
+        value, interval, unit, seeds = found(reference)
+        beside = QUOTED.sub(lambda m: shown(found(m[1])[0], "", found(m[1])[2]), beside)
+        bench = reference.partition(".")[0]
+        lines.append(f"| {title} | {shown(value, interval, unit)} | {aim} | {beside} | {seeds} | `{bench}` |")
+    return "\n".join(lines)
+
+
 def _measured(name: str, keys: Sequence[str], folder: Path) -> tuple[dict[str, Any], str]:
     """The figures of a bench and where they are from."""
     path = folder / f"{name}.json"
@@ -64,6 +87,7 @@ def _measured(name: str, keys: Sequence[str], folder: Path) -> tuple[dict[str, A
 def fill(text: str, folder: Path) -> str:
     """`text` with every marked table made anew."""
     text = MARKED.sub(lambda m: f"{m[1]}{render(m[2], m[3].split(), folder)}\n{m[4]}", text)
+    text = SUMMARY.sub(lambda m: f"{m[1]}{summary(m[2], folder)}\n{m[3]}", text)
     return MATRIX.sub(lambda m: f"{m[1]}{matrix(m[2], _titles(m[3]), _titles(m[4]), folder)}\n{m[5]}", text)
 
 
