@@ -16,7 +16,7 @@ import mujoco
 import mujoco_warp as mjw
 import numpy as np
 import warp as wp
-from mujoco.batch import Batch
+from mujoco.batch import MODEL_FIELDS, Batch
 
 from envs.errors import EmbodiedError
 from envs.types import Array
@@ -162,11 +162,12 @@ def _fields(model: Any) -> dict[str, tuple[Any, str]]:
     found = {}
     for prefix, holder in (("", model), ("opt.", model.opt)):
         for field in dataclasses.fields(holder):
-            if getattr(field.type, "shape", ())[:1] != ("*",):
+            name = prefix + field.name
+            if name not in MODEL_FIELDS or getattr(field.type, "shape", ())[:1] != ("*",):
                 continue
             dtype = getattr(holder, field.name).dtype
             if getattr(dtype, "_wp_scalar_type_", dtype) is wp.float32:
-                found[prefix + field.name] = (holder, field.name)
+                found[name] = (holder, field.name)
     return found
 
 
