@@ -38,6 +38,8 @@ class WarpBatch(Batch):
         """`nthread` serves what stays on the host. Raises `EmbodiedError` for what MuJoCo Warp cannot step."""
         super().__init__(model, nsim, nthread)
         self._where = _device(device)
+        self.device = "cuda" if self._where.is_cuda else "cpu"
+        """Where it steps."""
         with wp.ScopedDevice(self._where):
             try:
                 self._on_device = mjw.put_model(model)

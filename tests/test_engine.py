@@ -5,7 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from embodied.bench import sim
 from embodied.config import Config, EnvConfig
+from embodied.console import Console
 from embodied.data.rerun import worlds_of
 from embodied.training.collect import chosen_engine, task_worlds
 from envs.engine import BATCH, Engine
@@ -45,6 +47,10 @@ def test_without_the_extra_it_says_what_to_install(bare):
 def test_it_is_asked_for_from_everywhere(bare, ask):
     with pytest.raises(EmbodiedError, match="needs mujoco_warp"):
         ask()
+
+
+def test_the_bench_leaves_it_out(bare):
+    assert sim.summarise({"warp": [sim.measure("warp", 0, True, Console())]}) == {}
 
 
 def test_a_configuration_chooses_engine_and_device():

@@ -12,6 +12,7 @@ from contracts import check_simulation, same
 
 pytest.importorskip("mujoco_warp", reason="MuJoCo Warp is an extra: pip install 'embodied-whatif[warp]'")
 
+from embodied.bench import on_warp
 from envs import warp
 from envs.engine import Engine
 from envs.errors import DivergedError, EmbodiedError
@@ -252,6 +253,19 @@ def test_what_it_cannot_do_is_refused_by_name(engines, monkeypatch, ask, said):
     monkeypatch.setattr("warp.is_cuda_available", lambda: False)
     with pytest.raises(EmbodiedError, match=said):
         ask(engines[1])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_it_takes_the_scene_of_every_task(name):
+    scene = build_scene(TASKS[name].scene)
+    held = warp.WarpBatch(scene.model, 1, 1, "cpu")
+    assert held.expand("geom_size").shape == (1, scene.model.ngeom, 3)
+
+
+def test_the_bench_sets_it_beside_mujoco():
+    figures = on_warp.summarise([on_warp.measure(0, True)])
+    assert set(figures) == {"warp_cpu_env_steps_per_s_of_2_worlds", "warp_cpu_ratio_to_batch_of_2_worlds"}
+    assert all(each["value"] > 0 for each in figures.values())
 
 
 def test_a_scene_that_it_cannot_step_is_refused():
