@@ -27,6 +27,8 @@ class EnvConfig:
     """Worlds stepped together."""
     threads: int = 0
     """Native threads that step them; 0 is one per core."""
+    engine: Literal["batch", "warp"] = "batch"
+    """What steps them: MuJoCo on native threads, or MuJoCo Warp (the extra `warp`) on `device`; see docs/speed.md."""
     variation: float = 1.0
     """Masses, frictions and servo gains are drawn per world from 1/variation to variation times nominal; 1 is none."""
 

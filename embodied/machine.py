@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("embodied-whatif", "gymnasium", "lerobot", "mujoco", "numba", "numpy", "torch")
+PACKAGES = ("embodied-whatif", "gymnasium", "lerobot", "mujoco", "mujoco-warp", "numba", "numpy", "torch", "warp-lang")
 
 
 def versions() -> dict[str, str]:

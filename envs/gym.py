@@ -26,6 +26,7 @@ from gymnasium.vector.utils import batch_space
 from envs.cameras import CameraConfig, Cameras
 from envs.compiled import kernel
 from envs.control import controller, default_control
+from envs.engine import BATCH, Engine
 from envs.errors import unknown
 from envs.goals import Goal
 from envs.language import CHARACTERS, sentence
@@ -131,7 +132,7 @@ class _Tabletop:
     def _build(
         self, name: str, worlds: int, goal: str | None, action: str | None, horizon: int | None,
         cameras: tuple[str, ...], image_size: int, images: tuple[str, ...], render_mode: str | None, threads: int,
-        rate: float, variation: Variation | str, sensors: SensorConfig | None, language: bool,
+        rate: float, variation: Variation | str, sensors: SensorConfig | None, language: bool, engine: Engine = BATCH,
     ) -> None:  # fmt: skip
         if render_mode not in (None, *RENDER_MODES):
             raise unknown("render mode", render_mode, RENDER_MODES)
@@ -145,7 +146,7 @@ class _Tabletop:
                          for camera in cameras)  # fmt: skip
             sensors = replace(plain, cameras=(*plain.cameras, *more))
         self.worlds = TaskWorlds(
-            self.task, worlds, control=control, threads=threads, variation=variation, sensors=sensors
+            self.task, worlds, control=control, threads=threads, variation=variation, sensors=sensors, engine=engine
         )
         spec = self.worlds.simulation.control.spec
         self.action_box = Box(spec.low.astype(np.float32), spec.high.astype(np.float32), dtype=np.float32)
@@ -287,8 +288,9 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         sensors: SensorConfig | None = None,
         language: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        engine: Engine | str = BATCH,
     ) -> None:
-        """`threads` = 0 steps on every core; the rest is as in `TabletopEnv`.
+        """`threads` = 0 steps on every core; `engine` is one or its name; the rest is as in `TabletopEnv`.
 
         `autoreset_mode` is `SameStep` or `NextStep`; of the latter, the step after an episode's last ignores its
         action, pays 0 and gives the first observation.
@@ -299,7 +301,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         self.autoreset_mode = modes[getattr(autoreset_mode, "value", autoreset_mode)]
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, images, render_mode, threads, rate,
-                    variation, sensors, language)  # fmt: skip
+                    variation, sensors, language, engine if isinstance(engine, Engine) else Engine(engine))  # fmt: skip
         self.num_envs = num_envs
         self._ended = np.zeros(num_envs, bool)
         self.single_action_space, self.single_observation_space = self.action_box, self.observation_box

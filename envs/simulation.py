@@ -1,4 +1,4 @@
-"""N worlds of one scene on MuJoCo's batch: step, observe, reset, exact save and restore, and the do-operator."""
+"""N worlds of one scene on an engine: step, observe, reset, exact save and restore, and the do-operator."""
 
 import hashlib
 import os
@@ -12,6 +12,7 @@ from mujoco.batch import Batch, SimulationError
 
 from envs.control import Controller, check_action, default_control
 from envs.doing import do
+from envs.engine import BATCH, Engine
 from envs.errors import DivergedError, EmbodiedError
 from envs.geometry import half_height
 from envs.interventions import Intervention
@@ -44,18 +45,26 @@ class SimulationState:
 
 
 class Simulation:
-    """N worlds stepped together on native threads.
+    """N worlds stepped together, on native threads or on a GPU.
 
     A world's future is a function of its row in `save` and the actions alone: results do not depend on the number of
     worlds or threads, bit for bit.
     """
 
-    def __init__(self, scene: Scene, worlds: int, threads: int = 0, control: Controller | None = None) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        worlds: int,
+        threads: int = 0,
+        control: Controller | None = None,
+        engine: Engine = BATCH,
+    ) -> None:
         """`threads` = 0 uses every core this process may run on. Starts at the scene's `home` keyframe."""
         if worlds < 1:
             raise EmbodiedError(f"{worlds} worlds were asked for; a simulation needs at least one.")
         self.scene = scene
         self.worlds = worlds
+        self.engine = engine
         own = default_control(scene.config.robot)
         self.control: Controller = control if control is not None else own
         if self.control.joints != scene.joints:
@@ -71,7 +80,7 @@ class Simulation:
                 f"Control at {self._spec.rate} Hz is not a whole number of physics steps of "
                 f"{scene.model.opt.timestep} s."
             )
-        self._batch = Batch(scene.model, worlds, threads or len(os.sched_getaffinity(0)))
+        self._batch = engine.batch(scene.model, worlds, threads or len(os.sched_getaffinity(0)))
         self.fields = ModelFields(self._batch, scene)
         """The true physics of every world."""
         self.rows = EntityRows(self._batch, scene)

@@ -247,6 +247,8 @@ class Origin:
     """What its factors were drawn from, in the words of `envs.variation.Variation`."""
     factors: Mapping[str, Array] = field(default_factory=dict)
     """What was drawn, `[many numbers]` by name; a factor that is not there was nominal."""
+    engine: str = "batch"
+    """A name in `envs.engine.ENGINES`; of `warp`, the bits are those of its device."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from envs.control import CONTROLLERS, OWN, Controller
 from envs.divergence import advance
+from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError
 from envs.headstart import HeadStart
 from envs.layout import Layout
@@ -37,6 +38,7 @@ class TaskWorlds:
         variation: Variation | None = None,
         sensors: SensorConfig | None = None,
         head_start: HeadStart | None = None,
+        engine: Engine = BATCH,
     ) -> None:
         """Starts with every world freshly reset. Without `sensors`, what is observed is the truth.
 
@@ -48,7 +50,8 @@ class TaskWorlds:
         self.task = task
         self.variation = variation or Variation()
         """What the worlds that are reset from now on are drawn from."""
-        self.simulation = Simulation(build_scene(_remembering(task.scene, self.variation)), worlds, threads, control)
+        scene = build_scene(_remembering(task.scene, self.variation))
+        self.simulation = Simulation(scene, worlds, threads, control, engine)
         self.worlds = worlds
         self.elapsed = np.zeros(worlds, np.int64)
         """`[N]` control steps since each world's reset."""
@@ -118,6 +121,7 @@ class TaskWorlds:
             servo=next((name for name, one in SERVOS.items() if one == servo), "other"),
             variation=self._variations[world],
             factors=factors,
+            engine=self.simulation.engine.name,
         )
 
     def _begin(self, ids: Array, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> None:

@@ -32,6 +32,8 @@ CONFINED = {
     "lerobot": ("robots/", "embodied/data/lerobot_io.py"),
     "gym_pusht": ("envs/pusht.py",),
     "pymunk": ("envs/pusht.py",),
+    "mujoco_warp": ("envs/warp.py",),
+    "warp": ("envs/warp.py",),
     "hydra": ("embodied/cli.py",),
     "omegaconf": ("embodied/cli.py",),
 }

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
+from embodied.bench import on_warp
 from embodied.bench.bare import Bare
 from embodied.bench.harness import Figure, figure
 from embodied.bench.plain import PlainPlace
@@ -31,7 +32,7 @@ from envs.variation import Variation
 
 BARE = ("vector_env", "full", "engine", "one_thread", "one_world", "clutter")
 """Parts beside the limit; the first is `place` with 256 worlds on all cores."""
-PARTS = (*BARE, "gymnasium", "resets", "worlds")
+PARTS = (*BARE, "gymnasium", "resets", "worlds", "warp")
 SEEDS = 3
 WORLDS = 256
 STEPS = 12
@@ -50,6 +51,8 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         return _resets(seed, quick)
     if part == "worlds":
         return _worlds(seed, quick)
+    if part == "warp":
+        return on_warp.measure(seed, quick)
     return _beside_bare(part, seed, quick)
 
 
@@ -68,6 +71,8 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
             for name in ("", "staggered_"):
                 share = np.concatenate([raw[f"{name}share"] for raw in raws])
                 figures[f"{name}resets_share"] = _median(share, "1", seeds)
+        elif part == "warp":
+            figures |= on_warp.summarise(raws)
         else:
             for count in raws[0]["rates"]:
                 each = np.concatenate([raw["rates"][count] for raw in raws])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embodied.data import pushing, strokes
 from embodied.data.edits import draw_edits
+from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError, unknown
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state
@@ -36,6 +37,8 @@ class PlayConfig:
     """Worlds stepped together."""
     threads: int = 0
     """0 is one per core."""
+    engine: Engine = BATCH
+    """What steps them."""
     steps: int = 30
     """Control steps per episode."""
     branches: float = 0.8
@@ -78,7 +81,7 @@ _GOAL = "on(red_cube, table)"
 
 def play(config: PlayConfig, seed: int) -> Iterator[list[Episode]]:
     """Batches of episodes without end; batch i depends on `seed` and i alone."""
-    simulation = Simulation(build_scene(config.scene), config.worlds, config.threads)
+    simulation = Simulation(build_scene(config.scene), config.worlds, config.threads, engine=config.engine)
     batch = 0
     while True:
         yield play_batch(simulation, config, (seed, batch))

@@ -6,6 +6,7 @@ import numpy as np
 
 from embodied.data.play import PlayConfig
 from envs.control import OWN, controller, default_control
+from envs.engine import Engine
 from envs.errors import EmbodiedError, unknown
 from envs.scene import Scene, SceneConfig, build_scene
 from envs.servo import SERVOS
@@ -50,7 +51,8 @@ def worlds_of(episode: Episode, worlds: int) -> TaskWorlds:
     task = replace(task, goal=episode.goal, scene=replace(task.scene, servo=SERVOS[origin.servo]))
     own = origin.control == OWN
     control = default_control(task.scene.robot, origin.rate) if own else controller(origin.control, origin.rate)
-    return TaskWorlds(task, worlds, control=control, variation=Variation.parse(origin.variation))
+    variation, engine = Variation.parse(origin.variation), Engine(origin.engine)
+    return TaskWorlds(task, worlds, control=control, variation=variation, engine=engine)
 
 
 def from_origin(episode: Episode) -> Observation:

@@ -16,7 +16,7 @@ from embodied.evaluation.statistics import Estimate
 from embodied.evaluation.success import held_out_seeds, success
 from embodied.run import Run
 from embodied.schema import from_dict
-from embodied.training.collect import chosen_control, chosen_task
+from embodied.training.collect import chosen_control, chosen_engine, chosen_task
 from embodied.training.policies import load_policy
 from envs.experts import expert
 from envs.types import Policy
@@ -47,7 +47,7 @@ def _robustness(run: Run, config: Config, arguments: EvaluateArguments, console:
     if control.spec.names[0] == "x":
         policies["expert"] = expert(config.env.task)
     seeds = held_out_seeds(arguments.seed, arguments.episodes)
-    found = robustness(policies, chosen_task(config), seeds, rows, control, config.env.threads)
+    found = robustness(policies, chosen_task(config), seeds, rows, control, config.env.threads, chosen_engine(config))
     table = [
         [name, str(rows[name]), *(text for row in each.values() for text in (percent(row.at_end.as_dict()),
                                                                             percent(row.lost.as_dict())))]
@@ -84,7 +84,7 @@ def measure(
     seeds = held_out_seeds(seed, episodes)
     found: dict[str, Any] = {}
     for done, (name, policy) in enumerate(policies.items()):
-        result = success(policy, task, seeds, control, config.env.threads)
+        result = success(policy, task, seeds, control, config.env.threads, engine=chosen_engine(config))
         found[name] = {
             "at_end": result.at_end.as_dict(),
             "ever": result.ever.as_dict(),

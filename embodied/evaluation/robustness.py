@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from embodied.evaluation.statistics import Estimate, bootstrap_blocks
 from embodied.evaluation.success import success
 from envs.control import Controller
+from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError
 from envs.task import Task
 from envs.types import Policy
@@ -63,6 +64,7 @@ def robustness(
     rows: Mapping[str, Variation],
     control: Controller,
     threads: int = 0,
+    engine: Engine = BATCH,
 ) -> dict[str, dict[str, Row]]:
     """Per row and policy how it fares; all from the same beginnings, the first row's being what others are set against.
 
@@ -73,7 +75,7 @@ def robustness(
     for name, variation in rows.items():
         found[name] = {}
         for who, policy in policies.items():
-            result = success(policy, task, seeds, control, threads, variation)
+            result = success(policy, task, seeds, control, threads, variation, engine)
             succeeded = result.succeeded.astype(np.float64)
             nominal.setdefault(who, succeeded)
             lost = _mean(nominal[who] - succeeded)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from embodied.evaluation.statistics import Estimate, wilson
 from envs.control import CartesianDelta, Controller
+from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError
 from envs.task import Task
 from envs.types import Policy
@@ -47,6 +48,7 @@ def success(
     control: Controller | None = None,
     threads: int = 0,
     variation: Variation | None = None,
+    engine: Engine = BATCH,
 ) -> Success:
     """Run one whole episode from each beginning, the same for every policy and every variation.
 
@@ -55,7 +57,7 @@ def success(
     if not len(seeds):
         raise EmbodiedError("Success needs at least one beginning.")
     control = control or CartesianDelta()
-    return success_in(TaskWorlds(task, len(seeds), 0, control, threads, variation), policy, seeds)
+    return success_in(TaskWorlds(task, len(seeds), 0, control, threads, variation, engine=engine), policy, seeds)
 
 
 def success_in(worlds: TaskWorlds, policy: Policy, seeds: NDArray[np.int64]) -> Success:

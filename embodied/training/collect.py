@@ -12,6 +12,7 @@ from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
 from envs.control import Controller, controller, default_control
+from envs.engine import Engine
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
@@ -53,13 +54,19 @@ def chosen_control(config: Config) -> Controller:
     return controller(config.env.action, config.env.rate)
 
 
+def chosen_engine(config: Config) -> Engine:
+    """The engine of a configuration; MuJoCo Warp runs where networks do."""
+    return Engine(config.env.engine, config.device)
+
+
 def task_worlds(config: Config, worlds: int, seed: int, head_start: HeadStart | None = None) -> TaskWorlds:
     """Worlds of the configured task."""
     spread = (1.0 / config.env.variation, config.env.variation)
     variation = Variation(mass=spread, friction=spread, servo_gain=spread) if config.env.variation > 1 else None
     return TaskWorlds(
-        chosen_task(config), worlds, seed, chosen_control(config), config.env.threads, variation, head_start=head_start
-    )
+        chosen_task(config), worlds, seed, chosen_control(config), config.env.threads, variation,
+        head_start=head_start, engine=chosen_engine(config),
+    )  # fmt: skip
 
 
 def play_scene(config: Config) -> SceneConfig:
@@ -148,6 +155,7 @@ def collect_play(config: Config, run: Path, progress: Progress) -> int:
         scene=play_scene(config),
         worlds=worlds,
         threads=config.env.threads,
+        engine=chosen_engine(config),
         world=config.env.play,
         parts=config.world_model.parts > 1,
         # A branch shows what the model looks back on: frames are recorded in every part of a control step.

@@ -16,6 +16,7 @@ from embodied.training.collect import (
     DEMONSTRATIONS,
     PLAY,
     chosen_control,
+    chosen_engine,
     chosen_task,
     collect_demonstrations,
     collect_play,
@@ -151,7 +152,8 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     count = min(VALIDATION_EPISODES, 4 * config.trainer.evaluation_episodes)
     validation = VALIDATION + config.seed * count + np.arange(count)
     while True:
-        rate = success(trainer.policy, task, validation, chosen_control(config), config.env.threads).at_end.value
+        control, engine = chosen_control(config), chosen_engine(config)
+        rate = success(trainer.policy, task, validation, control, config.env.threads, engine=engine).at_end.value
         run.log("policy", trainer.steps, success=rate, **trainer.metrics())
         if rate >= best:
             best = rate
