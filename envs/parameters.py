@@ -103,7 +103,7 @@ class ModelFields:
         self._scene = scene
         objects = np.flatnonzero(scene.qpos >= 0)
         self._bodies = scene.body[objects]
-        self._geoms = np.array([scene.geoms[k][0] for k in objects], np.int64)
+        self._geoms = scene.solid_geom[[scene.geoms[k][0] for k in objects]]
         self._nominal = Parameters.nominal(scene, 1)
         self._current = Parameters.nominal(scene, batch.nsim)
         remembered = np.maximum(scene.model.actuator_history[scene.actuator, 0] - 1, 0)
@@ -152,7 +152,7 @@ class ModelFields:
             )  # fmt: skip
             for k, geoms in enumerate(self._scene.geoms):
                 for geom in geoms:
-                    table[ids, geom, 0] = model.geom_friction[geom, 0] * ratio[:, k]
+                    table[ids, self._scene.solid_geom[geom], 0] = model.geom_friction[geom, 0] * ratio[:, k]
         if "servo_gain" in changed:
             actuators = self._scene.actuator
             gain, bias = self._batch.expand("actuator_gainprm"), self._batch.expand("actuator_biasprm")

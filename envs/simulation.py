@@ -1,5 +1,6 @@
 """N worlds of one scene on MuJoCo's batch: step, observe, reset, exact save and restore, and the do-operator."""
 
+import copy
 import hashlib
 import os
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from envs.parameters import ModelFields, Parameters
 from envs.readout import chain_of, column, read_poses
 from envs.rows import EntityRows
 from envs.scene import Scene
+from envs.solid import dress
 from envs.types import Array, ObjectState, Observation
 
 RAMP = 5
@@ -71,7 +73,7 @@ class Simulation:
                 f"Control at {self._spec.rate} Hz is not a whole number of physics steps of "
                 f"{scene.model.opt.timestep} s."
             )
-        self._batch = Batch(scene.model, worlds, threads or len(os.sched_getaffinity(0)))
+        self._batch = Batch(scene.solid, worlds, threads or len(os.sched_getaffinity(0)))
         self.fields = ModelFields(self._batch, scene)
         """The true physics of every world."""
         self.rows = EntityRows(self._batch, scene)
@@ -200,7 +202,7 @@ class Simulation:
 
     @property
     def batch(self) -> Batch:
-        """MuJoCo's batch underneath, for what is built on a simulation within this package."""
+        """MuJoCo's batch of `Scene.solid` underneath, for what is built on a simulation within this package."""
         return self._batch
 
     @property
@@ -342,11 +344,15 @@ class Simulation:
 
     def model(self, world: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:
         """The compiled model with one world's own physics: a copy, or written into an earlier such `model`."""
-        return self._batch.get_model(world, model)
+        model = copy.copy(self.scene.model) if model is None else model
+        dress(model, self._batch, world, self.scene.solid_geom)
+        return model
 
     def data(self, world: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
         """One world's state as MuJoCo data, to render or for any `mj_` function; `mj_forward` fills derived fields."""
-        return self._batch.get_data(world, data)
+        data = mujoco.MjData(self.scene.model) if data is None else data
+        mujoco.mj_setState(self.scene.model, data, self._batch.state[world], mujoco.mjtState.mjSTATE_INTEGRATION)
+        return data
 
     @cached_property
     def spare(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
