@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,6 +90,8 @@ class Simulation:
         consecutive = np.array_equal(scene.actuator, first + np.arange(len(scene.actuator)))
         # A slice costs a single world a microsecond, an index array five.
         self._actuators = slice(first, first + len(scene.actuator)) if consecutive else scene.actuator
+        self._commands = np.empty((worlds, self.substeps, scene.model.nu))
+        """Of every physics step of a control step."""
         self._all = np.arange(worlds)
         self._objects = np.flatnonzero(scene.qpos >= 0)
         # What observations say; what holds is in `fields`.
@@ -116,9 +118,21 @@ class Simulation:
         Raises `EmbodiedError`, with nothing stepped, for a wrong shape or a value that is not finite; and
         `DivergedError`, naming the worlds, if MuJoCo reports that their physics diverged.
         """
-        for _ in self.parts(action):
-            pass
+        self.advance(action)
         return self.observe()
+
+    def advance(self, action: Array) -> None:
+        """Like `step`, with nothing observed."""
+        checked = check_action(action, self._spec, self.worlds)
+        before = self.joint_target
+        target = self.control.target(before, checked)
+        first = 0
+        for share, steps in self.ramp:
+            self._command(target if share == 1.0 else before + share * (target - before))
+            self._commands[:, first : first + steps] = self._ctrl[:, None]
+            first += steps
+        # All at once, as threads that wait for each other after every part wait for the slowest five times.
+        self._guarded(lambda: self._batch.rollout(self.substeps, self._commands, record=()))
 
     def step_parts(self, action: Array) -> list[Observation]:
         """One control step, observed after each of its `RAMP` parts; the last is what `step` returns.
@@ -360,8 +374,12 @@ class Simulation:
         return self.model(0), mujoco.MjData(self.scene.model)
 
     def _advance(self, ids: Array | None, steps: int) -> None:
+        self._guarded(lambda: self._batch.step(ids, nstep=steps))
+
+    def _guarded(self, physics: Callable[[], object]) -> None:
+        """Do physics, park what is absent, and raise `DivergedError` where it must be said."""
         try:
-            self._batch.step(ids, nstep=steps)
+            physics()
         except SimulationError as error:
             failed = [int(world) for world in error.ids]
             raise DivergedError(f"Physics failed in worlds {_few(error.ids)}: {error}", failed) from error

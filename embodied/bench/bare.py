@@ -28,7 +28,8 @@ class Bare:
         size = mujoco.mj_stateSize(self._model, STATE)
         self._rows, self._threads = np.ascontiguousarray(rows[:, :size]), threads
         self._batch = Batch(self._model, len(rows), threads)
-        self._ctrl = self._batch.bind("ctrl")
+        self._commands = [np.concatenate([np.repeat(command[:, None], steps, axis=1) for command, steps in step], axis=1)
+                          for step in self._steps]  # fmt: skip
         self._data = [mujoco.MjData(self._model) for _ in rows]
         self._pool = ThreadPoolExecutor(threads)
 
@@ -38,10 +39,8 @@ class Bare:
 
     def run_batch(self) -> None:
         """`mujoco.batch`, controls written, nothing read."""
-        for step in self._steps:
-            for command, physics_steps in step:
-                self._ctrl[:] = command
-                self._batch.step(nstep=physics_steps)
+        for commands in self._commands:
+            self._batch.rollout(commands.shape[1], commands, record=())
 
     def rewind_loop(self) -> None:
         """Back to the start, untimed."""
