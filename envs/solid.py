@@ -12,7 +12,8 @@ from envs.types import Array
 
 OWN_FIELDS = (
     "actuator_acc0", "actuator_biasprm", "actuator_delay", "actuator_forcerange", "actuator_gainprm", "body_inertia",
-    "body_invweight0", "body_ipos", "body_mass", "body_subtreemass", "bvh_aabb", "cam_poscom0", "dof_M0", "dof_damping",
+    "body_invweight0", "body_ipos", "body_mass", "body_sameframe", "body_subtreemass", "bvh_aabb", "cam_poscom0", "dof_M0",
+    "dof_damping",
     "dof_frictionloss", "dof_invweight0", "dof_length", "geom_aabb", "geom_friction", "geom_rbound", "geom_size",
     "light_poscom0", "opt.gravity",
 )  # fmt: skip

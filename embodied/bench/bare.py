@@ -28,8 +28,10 @@ class Bare:
         size = mujoco.mj_stateSize(self._model, STATE)
         self._rows, self._threads = np.ascontiguousarray(rows[:, :size]), threads
         self._batch = Batch(self._model, len(rows), threads)
-        self._commands = [np.concatenate([np.repeat(command[:, None], steps, axis=1) for command, steps in step], axis=1)
-                          for step in self._steps]  # fmt: skip
+        self._commands = [
+            np.concatenate([np.repeat(command[:, None], many, axis=1) for command, many in step], axis=1)
+            for step in self._steps
+        ]
         self._data = [mujoco.MjData(self._model) for _ in rows]
         self._pool = ThreadPoolExecutor(threads)
 
