@@ -122,12 +122,14 @@ class Simulation:
 
     def advance(self, action: Array) -> None:
         """Like `step`, with nothing observed."""
-        checked = check_action(action, self._spec, self.worlds)
-        before = self.joint_target
-        target = self.control.target(before, checked)
+        if not self.present.all():
+            # What is absent falls, and is put back after every part.
+            for _ in self.parts(action):
+                pass
+            return
         first = 0
-        for share, steps in self.ramp:
-            self._command(target if share == 1.0 else before + share * (target - before))
+        for (_, steps), command in zip(self.ramp, self._ramped(action), strict=True):
+            self._command(command)
             self._commands[:, first : first + steps] = self._ctrl[:, None]
             first += steps
         # All at once, as threads that wait for each other after every part wait for the slowest five times.
@@ -145,13 +147,17 @@ class Simulation:
 
     def parts(self, action: Array) -> Iterator[float]:
         """One control step as an iterator that does its next part when asked; yields the share of it that is done."""
+        for (share, steps), command in zip(self.ramp, self._ramped(action), strict=True):
+            self._command(command)
+            self._advance(None, steps)
+            yield share
+
+    def _ramped(self, action: Array) -> list[Array]:
+        """The commands `[N J]` of the parts of a control step."""
         checked = check_action(action, self._spec, self.worlds)
         before = self.joint_target
         target = self.control.target(before, checked)
-        for share, steps in self.ramp:
-            self._command(target if share == 1.0 else before + share * (target - before))
-            self._advance(None, steps)
-            yield share
+        return [target if share == 1.0 else before + share * (target - before) for share, _ in self.ramp]
 
     def run(self, target: Array, steps: int = 1) -> None:
         """Physics steps of every world under joint commands `[N J]` [rad, of a pusher m]: no controller, no ramp.

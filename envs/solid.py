@@ -12,10 +12,9 @@ from envs.types import Array
 
 OWN_FIELDS = (
     "actuator_acc0", "actuator_biasprm", "actuator_delay", "actuator_forcerange", "actuator_gainprm", "body_inertia",
-    "body_invweight0", "body_ipos", "body_mass", "body_sameframe", "body_subtreemass", "bvh_aabb", "cam_poscom0", "dof_M0",
-    "dof_damping",
-    "dof_frictionloss", "dof_invweight0", "dof_length", "geom_aabb", "geom_friction", "geom_rbound", "geom_size",
-    "light_poscom0", "opt.gravity",
+    "body_invweight0", "body_ipos", "body_mass", "body_sameframe", "body_subtreemass", "bvh_aabb", "cam_poscom0",
+    "dof_M0", "dof_damping", "dof_frictionloss", "dof_invweight0", "dof_length", "geom_aabb", "geom_friction",
+    "geom_rbound", "geom_size", "light_poscom0", "opt.gravity",
 )  # fmt: skip
 """Fields of a model that worlds may have values of their own of."""
 _DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)

@@ -171,11 +171,8 @@ def test_a_varied_world_has_the_physics_of_its_parameters():
     values.half_extents[:, 0] *= (1.3, 0.8, 1.0)
     ModelFields(batch, SCENE).write(np.arange(3), values)
     for world in range(3):
-        model, body, geom = (
-            batch.get_model(world),
-            SCENE.body[-2:],
-            SCENE.solid_geom[[SCENE.geoms[-2][0], SCENE.geoms[-1][0]]],
-        )
+        model, body = batch.get_model(world), SCENE.body[-2:]
+        geom = SCENE.solid_geom[[SCENE.geoms[-2][0], SCENE.geoms[-1][0]]]
         for o in range(2):
             side = values.half_extents[world, o]
             inertia = values.mass[world, o] / 3 * ((side**2).sum() - side**2)
