@@ -42,8 +42,7 @@ def advance(worlds: "TaskWorlds", action: Array) -> Array:
     lost = np.zeros(worlds.worlds, bool)
     for attempt in range(ATTEMPTS):
         try:
-            for _ in simulation.parts(action):
-                pass
+            simulation.advance(action)
         except DivergedError as error:
             if attempt == ATTEMPTS - 1:
                 raise

@@ -78,12 +78,12 @@ class Parameters:
         return np.concatenate([a.reshape(self.worlds, int(np.prod(a.shape[1:]))) for a in arrays], axis=1)
 
     def like(self, flat: Array) -> Self:
-        """Parameters of the same scene from `flat` `[m V]`."""
+        """Parameters of the same scene from `flat` `[m V]`, as views of it."""
         start, values = 0, {}
         for f in fields(self):
             shape = getattr(self, f.name).shape[1:]
             size = int(np.prod(shape, dtype=np.int64))
-            values[f.name] = flat[:, start : start + size].reshape(flat.shape[0], *shape).copy()
+            values[f.name] = flat[:, start : start + size].reshape(flat.shape[0], *shape)
             start += size
         return replace(self, **values)
 
@@ -103,9 +103,11 @@ class ModelFields:
         self._scene = scene
         objects = np.flatnonzero(scene.qpos >= 0)
         self._bodies = scene.body[objects]
-        self._geoms = np.array([scene.geoms[k][0] for k in objects], np.int64)
+        self._geoms = scene.solid_geom[[scene.geoms[k][0] for k in objects]]
         self._nominal = Parameters.nominal(scene, 1)
-        self._current = Parameters.nominal(scene, batch.nsim)
+        self.flat: Array = np.repeat(self._nominal.flat(), batch.nsim, axis=0)
+        """`[N V]` what every world runs on, see `Parameters.flat`; to be read."""
+        self._current = self._nominal.like(self.flat)
         remembered = np.maximum(scene.model.actuator_history[scene.actuator, 0] - 1, 0)
         self._longest_delay = float(remembered.min() * scene.model.opt.timestep)
         self._axes = _box_axis_of_principal(scene.model, self._bodies)
@@ -124,6 +126,20 @@ class ModelFields:
     def of(self, ids: Array) -> Parameters:
         """What the worlds `ids` `[n]` run on; copies."""
         return self._current[ids]
+
+    @property
+    def half_extents(self) -> Array:
+        """`[N O 3]` [m]; to be read."""
+        return self._current.half_extents
+
+    def check_flat(self, flat: Array) -> None:
+        """`check` of values as `flat` has them."""
+        self.check(self._nominal.like(flat))
+
+    def take(self, ids: Array, flat: Array) -> None:
+        """`put` of values as `flat` has them."""
+        if not np.array_equal(self.flat[ids], flat):
+            self.put(ids, self._nominal.like(flat))
 
     def write(self, ids: Array, values: Parameters) -> None:
         """Run the worlds `ids` `[n]` on `values`; only what differs from their present values is touched.
@@ -152,7 +168,7 @@ class ModelFields:
             )  # fmt: skip
             for k, geoms in enumerate(self._scene.geoms):
                 for geom in geoms:
-                    table[ids, geom, 0] = model.geom_friction[geom, 0] * ratio[:, k]
+                    table[ids, self._scene.solid_geom[geom], 0] = model.geom_friction[geom, 0] * ratio[:, k]
         if "servo_gain" in changed:
             actuators = self._scene.actuator
             gain, bias = self._batch.expand("actuator_gainprm"), self._batch.expand("actuator_biasprm")

@@ -10,6 +10,8 @@ from envs.readout import column
 from envs.scene import Scene
 from envs.types import Array
 
+EVERY = slice(None)
+
 
 class EntityRows:
     """Writes a scene's entities into the state rows of a batch. `ids` are worlds `[n]`, integers in any order."""
@@ -28,16 +30,40 @@ class EntityRows:
 
     def put(self, ids: Array, entity: int, position: Array | None = None, quaternion: Array | None = None) -> None:
         """Place an entity at `position` `[n 3]` [m] and `quaternion` `[n 4]`, either of which may be left as it is."""
+        self.place(self._batch.state, entity, position, quaternion, ids)
+
+    def place(
+        self, state: Array, entity: int, position: Array | None, quaternion: Array | None, ids: Array | slice = EVERY
+    ) -> None:
+        """`put` in rows `[n S]` of states, no matter whose."""
         address, mocap = self._scene.qpos[entity], self._scene.mocap[entity]
         if address >= 0:
-            positions, quaternions = self._qpos[:, address : address + 3], self._qpos[:, address + 3 : address + 7]
+            first = self._qpos_column + address
+            second = first + 3
         else:
-            positions = self._batch.bind("mocap_pos")[:, mocap]
-            quaternions = self._batch.bind("mocap_quat")[:, mocap]
+            first, second = self._mocap_columns[0] + 3 * mocap, self._mocap_columns[1] + 4 * mocap
         if position is not None:
-            positions[ids] = position
+            state[ids, first : first + 3] = position
         if quaternion is not None:
-            quaternions[ids] = quaternion
+            state[ids, second : second + 4] = quaternion
+
+    def at_home(self, worlds: int, joints: Array | None = None) -> Array:
+        """`[n S]` states as compiled: of the scene's keyframe, or with the robot at rest at `joints` `[n J]`."""
+        model, scene, state = self._model, self._scene, mujoco.mjtState
+        rows = np.repeat(self._home[None], worlds, axis=0)
+        if joints is not None:
+            rows[:, self._qpos_column + scene.joint_qpos] = joints
+            rows[:, column(model, state.mjSTATE_CTRL) + scene.actuator] = joints
+        self._believe(rows)
+        return rows
+
+    @cached_property
+    def _home(self) -> Array:
+        model, data = self._model, mujoco.MjData(self._model)
+        mujoco.mj_resetDataKeyframe(model, data, model.key("home").id)
+        row = np.zeros(self._batch.nstate)
+        mujoco.mj_getState(model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return row
 
     def set_velocity(self, ids: Array, entity: int, linear: Array, angular: Array, quaternion: Array) -> None:
         """Give a free body `linear` and `angular` velocity `[n 3]` in the world's axes; it lies at `quaternion`."""
@@ -79,9 +105,16 @@ class EntityRows:
 
     def fill_history(self, ids: Array) -> None:
         """Make delayed servos believe that the present command was always there."""
-        if self._model.actuator_history.any():
+        rows = self._batch.state[ids]
+        self._believe(rows)
+        self._batch.state[ids] = rows
+
+    def _believe(self, rows: Array) -> None:
+        model, state = self._model, mujoco.mjtState
+        if model.actuator_history.any():
+            history, ctrl = (column(model, part) for part in (state.mjSTATE_HISTORY, state.mjSTATE_CTRL))
             still, weight = self._history
-            self._batch.bind("history")[ids] = still + self._ctrl[ids] @ weight
+            rows[:, history : history + len(still)] = still + rows[:, ctrl : ctrl + model.nu] @ weight
 
     @cached_property
     def _history(self) -> tuple[Array, Array]:

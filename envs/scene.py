@@ -18,6 +18,7 @@ from envs.objects import CUBE_HALF_EXTENT, ROUNDING, object_type
 from envs.physics import Physics
 from envs.robot import Robot, RobotPart, robot_of
 from envs.servo import Servos, per_joint
+from envs.solid import solid_ids, without_drawn
 from envs.types import Array, Kind
 
 FLOOR_HEIGHT = -0.6
@@ -93,6 +94,8 @@ class Scene:
     """A compiled model and where its entities are in it. K entities; -1 stands for "has none"."""
 
     model: mujoco.MjModel
+    solid: mujoco.MjModel
+    """What is stepped: `model` without what is only drawn, see `envs.solid`. State rows are the same of both."""
     config: SceneConfig
     names: tuple[str, ...]
     """K entity names: the table, the robot's parts, the goal entity if any, parts of fixtures, then the objects."""
@@ -103,7 +106,10 @@ class Scene:
     local_pose: Array
     """`[K 7]` the entity's frame in its body's, position [m] and quaternion."""
     geoms: tuple[tuple[int, ...], ...]
-    """Per entity, ids of the geoms it collides with; the entity `gripper`: palm and fingers without the pads."""
+    """Per entity, ids in `model` of the geoms it collides with; the entity `gripper`: palm and fingers without the
+    pads."""
+    solid_geom: Array
+    """`[ngeom]` ids in `solid` of the geoms of `model`; -1 of those that are only drawn."""
     qpos: Array
     """`[K]` address of a free body's pose in `qpos` (7 numbers)."""
     dof: Array
@@ -180,7 +186,7 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     spec.add_key(name="home")
     model = spec.compile()
     _set_home(model, robot)
-    return _index(model, config)
+    return _index(model, without_drawn(spec, model), config)
 
 
 def _set_home(model: mujoco.MjModel, robot: Robot) -> None:
@@ -290,7 +296,7 @@ def _add_target(spec: mujoco.MjSpec) -> None:
                   TARGET_HALF_EXTENTS[2], 0.0), rgba=(*TARGET_COLOUR, 1.0), contype=0, conaffinity=0)  # fmt: skip
 
 
-def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
+def _index(model: mujoco.MjModel, solid: mujoco.MjModel, config: SceneConfig) -> Scene:
     goal = (config.goal_entity,) if config.goal_entity else ()
     parts = {part.name: part for part in _parts(config)}
     robot = robot_of(config.robot)
@@ -303,12 +309,14 @@ def _index(model: mujoco.MjModel, config: SceneConfig) -> Scene:
     joints = [model.joint(name) for name in robot.joints]
     return Scene(
         model=model,
+        solid=solid,
         config=config,
         names=names,
         kind=np.array(kind, np.int64),
         body=np.array(body, np.int64),
         local_pose=np.array(local_pose),
         geoms=tuple(geoms),
+        solid_geom=solid_ids(model, solid),
         qpos=np.array([joint[0] if joint else -1 for joint in free], np.int64),
         dof=np.array([joint[1] if joint else -1 for joint in free], np.int64),
         mocap=np.array([int(model.body_mocapid[b]) if b else -1 for b in body], np.int64),

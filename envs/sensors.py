@@ -28,8 +28,6 @@ SEEN = 0.2
 """Share of an object's points that must be in sight for its pose to be measured."""
 _POINTS = np.concatenate([np.zeros((1, 3)), 0.8 * np.eye(3), -0.8 * np.eye(3)])
 """`[7 3]` points of an object that are looked for, in shares of its half extents."""
-_DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)
-"""Geom groups that a camera sees."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,13 @@ class Sensors:
             for camera in config.cameras
         ]
         occlusion = config.objects.occlusion
-        self._eye = None if occlusion is None else views_of(scene, [occlusion]).position[0]
+        self._eye: Array | None = None
+        if occlusion is not None:
+            # Imported here, as who only configures sensors should not load MuJoCo.
+            from envs.solid import Drawn
+
+            self._eye = views_of(scene, [occlusion]).position[0]
+            self._drawn = Drawn(scene.model, simulation.batch, scene.solid_geom)
         self._objects = np.flatnonzero(scene.qpos >= 0)
 
     def read(
@@ -216,7 +220,7 @@ class Sensors:
             objects.quaternion_in_world[:, which, None], _POINTS * objects.half_extents[:, which, None]
         )
         rays = (points - eye).reshape(len(points), -1, 3)
-        _, geom = self._simulation.batch.ray(eye, rays, geomgroup=_DRAWN_GROUPS, ids=ids.astype(np.int32))
+        geom = self._drawn.first_hit(eye, rays, ids)
         body = np.where(geom >= 0, scene.model.geom_bodyid[geom], -1).reshape(*points.shape[:3])
         return np.asarray((body == scene.body[which, None]).mean(axis=-1))
 

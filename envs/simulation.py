@@ -1,8 +1,9 @@
 """N worlds of one scene on an engine: step, observe, reset, exact save and restore, and the do-operator."""
 
+import copy
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,17 +11,18 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 
+from envs.beginning import beginning
 from envs.control import Controller, check_action, default_control
 from envs.doing import do
 from envs.engine import BATCH, Engine
 from envs.errors import DivergedError, EmbodiedError
-from envs.geometry import half_height
 from envs.interventions import Intervention
-from envs.layout import Layout, check_apart, checked_layout
+from envs.layout import Layout
 from envs.parameters import ModelFields, Parameters
 from envs.readout import chain_of, column, read_poses
 from envs.rows import EntityRows
 from envs.scene import Scene
+from envs.solid import dress
 from envs.types import Array, ObjectState, Observation
 
 RAMP = 5
@@ -80,7 +82,7 @@ class Simulation:
                 f"Control at {self._spec.rate} Hz is not a whole number of physics steps of "
                 f"{scene.model.opt.timestep} s."
             )
-        self._batch = engine.batch(scene.model, worlds, threads or len(os.sched_getaffinity(0)))
+        self._batch = engine.batch(scene.solid, worlds, threads or len(os.sched_getaffinity(0)))
         self.fields = ModelFields(self._batch, scene)
         """The true physics of every world."""
         self.rows = EntityRows(self._batch, scene)
@@ -97,6 +99,8 @@ class Simulation:
         consecutive = np.array_equal(scene.actuator, first + np.arange(len(scene.actuator)))
         # A slice costs a single world a microsecond, an index array five.
         self._actuators = slice(first, first + len(scene.actuator)) if consecutive else scene.actuator
+        self._commands = np.empty((worlds, self.substeps, scene.model.nu))
+        """Of every physics step of a control step."""
         self._all = np.arange(worlds)
         self._objects = np.flatnonzero(scene.qpos >= 0)
         # What observations say; what holds is in `fields`.
@@ -113,8 +117,7 @@ class Simulation:
         self._parking: tuple[Array, Array, Array] | None = None
         """What `EntityRows.parking` says of all worlds; None where it must be asked again."""
         self._fingerprint = _fingerprint(scene.model)
-        self._batch.reset(keyframe=scene.model.key("home").id, stage=_NO_STAGE)
-        self.rows.fill_history(self._all)
+        self._batch.state[:] = self.rows.at_home(worlds)
         self.refresh()
 
     def step(self, action: Array) -> Observation:
@@ -123,9 +126,23 @@ class Simulation:
         Raises `EmbodiedError`, with nothing stepped, for a wrong shape or a value that is not finite; and
         `DivergedError`, naming the worlds, if MuJoCo reports that their physics diverged.
         """
-        for _ in self.parts(action):
-            pass
+        self.advance(action)
         return self.observe()
+
+    def advance(self, action: Array) -> None:
+        """Like `step`, with nothing observed."""
+        if not self.present.all():
+            # What is absent falls, and is put back after every part.
+            for _ in self.parts(action):
+                pass
+            return
+        first = 0
+        for (_, steps), command in zip(self.ramp, self._ramped(action), strict=True):
+            self._command(command)
+            self._commands[:, first : first + steps] = self._ctrl[:, None]
+            first += steps
+        # All at once, as threads that wait for each other after every part wait for the slowest five times.
+        self._guarded(lambda: self._batch.rollout(self.substeps, self._commands, record=()))
 
     def step_parts(self, action: Array) -> list[Observation]:
         """One control step, observed after each of its `RAMP` parts; the last is what `step` returns.
@@ -139,13 +156,17 @@ class Simulation:
 
     def parts(self, action: Array) -> Iterator[float]:
         """One control step as an iterator that does its next part when asked; yields the share of it that is done."""
+        for (share, steps), command in zip(self.ramp, self._ramped(action), strict=True):
+            self._command(command)
+            self._advance(None, steps)
+            yield share
+
+    def _ramped(self, action: Array) -> list[Array]:
+        """The commands `[N J]` of the parts of a control step."""
         checked = check_action(action, self._spec, self.worlds)
         before = self.joint_target
         target = self.control.target(before, checked)
-        for share, steps in self.ramp:
-            self._command(target if share == 1.0 else before + share * (target - before))
-            self._advance(None, steps)
-            yield share
+        return [target if share == 1.0 else before + share * (target - before) for share, _ in self.ramp]
 
     def run(self, target: Array, steps: int = 1) -> None:
         """Physics steps of every world under joint commands `[N J]` [rad, of a pusher m]: no controller, no ramp.
@@ -209,7 +230,7 @@ class Simulation:
 
     @property
     def batch(self) -> Batch:
-        """MuJoCo's batch underneath, for what is built on a simulation within this package."""
+        """MuJoCo's batch of `Scene.solid` underneath, for what is built on a simulation within this package."""
         return self._batch
 
     @property
@@ -235,56 +256,17 @@ class Simulation:
 
     def reset(self, layout: Layout, ids: Ids = None) -> None:
         """Begin anew in the worlds `ids` `[n]` as `layout` says: at rest, time 0, nothing carried over."""
-        chosen, scene = self._chosen(ids), self.scene
-        count, objects = len(chosen), self._objects
-        layout = checked_layout(layout, count, len(objects), len(scene.joints), len(scene.config.fixtures))
-        if layout.goal_position is not None and scene.config.goal_entity is None:
-            raise EmbodiedError("Layout.goal_position was given, but this scene has no goal entity.")
-        declared = Parameters.nominal(scene, count)
-        if layout.mass is not None:
-            declared.mass[:] = layout.mass
-        if layout.friction is not None:
-            declared.friction[:, objects] = layout.friction
-        if layout.half_extents is not None:
-            declared.half_extents[:] = layout.half_extents
-        truth = declared if layout.parameters is None else layout.parameters
-        self.fields.check(declared)
-        if truth is not declared:
-            self.fields.check(truth)
-        check_apart(layout, declared.half_extents, scene.objects)
-        self._batch.reset(np.sort(chosen), keyframe=scene.model.key("home").id, stage=_NO_STAGE)
-        self._batch.warning[chosen] = 0
-        self._qpos[chosen[:, None], scene.joint_qpos] = layout.joints
-        self._ctrl[chosen[:, None], scene.actuator] = layout.joints
-        self._slack[chosen] = 0.0
-        self.present[chosen] = True
-        if layout.present is not None:
-            self.present[chosen[:, None], objects] = layout.present
-        places = {str(scene.config.goal_entity): (layout.goal_position, layout.goal_quaternion)}
-        for f, name in enumerate(scene.config.fixtures):
-            at, turned = layout.fixture_position, layout.fixture_quaternion
-            places[name] = (None if at is None else at[:, f], None if turned is None else turned[:, f])
-        for k in np.flatnonzero(scene.mocap >= 0):
-            body = scene.body[k]
-            position, quaternion = places[scene.names[k]]
-            self.rows.put(chosen, int(k), scene.model.body_pos[body] if position is None else position,
-                          scene.model.body_quat[body] if quaternion is None else quaternion)  # fmt: skip
-        position = layout.object_position.copy()
-        if truth is not declared:
-            # Placed by their declared size: a box that is truly larger or smaller keeps its lowest point.
-            turned = layout.object_quaternion
-            position[..., 2] += half_height(turned, truth.half_extents) - half_height(turned, declared.half_extents)
-        for o, k in enumerate(objects):
-            self.rows.put(chosen, int(k), position[:, o], layout.object_quaternion[:, o])
-        self.mass[chosen] = scene.mass
-        self.mass[chosen[:, None], objects] = declared.mass
-        self.friction[chosen] = declared.friction
-        self.fields.put(chosen, truth)
-        self._random[chosen] = 0.0
-        if layout.seed is not None:
-            self._random[chosen, 0] = layout.seed
-        self.rows.fill_history(chosen)
-        self.refresh(chosen)
+        chosen = self._chosen(ids)
+        self._take(chosen, self.beginning(layout, len(chosen)).rows)
+
+    def beginning(self, layout: Layout, worlds: int) -> SimulationState:
+        """How `worlds` worlds begin as `layout` says: of many it costs little more than of few."""
+        rows = beginning(self.scene, self.rows, self.fields, layout, worlds)
+        return SimulationState(rows, self._fingerprint)
+
+    def begin(self, rows: Array, ids: Array) -> None:
+        """`restore` the worlds `ids` `[n]` to rows `[n S]` of `beginning`, which were checked when they were made."""
+        self._take(self._chosen(ids), rows)
 
     def settle(self, ids: Ids = None, duration: float = 0.3) -> None:
         """Let the worlds `ids` run for `duration` [s] with their commands held, then set their time back."""
@@ -298,10 +280,8 @@ class Simulation:
     def save(self, ids: Ids = None) -> SimulationState:
         """The exact state of the worlds `ids`, mid-contact or not."""
         chosen = self._chosen(ids)
-        own = [array[chosen] for array in (self._slack, self.mass, self.friction, self.present, self._random)]
-        return SimulationState(
-            np.concatenate([self._batch.state[chosen], self.fields.of(chosen).flat(), *own], axis=1), self._fingerprint
-        )
+        rows = np.concatenate([array[chosen] for array in self._parts], axis=1, dtype=np.float64)
+        return SimulationState(rows, self._fingerprint)
 
     def restore(self, state: SimulationState, ids: Ids = None) -> None:
         """Continue the worlds `ids` from `state` bit for bit; one row serves all of them.
@@ -312,23 +292,31 @@ class Simulation:
         chosen = self._chosen(ids)
         if state.scene and state.scene != self._fingerprint:
             raise EmbodiedError("This state was saved in another scene; build this one from the same SceneConfig.")
-        like = self.fields.of(self._all[:1])
-        parts = (self._batch.state, like.flat(), self._slack, self.mass, self.friction, self.present, self._random)
-        widths = [part.shape[1] for part in parts]
+        width = sum(part.shape[1] for part in self._parts)
         rows = np.asarray(state.rows, np.float64)
-        if rows.ndim != 2 or rows.shape[0] not in (1, len(chosen)) or rows.shape[1] != sum(widths):
+        if rows.ndim != 2 or rows.shape[0] not in (1, len(chosen)) or rows.shape[1] != width:
             raise EmbodiedError(
                 f"A state of shape {rows.shape} was given; {len(chosen)} worlds of this scene need "
-                f"{(len(chosen), sum(widths))}."
+                f"{(len(chosen), width)}."
             )
-        rows = np.broadcast_to(rows, (len(chosen), rows.shape[1]))
-        physics, parameters, slack, mass, friction, present, random = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+        first = self._batch.nstate
+        self.fields.check_flat(rows[:, first : first + self.fields.flat.shape[1]])
+        self._take(chosen, np.broadcast_to(rows, (len(chosen), width)))
+
+    @property
+    def _parts(self) -> tuple[Array, ...]:
+        """Whose columns make up the rows of `SimulationState`."""
+        return (self._batch.state, self.fields.flat, self._slack, self.mass, self.friction, self.present, self._random)
+
+    def _take(self, chosen: Array, rows: Array) -> None:
+        ends = np.cumsum([part.shape[1] for part in self._parts])
+        physics, parameters, slack, mass, friction, present, random = np.split(rows, ends[:-1], axis=1)
         self._batch.state[chosen] = physics
         self._batch.warning[chosen] = 0
         self._slack[chosen], self._random[chosen] = slack, random
         self.mass[chosen], self.friction[chosen] = mass, friction
         self.present[chosen] = present > 0.5
-        self.fields.write(chosen, like.like(parameters))
+        self.fields.take(chosen, parameters)
         self.refresh(chosen)
 
     def snapshot(self) -> list[Array]:
@@ -351,11 +339,15 @@ class Simulation:
 
     def model(self, world: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:
         """The compiled model with one world's own physics: a copy, or written into an earlier such `model`."""
-        return self._batch.get_model(world, model)
+        model = copy.copy(self.scene.model) if model is None else model
+        dress(model, self._batch, world, self.scene.solid_geom)
+        return model
 
     def data(self, world: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
         """One world's state as MuJoCo data, to render or for any `mj_` function; `mj_forward` fills derived fields."""
-        return self._batch.get_data(world, data)
+        data = mujoco.MjData(self.scene.model) if data is None else data
+        mujoco.mj_setState(self.scene.model, data, self._batch.state[world], mujoco.mjtState.mjSTATE_INTEGRATION)
+        return data
 
     @cached_property
     def spare(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -363,13 +355,17 @@ class Simulation:
         return self.model(0), mujoco.MjData(self.scene.model)
 
     def _advance(self, ids: Array | None, steps: int) -> None:
+        self._guarded(lambda: self._batch.step(ids, nstep=steps))
+
+    def _guarded(self, physics: Callable[[], object]) -> None:
+        """Do physics, park what is absent, and raise `DivergedError` where it must be said."""
         try:
-            self._batch.step(ids, nstep=steps)
+            physics()
         except SimulationError as error:
             failed = [int(world) for world in error.ids]
             raise DivergedError(f"Physics failed in worlds {_few(error.ids)}: {error}", failed) from error
         if self._parking is None:
-            self._parking = self.rows.parking(self.present)
+            self._parking = _NOTHING if self.present.all() else self.rows.parking(self.present)
         rows, columns, values = self._parking
         if len(rows):
             self._batch.state[rows, columns] = values
@@ -396,18 +392,20 @@ class Simulation:
         """Take over `present` and what is declared in the worlds `ids`: absent entities show zeros and are parked."""
         chosen = self._chosen(ids)
         present = self.present[chosen]
-        rows, columns, values = self.rows.parking(present)
-        self._batch.state[chosen[rows], columns] = values
+        if not present.all():
+            rows, columns, values = self.rows.parking(present)
+            self._batch.state[chosen[rows], columns] = values
         # Of all worlds, when next they step: edits come world by world.
         self._parking = None
         half_extents = np.repeat(self.scene.half_extents[None], len(chosen), axis=0)
-        half_extents[:, self._objects] = self.fields.of(chosen).half_extents
+        half_extents[:, self._objects] = self.fields.half_extents[chosen]
         self._shown["half_extents"][chosen] = half_extents * present[..., None]
         self._shown["colour"][chosen] = self.scene.colour * present[..., None]
         self._shown["mass"][chosen] = self.mass[chosen] * present
         self._shown["friction"][chosen] = self.friction[chosen] * present
 
 
+_NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 _NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
 # BADQPOS, BADQVEL and BADQACC follow each other.
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)

@@ -81,18 +81,26 @@ class WarpBatch(Batch):
 
     def step(self, ids: Array | None = None, nstep: int = 1) -> None:
         """Advance the worlds `ids`, all by default, by so many physics steps."""
-        chosen = np.arange(self.nsim) if ids is None else np.asarray(ids)
+        self._run(np.arange(self.nsim) if ids is None else np.asarray(ids), nstep, None)
+
+    def rollout(self, nstep: int, control: Array | None = None, *, record: tuple[()] = ()) -> dict[str, Array]:
+        """Advance all worlds by so many physics steps, each under its own `control` `[N nstep U]`; nothing is recorded."""
+        self._run(np.arange(self.nsim), nstep, control)
+        return {}
+
+    def _run(self, chosen: Array, nstep: int, control: Array | None) -> None:
         with wp.ScopedDevice(self._where):
             self._upload_fields()
-            rows = self._integrated(nstep)
+            rows = self._integrated(nstep, control)
         after = rows[chosen].astype(np.float64)
         # In single precision, a clock that adds up steps of 5 ms runs wrong.
         after[:, 0] = self.state[chosen, 0] + nstep * self.model.opt.timestep
         self.state[chosen] = after
         self._count_diverged(chosen, after)
 
-    def _integrated(self, nstep: int) -> Array:
-        """`[N S]` float32 of all worlds after so many steps; a view."""
+    def _integrated(self, nstep: int, control: Array | None) -> Array:
+        """`[N S]` float32 of all worlds after so many steps, see `rollout`; a view."""
+        commands = None if control is None else wp.array(np.ascontiguousarray(control.swapaxes(0, 1), np.float32))
         while True:
             data, (take, step, give) = self._recorded()
             host: Array = self._host_rows.numpy()
@@ -100,7 +108,9 @@ class WarpBatch(Batch):
             wp.copy(self._device_rows, self._host_rows)
             data.overflow.zero_()
             wp.capture_launch(take)
-            for _ in range(nstep):
+            for k in range(nstep):
+                if commands is not None:
+                    wp.copy(data.ctrl, commands[k])
                 wp.capture_launch(step)
             wp.capture_launch(give)
             wp.copy(self._host_rows, self._device_rows)

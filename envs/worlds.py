@@ -19,6 +19,7 @@ from envs.servo import SERVOS, remembering
 from envs.simulation import Simulation, SimulationState
 from envs.task import Task
 from envs.types import ActionSpec, Array, Observation, Origin, Transition
+from envs.upcoming import Drawn, Upcoming
 from envs.variation import FACTORS, Variation, count, drawn, physics
 
 HELD_OUT = 2**31
@@ -64,6 +65,7 @@ class TaskWorlds:
         """`[N L]` of the goal's literals after the last step, see `Goal.margins`."""
         self.seed = seed
         self._many = count(self.simulation.scene)
+        self._upcoming = Upcoming(worlds)
         self._drawn: dict[str, Array] = {}
         self._sensors = None if sensors is None else Sensors(sensors, self.simulation)
         self.truth: Observation
@@ -103,9 +105,17 @@ class TaskWorlds:
                 raise EmbodiedError(f"{len(seeds)} seeds were given for {len(ids)} worlds; give one each.")
             beginnings = [tuple(map(int, np.atleast_1d(np.asarray(seed)))) for seed in seeds]
         else:
-            beginnings = [(self.seed, int(i), int(self.episode[i])) for i in ids]
+            beginnings = self._numbered(ids)
         if len(ids):
-            self._begin(ids, beginnings, self.variation if fixed is None else self.variation.fixed(fixed))
+            chosen = self.variation if fixed is None else self.variation.fixed(fixed)
+            if seeds is None:
+                under = (self.seed, chosen, self.head_start, self.task)
+                rows, values = self._upcoming.take(
+                    ids, self.episode, under, lambda worlds: self._draw(self._numbered(worlds), chosen)
+                )
+            else:
+                rows, values = self._draw(beginnings, chosen)
+            self._begin(ids, beginnings, chosen, rows, values)
         return self._observe(ids)
 
     def origin(self, world: int) -> Origin:
@@ -124,12 +134,24 @@ class TaskWorlds:
             engine=self.simulation.engine.name,
         )
 
-    def _begin(self, ids: Array, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> None:
+    def _numbered(self, ids: Array) -> list[tuple[int, ...]]:
+        """The beginnings of the next episodes of the worlds' own streams."""
+        return [(self.seed, world, episode) for world, episode in zip(ids.tolist(), self.episode[ids].tolist(),
+                                                                      strict=True)]  # fmt: skip
+
+    def _draw(self, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> Drawn:
         layout = self._layout(beginnings, variation)
         values = drawn(variation, self._many, beginnings)
         if values:
-            layout = replace(layout, parameters=physics(Parameters.nominal(self.simulation.scene, len(ids)), values))
-        self.simulation.reset(layout, ids)
+            nominal = Parameters.nominal(self.simulation.scene, len(beginnings))
+            layout = replace(layout, parameters=physics(nominal, values))
+        return self.simulation.beginning(layout, len(beginnings)).rows, values
+
+    def _begin(
+        self, ids: Array, beginnings: Sequence[tuple[int, ...]], variation: Variation, rows: Array,
+        values: Mapping[str, Array],
+    ) -> None:  # fmt: skip
+        self.simulation.begin(rows, ids)
         if self.task.settle:
             self.simulation.settle(ids, self.task.settle)
         self.elapsed[ids] = 0

@@ -193,6 +193,20 @@ def test_some_worlds_are_observed_as_among_all(contact):
         assert same(made.observe(ids), whole[ids])
 
 
+@pytest.mark.parametrize("absent", [False, True])
+def test_a_step_is_its_parts(absent):
+    one, other = simulation(), simulation()
+    loose = Variation(backlash=(0.01, 0.03)).sample(Parameters.nominal(SCENE, WORLDS), np.random.default_rng(0))
+    present = np.ones((WORLDS, 3), bool)
+    present[1, 2] = not absent
+    for made in (one, other):
+        made.reset(layout(parameters=loose, present=present))
+    for action in pushing(steps=10):
+        whole, parts = one.step(action), other.step_parts(action)
+        assert same(whole, parts[-1])
+    np.testing.assert_array_equal(one.save().rows, other.save().rows)
+
+
 def test_edits_world_by_world_are_edits_at_once(contact):
     made, state, actions, _ = contact
     rows = []

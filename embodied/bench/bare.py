@@ -19,7 +19,7 @@ class Bare:
 
     def __init__(self, simulation: Simulation, rows: Array, plan: Sequence[Array], threads: int) -> None:
         """`rows` `[N S]` start states, `plan` T + 1 joint targets `[N 6]` from the one before the first step on."""
-        self._model = simulation.scene.model
+        self._model = simulation.scene.solid
         # The servos' commands of every control step, each with the physics steps it holds for.
         self._steps = [
             [(new if share == 1.0 else old + share * (new - old), steps) for share, steps in simulation.ramp]
@@ -28,7 +28,10 @@ class Bare:
         size = mujoco.mj_stateSize(self._model, STATE)
         self._rows, self._threads = np.ascontiguousarray(rows[:, :size]), threads
         self._batch = Batch(self._model, len(rows), threads)
-        self._ctrl = self._batch.bind("ctrl")
+        self._commands = [
+            np.concatenate([np.repeat(command[:, None], many, axis=1) for command, many in step], axis=1)
+            for step in self._steps
+        ]
         self._data = [mujoco.MjData(self._model) for _ in rows]
         self._pool = ThreadPoolExecutor(threads)
 
@@ -38,10 +41,8 @@ class Bare:
 
     def run_batch(self) -> None:
         """`mujoco.batch`, controls written, nothing read."""
-        for step in self._steps:
-            for command, physics_steps in step:
-                self._ctrl[:] = command
-                self._batch.step(nstep=physics_steps)
+        for commands in self._commands:
+            self._batch.rollout(commands.shape[1], commands, record=())
 
     def rewind_loop(self) -> None:
         """Back to the start, untimed."""
