@@ -84,7 +84,7 @@ class WarpBatch(Batch):
         self._run(np.arange(self.nsim) if ids is None else np.asarray(ids), nstep, None)
 
     def rollout(self, nstep: int, control: Array | None = None, *, record: tuple[()] = ()) -> dict[str, Array]:
-        """Advance all worlds by so many physics steps, each under its own `control` `[N nstep U]`; nothing is recorded."""
+        """Advance all worlds by so many physics steps, each under its `control` `[N nstep U]`; nothing is recorded."""
         self._run(np.arange(self.nsim), nstep, control)
         return {}
 
@@ -100,7 +100,9 @@ class WarpBatch(Batch):
 
     def _integrated(self, nstep: int, control: Array | None) -> Array:
         """`[N S]` float32 of all worlds after so many steps, see `rollout`; a view."""
-        commands = None if control is None else wp.array(np.ascontiguousarray(control.swapaxes(0, 1), np.float32))
+        commands: Any = None
+        if control is not None:
+            commands = wp.array(np.ascontiguousarray(control.swapaxes(0, 1), np.float32))
         while True:
             data, (take, step, give) = self._recorded()
             host: Array = self._host_rows.numpy()

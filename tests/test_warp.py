@@ -127,6 +127,15 @@ def test_a_pushed_cube_agrees(pair):
     assert_agree(a, b, PUSHED)
 
 
+def test_a_control_step_is_made_in_single_precision_by_warp(pair):
+    for action in pushing(2):
+        for one in pair:
+            one.step(action)
+    exact, on_warp = (one.batch.bind("qpos") for one in pair)
+    assert np.array_equal(on_warp, on_warp.astype(np.float32))
+    assert not np.array_equal(exact, exact.astype(np.float32))
+
+
 def test_a_grasped_cube_agrees_and_its_own_expert_lifts_it(engines):
     exact, on_warp = begin(*engines, layout())
     law, seen = expert("lift"), exact.observe()
