@@ -18,6 +18,7 @@ from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import NAME
 from embodied.data.lerobot_io import to_lerobot
+from embodied.deploy import command
 from embodied.deploy.command import assigned, carry_out, deploy
 from embodied.deploy.episodes import absolute
 from embodied.run import Run
@@ -204,7 +205,8 @@ class Wrecker:
         ("unplug()", "the servos do not answer: check the arm's cable and power"),
     ],
 )
-def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault):
+def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault, monkeypatch):
+    monkeypatch.setattr(command, "WAIT", 0.5)
     policy = Wrecker(assigned(arguments(tmp_path)).policy, twin, word)
     try:
         record, (episode,) = short(tmp_path, 9, policy, port=twin.port, episodes=2)
@@ -216,6 +218,7 @@ def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault
     assert record["episodes"] == 1
     assert 2 <= episode.length <= 3
     if "unplug" in word:
+        assert record["lost"]
         assert tuple(record["loop"]["powered"]) == JOINTS, "nobody could tell them"
     else:
         assert not enabled(twin)
@@ -224,6 +227,32 @@ def test_a_fault_ends_it_and_what_was_recorded_stays(twin, tmp_path, word, fault
     assert record["fault"] is None
     assert len(episodes) == 2
     assert not enabled(twin)
+
+
+class Mender(io.StringIO):
+    """Somebody who reads what is said, and plugs the cable in again."""
+
+    def __init__(self, twin):
+        super().__init__()
+        self.twin = twin
+
+    def write(self, text):
+        if "LOST" in text:
+            assert enabled(self.twin) == set(JOINTS), "as it says"
+            self.twin.tell("clear(unplug)")
+        return super().write(text)
+
+
+def test_a_cable_that_is_plugged_in_again_takes_the_torque_off(twin, tmp_path, monkeypatch):
+    said, given = Mender(twin), arguments(tmp_path, port=twin.port)
+    monkeypatch.setattr(command, "assigned", lambda _: replace(found, policy=Wrecker(found.policy, twin, "unplug()")))
+    found = assigned(given)
+    assert deploy(given, Console(said)) == 1
+    assert not enabled(twin)
+    assert "LOST     the servos do not answer: check the arm's cable and power" in said.getvalue()
+    assert "let go   the servos answered again, and none has torque" in said.getvalue()
+    assert "POWERED" not in said.getvalue()
+    assert "stopped  the servos do not answer" in said.getvalue()
 
 
 def test_a_command_killed_while_it_records_is_continued(tmp_path):

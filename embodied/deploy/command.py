@@ -35,6 +35,8 @@ from envs.types import Array, Policy
 from robots.governor.guard import Report
 from robots.governor.limits import Limits
 
+WAIT = 60.0
+"""[s] for servos that have stopped answering, to take their torque off."""
 EXPERT = "expert"
 """In place of a run: the task's scripted demonstrator."""
 
@@ -101,13 +103,18 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
             show=_shown(arguments, console),
         )
         outcome = Deployment(assignment, manner, arm, senses, journal).run(seeds)
-        finished = arm.finish()
+        if outcome.lost:
+            console.say(
+                f"LOST     {outcome.fault}. The servos hold their torque until somebody tells them: put the cable or "
+                f"the power back within {WAIT:g} s, and it is taken off; or cut the arm's power."
+            )
+        finished = arm.finish(WAIT)
     count = len(outcome.each)
     success = wilson(sum(each["success"] for each in outcome.each), count).as_dict() if count else None
     record = {
-        "episodes": count, "success": success, "fault": outcome.fault, "cut": dict(outcome.cut), "each": outcome.each,
-        "loop": finished, "mode": arguments.mode, "perception": senses.source, "port": arguments.port,
-        "twin": place.tell is not None, "task": task.name, "versions": versions(),
+        "episodes": count, "success": success, "fault": outcome.fault, "lost": outcome.lost, "cut": dict(outcome.cut),
+        "each": outcome.each, "loop": finished, "mode": arguments.mode, "perception": senses.source,
+        "port": arguments.port, "twin": place.tell is not None, "task": task.name, "versions": versions(),
     }  # fmt: skip
     write_atomically(folder / "deploy.json", (json.dumps(record, indent=2) + "\n").encode())
     return record
@@ -160,5 +167,10 @@ def _say(record: dict[str, Any], arguments: DeployArguments, console: Console) -
     if record["fault"]:
         console.say(f"stopped  {record['fault']}")
     if loop["powered"]:
-        console.say(f"POWERED  {', '.join(loop['powered'])} may have torque still: cut the arm's power.")
+        console.say(
+            f"POWERED  {', '.join(loop['powered'])} may have torque still, and nobody can tell: cut the arm's power "
+            "before you touch it. Once it answers again, mode=shadow takes the torque off."
+        )
+    elif record["lost"]:
+        console.say("let go   the servos answered again, and none has torque")
     console.say(f"recorded {arguments.record}")

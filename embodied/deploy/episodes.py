@@ -69,6 +69,8 @@ class Outcome:
     """The same of everything, ways to beginnings included."""
     fault: str | None = None
     """Why the governor stopped the arm."""
+    lost: bool = False
+    """The servos do not answer, and nobody could take their torque off yet."""
 
 
 class Deployment:
@@ -88,6 +90,9 @@ class Deployment:
             )
         # With slower limits a step takes longer to get as far. It is told in parts: an arm that hears nothing stops.
         self._parts = round(1.0 / SLOW) if manner.mode == "slow" else 1
+        # Policies have learned on servos that are told at once where to be at the end of a step; an arm that is told
+        # bit by bit trails by half a step. What is too fast or too sudden, the limits take out.
+        self._ramp = None if manner.mode == "slow" else 1
         self.outcome = Outcome()
 
     def run(self, seeds: Iterable[int]) -> Outcome:
@@ -135,7 +140,7 @@ class Deployment:
             # An action that is not finite is passed on: the governor refuses it, and says so.
             action = np.clip(np.asarray(policy.act(_batched(observation), task.goal))[0], -1.0, 1.0)
             wanted = control.target(report.base[None], action[None])[0]
-            report = self._go(wanted)
+            report = self._go(wanted, self._ramp)
             self.manner.show(step, report, wanted)
             if report.reading is None or report.fault is not None:
                 self.outcome.fault = report.fault
@@ -149,12 +154,12 @@ class Deployment:
         self.journal.end()
         return holds, task.horizon
 
-    def _go(self, wanted: Array) -> Report:
+    def _go(self, wanted: Array, ramp: int | None = None) -> Report:
         """The report once the arm was led to `wanted` `[6]` [rad], or stopped; what was cut is counted once."""
         start, cut = self.arm.report().base if self._parts > 1 else wanted, set[str]()
         for part in range(1, self._parts + 1):
             target = wanted if part == self._parts else start + part / self._parts * (wanted - start)
-            self.arm.go(target, self._ticks)
+            self.arm.go(target, self._ticks, ramp)
             report = self.arm.ready()
             cut |= {why.partition(" of ")[0] for why in report.cut}
             if report.fault is not None:
@@ -187,6 +192,7 @@ class Deployment:
         # An arm that answers nothing is tried again for ever; the last word on it is `finish`.
         while report.fault is not None and report.state not in (State.RELEASED, State.LOST):
             report = self.arm.report()
+        self.outcome.lost = report.state is State.LOST
 
 
 def absolute(joints: Array) -> Array:

@@ -64,10 +64,10 @@ class SupervisedArm:
             if over or done:
                 return report
 
-    def go(self, target: Array, steps: int) -> None:
-        """Order it to `target` `[6]` [rad] in equal parts over `steps` servo ticks; the next order is due by then."""
+    def go(self, target: Array, steps: int, ramp: int | None = None) -> None:
+        """Order it to `target` `[6]` [rad], see `Guard.go`; the next order is due in `steps` servo ticks."""
         self._serial += 1
-        self._tell({"go": [float(x) for x in target], "steps": steps, "serial": self._serial})
+        self._tell({"go": [float(x) for x in target], "steps": steps, "serial": self._serial, "ramp": ramp})
 
     def rest(self) -> None:
         """Let it stay where it is; no order is due."""
@@ -77,13 +77,14 @@ class SupervisedArm:
         """Where a bin stands that the arm must not hit: position [m] and quaternion `[7]`."""
         self._tell({"bin": None if pose is None else [float(x) for x in pose]})
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, patience: float = 1.0) -> dict[str, Any]:
         """Let the arm down; the loop's `rate ticks missed late jitter busy`, and joints that may be `powered`.
 
-        Times are percentiles [s], the rate is in Hz.
+        Servos that do not answer are waited for up to `patience` [s], to take their torque off. Times are percentiles
+        [s], the rate is in Hz.
         """
         if self._finished is None:
-            self._tell({"finish": True})
+            self._tell({"finish": patience})
             while "finished" not in (answer := self._next()):
                 pass
             self._finished = answer["finished"]

@@ -17,6 +17,8 @@ HALVINGS = 5
 """Of the way to a command that leaves the workspace."""
 NOTED = 1e-3
 """[rad] A command that differs by less was not cut."""
+PARTS = (1.0, 0.5, 0.0)
+"""Of the arm's step, tried in turn where solids would meet."""
 SINKING = 0.001
 """[m] by which an arm that lies on something may press itself deeper into it while it gets up."""
 BEHIND = 0.05
@@ -111,11 +113,13 @@ class Governor:
         if (np.abs(command - inside) > BEHIND + np.abs(pace) * seconds).any():
             cut.append("speed")
             inside = command
-        if (met := self._meets(command, reading)) is not None:
+        allowed, met = self._clear(command, reading)
+        if met is not None:
             cut.append(f"collision of {met[0]} and {met[1]}")
-            command, pace, inside = self.command, np.zeros(6), self.command
-        self.command, self._speed = command, pace
-        return Ruling(command, inside, tuple(cut))
+            pace = (allowed - self.command) / seconds
+            inside = np.append(allowed[:-1], inside[-1] if pace[-1] else allowed[-1])
+        self.command, self._speed = allowed, pace
+        return Ruling(allowed, inside, tuple(cut))
 
     def _within_workspace(self, target: Array) -> tuple[Array, bool]:
         """The part of the way to `target` that does not leave the box, or leaves it no farther than the arm is."""
@@ -137,23 +141,46 @@ class Governor:
         return float(np.maximum(self._box[:, 0] - tool, tool - self._box[:, 1]).max())
 
     def _smooth(self, target: Array, seconds: float, speed: float) -> tuple[Array, Array]:
-        """The next command and its speed, of limited speed and acceleration and braking in time to stop at `target`."""
-        away, most = target - self.command, self.limits.acceleration * seconds
-        # The speed from which it stops at the target exactly, when it loses the same speed in every tick but the last.
-        units = np.abs(away) / (most * seconds)
-        whole = np.floor((np.sqrt(1 + 8 * units) - 1) / 2)
-        braking = most * (whole / 2 + units / (whole + 1))
-        wanted = np.sign(away) * np.minimum(self._top * speed, braking)
-        pace = self._speed + np.clip(wanted - self._speed, -most, most)
+        """The next command and its speed, of limited speed and acceleration and braking in time to stop at `target`.
+
+        From rest, the arm's joints go a straight way and arrive together: one that is there first would take the hand
+        elsewhere, and into the table where it is led along it.
+        """
+        away, most, top = target - self.command, self.limits.acceleration * seconds, self._top * speed
+        side, far = np.sign(away), np.abs(away)
+        longest = far[:-1].max()
+        share = np.append(far[:-1] / longest if longest > 0 else np.zeros(5), 1.0)
+        alone = side * np.minimum(top, _braking(far, most, seconds))
+        joint = side * share * np.minimum(top, _braking(np.append(np.full(5, longest), far[-1]), most, seconds))
+        change = joint - self._speed
+        change[:-1] *= most / max(most, np.abs(change[:-1]).max())
+        change[-1] = np.clip(change[-1], -most, most)
+        pace = self._speed + change
+        # None waits for the others with what it needs to stop in time.
+        late = (pace * side > np.abs(alone)) | (pace * side < 0) | (side == 0)
+        pace = np.where(late, self._speed + np.clip(alone - self._speed, -most, most), pace)
         return self.command + pace * seconds, pace
 
-    def _meets(self, command: Array, reading: Reading) -> tuple[str, str] | None:
-        """The solids that the arm would bring together; None if it stays clear."""
+    def _clear(self, command: Array, reading: Reading) -> tuple[Array, tuple[str, str] | None]:
+        """What of `command` brings no solids together, and which ones the whole of it would; None if it stays clear."""
         if np.array_equal(command, self.command):
-            return None
-        self._mirror.show(reading.position, reading.velocity, self.command, self._bin)
-        self._floor = max(self._floor, min(self.limits.clearance, self._mirror.nearest().distance - SINKING))
-        then = self._mirror.ahead(command, self.limits.lookahead)
-        if then.distance >= self._floor:
-            return None
-        return then.pair
+            return command, None
+        met, step = None, command - self.command
+        # What is in the arm's way need not be in the jaws'.
+        for share in PARTS:
+            part = self.command + step * np.append(np.full(5, share), 1.0)
+            self._mirror.show(reading.position, reading.velocity, self.command, self._bin)
+            if met is None:
+                self._floor = max(self._floor, min(self.limits.clearance, self._mirror.nearest().distance - SINKING))
+            then = self._mirror.ahead(part, self.limits.lookahead)
+            if then.distance >= self._floor:
+                return part, met
+            met = met or then.pair
+        return self.command, met
+
+
+def _braking(away: Array, most: float, seconds: float) -> Array:
+    """The speed from which it stops after `away`, when it loses `most`, the same in every tick but the last."""
+    units = away / (most * seconds)
+    whole = np.floor((np.sqrt(1 + 8 * units) - 1) / 2)
+    return np.asarray(most * (whole / 2 + units / (whole + 1)))

@@ -18,6 +18,7 @@ from envs.types import Array
 from robots.arm.contract import ArmLostError, Reading, Robot
 from robots.governor.governor import Governor, Ruling
 from robots.governor.watch import GRIPPER, Finding, Watch
+from robots.governor.yielding import Yielding
 
 ENOUGH = 0.4
 """Share of torque with which a lowering begins: it holds an arm that is stretched out, with 100 g in its jaws."""
@@ -81,13 +82,13 @@ class Guard:
         self.arm, self.governor, self.period, self.moving = arm, governor, 1.0 / rate, moving
         self.state = State.READY
         self.fault: str | None = None
-        self._watch = Watch(governor.limits)
+        self._watch, self._yielding = Watch(governor.limits), Yielding(governor.limits)
         self._clock = clock
         self._wanted: Array = np.zeros(6)
         self._goal: Array = self._wanted
         self._start: Array = self._wanted
         self._base: Array = self._wanted
-        self._steps = self._done = 0
+        self._steps = self._ramp = self._done = 0
         self._heard: float | None = None
         """When the policy last spoke [s]; None while nothing is asked of it."""
         self._answered = clock()
@@ -98,8 +99,11 @@ class Guard:
         self._last: Reading | None = None
         self.powered: tuple[str, ...] = ()
 
-    def go(self, target: Array, steps: int, serial: int = 0) -> None:
-        """Lead the arm to `target` `[6]` [rad] in equal parts over `steps` ticks; another order is awaited then."""
+    def go(self, target: Array, steps: int, serial: int = 0, ramp: int | None = None) -> None:
+        """Lead the arm to `target` `[6]` [rad]; another order is awaited after `steps` ticks.
+
+        It is told in equal parts over `ramp` ticks, all of them unless given; the limits round off what is left.
+        """
         self._heard, self._serial = self._clock(), serial
         if self.state not in (State.READY, State.FOLLOWING) or self._last is None:
             return
@@ -112,6 +116,7 @@ class Guard:
             return
         self._start, self._goal = self._base, np.asarray(target, np.float64)
         self._steps, self._done, self._cut, self.state = max(steps, 1), 0, (), State.FOLLOWING
+        self._ramp = self._steps if ramp is None else max(ramp, 1)
 
     def rest(self) -> None:
         """Stay where it is, with torque, and await nothing, as between episodes."""
@@ -151,8 +156,8 @@ class Guard:
         if self._heard is not None and now - self._heard > self.governor.limits.silence:
             self.stop(f"the policy has been silent for {now - self._heard:.2f} s")
         ruling = self._advance(reading, found)
-        if ruling.fault is not None:
-            self.stop(ruling.fault)
+        if (fault := ruling.fault or self._yielding.fault) is not None:
+            self.stop(fault)
         try:
             if self.moving and self.state is not State.RELEASED:
                 self.arm.command(self.governor.command)
@@ -190,15 +195,23 @@ class Guard:
             return Ruling(self.governor.command, self.governor.command)
         if self.state is State.FOLLOWING:
             self._done = min(self._done + 1, self._steps)
-            self._wanted = self._start + self._done / self._steps * (self._goal - self._start)
+            self._wanted = self._start + min(self._done / self._ramp, 1.0) * (self._goal - self._start)
         elif self.state in (State.HOLDING, State.LOWERING):
             limits, arm = self.governor.limits, np.arange(6) != GRIPPER
             off = np.abs(self.governor.command - reading.position) > limits.astray / 4
             # What is stuck is not pushed on; jaws keep what they hold.
             off |= arm & (np.abs(reading.health.load) >= limits.strained)
             self._wanted = np.where(off, reading.position, self.governor.command)
-        ruling = self.governor.rule(self._wanted, reading, self.period, found.speed or 1.0)
-        self._base, self._cut = ruling.aim, tuple(dict.fromkeys(self._cut + ruling.cut))
+        wanted, cut = self._wanted, ()
+        if self.moving and self.state in (State.READY, State.FOLLOWING):
+            wanted = self._yielding.ease(wanted, self.governor.command, reading, self.period)
+            cut = ("load",) if self._yielding.joints else ()
+        ruling = self.governor.rule(wanted, reading, self.period, found.speed or 1.0)
+        cut += ruling.cut
+        if self._done < self._steps:
+            # It may get there yet.
+            cut = tuple(why for why in cut if why != "speed")
+        self._base, self._cut = ruling.aim, tuple(dict.fromkeys(self._cut + cut))
         return ruling
 
     def _lower(self, now: float) -> None:

@@ -35,14 +35,14 @@ class Limits:
     hot: float = 65.0
     """[C] at which it stops; the firmware lets go at 70."""
     strained: float = 0.6
-    """Share of stall torque from which it goes at half speed, when a joint is stuck with it for `patience`."""
+    """Share of stall torque from which a joint that is stuck gives way to what it presses on."""
     overloaded: float = 0.85
     """Share of stall torque at which it stops, when a joint is stuck with it `blocked` short of its command for
     `patience`, or with less to go for `pressing`."""
     blocked: float = 0.08
     """[rad] from its command, where a joint that strains is held by something and not merely pressing on it."""
     pressing: float = 1.0
-    """[s] for which a hand may press with all it has; the firmware lets it for 2 s."""
+    """[s] for which a joint may press on something, giving way or not; the firmware lets it for 2 s."""
     current: float = 2.4
     """[A] at which it stops, like `overloaded`; a servo draws 2.7 when it stalls."""
     sag: float = 0.2

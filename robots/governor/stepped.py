@@ -1,5 +1,6 @@
 """A guarded arm whose time passes with its ticks alone, in this process: for twins with `clock=reads`, to repeat."""
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Self
@@ -12,6 +13,8 @@ from robots.governor.governor import Governor
 from robots.governor.guard import Guard, Report, State
 from robots.governor.supervisor import SupervisorConfig
 
+AGAIN = 0.2
+"""[s] between two tries to take the torque off servos that do not answer."""
 PATIENCE = 60.0
 """[s] A busy machine may not run the twin for as long; its time stands still meanwhile."""
 
@@ -45,10 +48,10 @@ class SteppedArm:
             if over or (report.remaining == 0 and report.reading is not None):
                 return report
 
-    def go(self, target: Array, steps: int) -> None:
+    def go(self, target: Array, steps: int, ramp: int | None = None) -> None:
         """See `SupervisedArm.go`."""
         self._serial += 1
-        self._guard.go(np.asarray(target, np.float64), steps, self._serial)
+        self._guard.go(np.asarray(target, np.float64), steps, self._serial, ramp)
 
     def rest(self) -> None:
         """See `SupervisedArm.rest`."""
@@ -58,10 +61,15 @@ class SteppedArm:
         """See `SupervisedArm.place_bin`."""
         self._guard.governor.place_bin(pose)
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, patience: float = 0.0) -> dict[str, Any]:
         """See `SupervisedArm.finish`; of the loop there is nothing to tell but its ticks."""
         self._guard.finish()
         while self._guard.state not in (State.RELEASED, State.LOST):
+            self.report()
+        # The arm's own time stands still while it does not answer.
+        end = time.monotonic() + patience
+        while self._guard.state is State.LOST and time.monotonic() < end:
+            time.sleep(AGAIN)
             self.report()
         return {"powered": self._guard.powered, "rate": self.config.rate, "ticks": self._ticks, "missed": 0}
 

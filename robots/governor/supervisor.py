@@ -1,8 +1,9 @@
 """The process that holds the port. It outlives the policy's, and lets the arm down when that is gone or silent.
 
-Lines of JSON come in: `{"go": [6 joints], "steps": n, "serial": k}`, `{"rest": true}`, `{"bin": [7] or null}` and
-`{"finish": true}`. Out goes one report per servo tick; before the first `{"ready": true}` or `{"error": sentence}`, at
-the end `{"finished": {...}}` with the loop's times.
+Lines of JSON come in: `{"go": [6 joints], "steps": n, "serial": k, "ramp": m or null}`, `{"rest": true}`,
+`{"bin": [7] or null}` and `{"finish": seconds to wait for servos that do not answer}`. Out goes one report per servo
+tick; before the first `{"ready": true}` or `{"error": sentence}`, at the end `{"finished": {...}}` with the loop's
+times.
 """
 
 import json
@@ -65,6 +66,7 @@ class Supervisor:
         self._in, self._out = bytearray(), bytearray()
         self._alone = self._ended = False
         self._busy: list[float] = []
+        self._patience = config.limits.holding
         self._lost: float | None = None
         """Since when servos that should be let go do not answer [s]."""
 
@@ -76,7 +78,7 @@ class Supervisor:
         """Until the policy is done, or gone and the arm let go."""
         guard, deadlines = self._guard, Deadlines(self._rate)
         # With a policy that is gone, nobody can be told that servos may have torque.
-        while not self._over(PERSISTENCE if self._alone else guard.governor.limits.holding):
+        while not self._over(PERSISTENCE if self._alone else self._patience):
             deadlines.wait()
             before = time.monotonic()
             self._hear()
@@ -120,13 +122,14 @@ class Supervisor:
         for line in lines:
             order = json.loads(line)
             if "go" in order:
-                self._guard.go(np.array(order["go"], np.float64), int(order["steps"]), int(order["serial"]))
+                target, steps, serial = np.array(order["go"], np.float64), int(order["steps"]), int(order["serial"])
+                self._guard.go(target, steps, serial, order.get("ramp"))
             elif "rest" in order:
                 self._guard.rest()
             elif "bin" in order:
                 self._guard.governor.place_bin(None if order["bin"] is None else np.array(order["bin"]))
             elif "finish" in order:
-                self._ended = True
+                self._ended, self._patience = True, float(order["finish"])
 
     def _send(self) -> None:
         try:

@@ -10,7 +10,7 @@ from robots.governor.limits import Limits
 from robots.units import JOINTS
 
 SLOW = 0.5
-"""Factor on speed while a servo is warm or strained."""
+"""Factor on speed while a servo is warm."""
 MOVING = 0.3
 """[rad/s] A joint that turns faster is not stuck."""
 GRIPPER = len(JOINTS) - 1
@@ -34,9 +34,7 @@ class Watch:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._lasted: dict[str, Array] = {
-            name: np.zeros(6) for name in ("strained", "blocked", "pressing", "current", "astray")
-        }
+        self._lasted: dict[str, Array] = {name: np.zeros(6) for name in ("blocked", "pressing", "current", "astray")}
         self._voltage: float | None = None
 
     def look(self, reading: Reading, command: Array, seconds: float) -> Finding:
@@ -50,7 +48,6 @@ class Watch:
         overloaded, away = stuck & (np.abs(health.load) >= limits.overloaded), np.abs(command - reading.position)
         drawing = (np.abs(reading.velocity) < MOVING) & (health.current >= limits.current)
         strain = {
-            "strained": stuck & (np.abs(health.load) >= limits.strained),
             "blocked": overloaded & (away >= limits.blocked),
             "pressing": overloaded | drawing,
             "current": drawing & (away >= limits.blocked),
@@ -76,7 +73,5 @@ class Watch:
                 j = int(where.argmax())
                 value = "" if values is None else f" {values[j]:.2g} {unit}"
                 return Finding(0.0, f"{JOINTS[j]} {fault}{value}")
-        for why, where in (("warm", health.temperature >= limits.warm), ("strained", lasting["strained"])):
-            if where.any():
-                return Finding(SLOW, warning=f"{JOINTS[int(where.argmax())]} is {why}")
-        return Finding()
+        warm = health.temperature >= limits.warm
+        return Finding(SLOW, warning=f"{JOINTS[int(warm.argmax())]} is warm") if warm.any() else Finding()
