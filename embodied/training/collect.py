@@ -33,7 +33,8 @@ Progress = Callable[[int, int], None]
 
 def chosen_task(config: Config) -> Task:
     """The task of a configuration, with its physics, servos, goal and horizon."""
-    found = task(config.env.task, config.env.goal, config.env.horizon)
+    env = config.env
+    found = task(env.task, env.goal, env.horizon, env.distractors, env.obstacles)
     return replace(found, scene=replace(found.scene, servo=named_servos(config.robot.servo)))
 
 
