@@ -17,6 +17,10 @@ class EnvConfig:
     and no task that a policy could learn."""
     goal: str | None = None
     """A goal in text form, e.g. `on(red_cube, bin)`, instead of the task's own goal distribution."""
+    distractors: tuple[str, ...] = ()
+    """Further objects on the table, out of `envs.objects`, e.g. `[green_l,yellow_ball]`."""
+    obstacles: tuple[str, ...] = ()
+    """Fixed things that are in the way, out of `envs.fixtures.OBSTACLES`, e.g. `[wall,post]`."""
     action: Literal["cartesian_delta", "joint_delta", "joint_absolute"] = "cartesian_delta"
     """What the numbers of an action mean, see `envs.control`."""
     rate: float = 10.0

@@ -355,7 +355,8 @@ def entity_of_geoms(scene: "Scene") -> Array:
 def movable_geoms(scene: "Scene") -> Array:
     """`[G]` bool: geoms of what takes pose, size, colour, presence from an `ObjectState`, as the robot does not."""
     entity = entity_of_geoms(scene)
-    movable: Array = (entity >= 0) & np.isin(scene.kind, (*MOVABLE, Kind.BIN, Kind.TARGET, Kind.FIXTURE))[entity]
+    kinds = (*MOVABLE, Kind.BIN, Kind.TARGET, Kind.FIXTURE, Kind.OBSTACLE)
+    movable: Array = (entity >= 0) & np.isin(scene.kind, kinds)[entity]
     return movable
 
 

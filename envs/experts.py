@@ -10,6 +10,7 @@ from importlib import import_module
 import numpy as np
 
 from envs.control import GRIPPER_RANGE, CartesianDelta
+from envs.detour import over_obstacles
 from envs.errors import unknown
 from envs.geometry import quat_rotate, yaw_of
 from envs.goals import Goal
@@ -48,6 +49,8 @@ class PickAndPlace:
     """[m] of where it is put from the goal entity, along world axes."""
     release: bool = True
     """Whether it lets go there; else it holds on."""
+    grip: float = 0.0
+    """[m] how far above its centre the subject is held: jaws that reach below it strike what it is put on."""
     control: CartesianDelta = field(default_factory=CartesianDelta)
 
     def reset(self) -> None:
@@ -56,7 +59,9 @@ class PickAndPlace:
     def act(self, observation: Observation, goal: Goal) -> Array:
         """Actions `[*B 5]`."""
         scene = View.of(observation, self.subject)
-        return self.law(scene, *self.aim(observation, scene))
+        aim, rim = self.aim(observation, scene)
+        to = np.where(scene.held[..., None], aim, scene.cube)
+        return over_obstacles(observation, self.law(scene, aim, rim), to, self.control)
 
     def aim(self, observation: Observation, scene: "View") -> tuple[Array, Array]:
         """Where the subject's centre goes `[*B 3]`, and how far above that it travels `[*B]`, beyond `CARRY` [m]."""
@@ -89,6 +94,7 @@ class PickAndPlace:
         # Approach: beside the cube along the jaws' closing direction, aligned to its nearest face.
         side = quat_rotate(scene.gripper_quaternion, np.broadcast_to(np.array([1.0, 0.0, 0.0]), scene.cube.shape))
         beside = scene.cube - SIDE * side * np.array([1.0, 1.0, 0.0])
+        beside[..., 2] += self.grip
         turn = scene.yaw_error
         reach = beside - scene.command
         beside_error = np.linalg.norm((beside - scene.tool)[..., :2], axis=-1)
@@ -138,7 +144,8 @@ class Reach:
         # The servos droop under the arm's weight: aim past the target by what the tool lacks now.
         move = (target - tool.position) + 0.5 * (tool.position - actual)
         shape = move.shape[:-1]
-        return cartesian_action(self.control, move, np.zeros(shape), np.full(shape, OPEN))
+        action = cartesian_action(self.control, move, np.zeros(shape), np.full(shape, OPEN))
+        return over_obstacles(observation, action, target, self.control)
 
 
 @dataclass
@@ -246,7 +253,7 @@ def expert(task: str) -> Policy:
         "place_air": PickAndPlace(release=False),
         "place_bin": PickAndPlace(goal_entity="bin"),
         "place_clutter": PickAndPlace(),
-        "stack": PickAndPlace(goal_entity="blue_cube"),
+        "stack": PickAndPlace(goal_entity="blue_cube", grip=0.006),
     }
     if task not in makers:
         raise unknown("task", task, [*makers, *NAMES])

@@ -14,12 +14,13 @@ from envs.errors import EmbodiedError
 from envs.geometry import half_height, quat_conjugate, quat_rotate, yaw_of
 from envs.goals import Goal
 from envs.kinematics import forward
+from envs.two_arms import OTHER, of_first, seen_by_other
 from envs.types import PROPRIOCEPTION, Array, ObjectState, Observation
 
 CENTRE = (0.24, 0.0, 0.04)
 """[m] about the middle of the workspace; positions are measured from here."""
 OBSERVATION_SIZE = 33
-"""Numbers of `observation_features` without distractors."""
+"""Numbers of `observation_features` of one arm without distractors."""
 DISTRACTOR_SIZE = 5
 """Further numbers per distractor."""
 GOAL_SIZE = 6
@@ -101,7 +102,15 @@ def observation_features(observation: Observation, subject: str, distractors: tu
     """`[*B F]` with F = `OBSERVATION_SIZE` + `DISTRACTOR_SIZE` per distractor; everything but the goal.
 
     Distractors come nearest to the tool first, so that their order in the scene means nothing; absent ones are zero.
+    Of two arms (numpy alone), what each of them sees in its own frame, one after the other.
     """
+    if OTHER + "gripper" in observation.objects.names:
+        arms = (of_first(each) for each in (observation, seen_by_other(observation)))
+        return np.concatenate([_one_arm(arm, subject, distractors) for arm in arms], axis=-1)
+    return _one_arm(observation, subject, distractors)
+
+
+def _one_arm(observation: Observation, subject: str, distractors: tuple[str, ...]) -> Array:
     objects = observation.objects
     position, quaternion = objects.position_in_world, objects.quaternion_in_world
     xp = array_namespace(position)

@@ -73,6 +73,11 @@ class Fixture:
         """[m] of the base's frame over the table it stands on."""
         return self.parts[0].half_extents[2]
 
+    @property
+    def obstacle(self) -> bool:
+        """Whether it is merely in the way."""
+        return self.parts[0].kind == Kind.OBSTACLE
+
 
 def walls(half: Vector, wall: float) -> tuple[Solid, ...]:
     """Floor and four walls of a box that is open at the top, `wall` thick, within outer half sizes `half` [m]."""
@@ -195,6 +200,10 @@ def _dustpan() -> Fixture:
     )
 
 
+def _obstacle(name: str, half: Vector) -> Fixture:
+    return Fixture((Part(name, half, (0.62, 0.64, 0.68), (Solid((0.0, 0.0, 0.0), half),), Kind.OBSTACLE),))
+
+
 FIXTURES: Mapping[str, Fixture] = {
     "red_bin": _bin("red_bin", (0.86, 0.45, 0.42)),
     "blue_bin": _bin("blue_bin", (0.42, 0.58, 0.88)),
@@ -202,5 +211,11 @@ FIXTURES: Mapping[str, Fixture] = {
     "cupboard": _cupboard(),
     "dustpan": _dustpan(),
     "socket": _socket(),
+    "wall": _obstacle("wall", (0.004, 0.035, 0.025)),
+    "post": _obstacle("post", (0.010, 0.010, 0.030)),
+    "other_post": _obstacle("other_post", (0.010, 0.010, 0.030)),
+    "block": _obstacle("block", (0.018, 0.024, 0.020)),
 }
 """Every fixture there is, by the name of its base."""
+OBSTACLES = tuple(name for name, fixture in FIXTURES.items() if fixture.obstacle)
+"""Those that any task can have in its way."""

@@ -132,11 +132,12 @@ class _Tabletop:
     def _build(
         self, name: str, worlds: int, goal: str | None, action: str | None, horizon: int | None,
         cameras: tuple[str, ...], image_size: int, images: tuple[str, ...], render_mode: str | None, threads: int,
-        rate: float, variation: Variation | str, sensors: SensorConfig | None, language: bool, engine: Engine = BATCH,
+        rate: float, variation: Variation | str, sensors: SensorConfig | None, language: bool,
+        distractors: tuple[str, ...], obstacles: tuple[str, ...], engine: Engine = BATCH,
     ) -> None:  # fmt: skip
         if render_mode not in (None, *RENDER_MODES):
             raise unknown("render mode", render_mode, RENDER_MODES)
-        self.task = task(name, goal, horizon)
+        self.task = task(name, goal, horizon, distractors, obstacles)
         control = default_control(self.task.scene.robot, rate) if action is None else controller(action, rate)
         if isinstance(variation, str):
             variation = Variation.parse(variation)
@@ -221,14 +222,17 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         variation: Variation | str = "",
         sensors: SensorConfig | None = None,
         language: bool = False,
+        distractors: tuple[str, ...] = (),
+        obstacles: tuple[str, ...] = (),
     ) -> None:
         """`cameras` names of the scene's cameras whose square images join the observation, each in the kinds `images`.
 
         `action` is a name in `envs.control.CONTROLLERS`, None the robot's own. `variation` may be words for
-        `Variation.parse`; `sensors` says what else is wrong with what is observed.
+        `Variation.parse`; `sensors` says what else is wrong with what is observed. `distractors` and `obstacles` are
+        more on the table, see `envs.tasks.task`.
         """
         self._build(task_name, 1, goal, action, horizon, cameras, image_size, images, render_mode, 1, rate, variation,
-                    sensors, language)  # fmt: skip
+                    sensors, language, distractors, obstacles)  # fmt: skip
         self.action_space = self.action_box
         self.observation_space = self.observation_box
 
@@ -287,6 +291,8 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         variation: Variation | str = "",
         sensors: SensorConfig | None = None,
         language: bool = False,
+        distractors: tuple[str, ...] = (),
+        obstacles: tuple[str, ...] = (),
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         engine: Engine | str = BATCH,
     ) -> None:
@@ -301,7 +307,8 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         self.autoreset_mode = modes[getattr(autoreset_mode, "value", autoreset_mode)]
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, images, render_mode, threads, rate,
-                    variation, sensors, language, engine if isinstance(engine, Engine) else Engine(engine))  # fmt: skip
+                    variation, sensors, language, distractors, obstacles,
+                    engine if isinstance(engine, Engine) else Engine(engine))  # fmt: skip
         self.num_envs = num_envs
         self._ended = np.zeros(num_envs, bool)
         self.single_action_space, self.single_observation_space = self.action_box, self.observation_box

@@ -53,7 +53,7 @@ class _Form:
     """Kinds of entities it applies to."""
 
 
-_THINGS = (*MOVABLE, Kind.BIN, Kind.TARGET)
+_THINGS = (*MOVABLE, Kind.BIN, Kind.TARGET, Kind.OBSTACLE)
 _FORMS: Mapping[tuple[str, str], _Form] = {
     ("move", "by"): _Form(True, _POSE, "move(red_cube, x=+0.05)", least=1, movable=_THINGS),
     ("move", "to"): _Form(True, _POSE, "move(red_cube, to, x=0.2, y=0.1)", least=1, movable=_THINGS),
@@ -66,7 +66,7 @@ _FORMS: Mapping[tuple[str, str], _Form] = {
         True,
         1,
         True,
-        (*MOVABLE, Kind.BIN, Kind.TABLE, Kind.JAW, Kind.PUSHER),
+        (*MOVABLE, Kind.BIN, Kind.OBSTACLE, Kind.TABLE, Kind.JAW, Kind.PUSHER),
     ),
     ("size", ""): _Form(True, _AXES, "size(red_cube, 0.04)", least=1, positive=True, movable=MOVABLE),
     ("velocity", ""): _Form(True, _POSE, "velocity(red_cube, x=0.2)", least=1, movable=MOVABLE),

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from envs.errors import EmbodiedError
+from envs.geometry import quat_rotate
+from envs.objects import object_type
 from envs.parameters import Parameters
 from envs.types import Array
 
@@ -84,12 +86,20 @@ def checked_layout(layout: Layout, worlds: int, objects: int, joints: int, fixtu
 def check_apart(layout: Layout, half_extents: Array, names: Sequence[str]) -> None:
     """Raise `EmbodiedError` where two objects of half extents `[n O 3]` are in one another by a quarter and more.
 
-    Judged by the balls inside them: what is called overlapping is, and the play of an estimate is let pass.
+    Judged by the balls inside their solids: what is called overlapping is, and the play of an estimate is let pass.
     """
-    first, second = np.triu_indices(len(names), 1)
-    radius, place = half_extents.min(axis=-1), layout.object_position
+    solids = [(o, solid) for o, name in enumerate(names) for solid in object_type(name).solids]
+    owner = np.array([o for o, _ in solids], np.int64)
+    first, second = np.triu_indices(len(solids), 1)
+    apart = owner[first] != owner[second]
+    first, second = first[apart], second[apart]
+    shares = np.array([(solid.half, solid.centre) for _, solid in solids]).reshape(len(solids), 2, 3)
+    radius = (half_extents[:, owner] * shares[:, 0]).min(axis=-1)
+    centre = quat_rotate(layout.object_quaternion[:, owner], half_extents[:, owner] * shares[:, 1])
+    place = layout.object_position[:, owner] + centre
     gap = np.linalg.norm(place[:, first] - place[:, second], axis=-1)
     inside = gap < 0.75 * (radius[:, first] + radius[:, second])
+    first, second = owner[first], owner[second]
     if layout.present is not None:
         inside &= layout.present[:, first] & layout.present[:, second]
     if inside.any():

@@ -11,8 +11,10 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
+from envs.compound import principal, spread
 from envs.errors import EmbodiedError
-from envs.objects import ROUNDING
+from envs.geometry import matrix_to_quat
+from envs.objects import ROUNDING, object_type
 from envs.scene import Scene
 from envs.types import Array, Kind
 
@@ -26,8 +28,9 @@ class Parameters:
     half_extents: Array
     """`[n O 3]` [m]."""
     centre_of_mass: Array
-    """`[n O 3]` where the mass is, from the object's centre and in its axes [m]. Its inertia about the centre of mass
-    is that of the uniform body. In scenes with a pusher only; elsewhere 0."""
+    """`[n O 3]` where the mass is, in the object's axes [m]: from its centre, of a compound from where it would be if
+    of one density. Its inertia about the centre of mass is that of the uniform body. In scenes with a pusher only;
+    elsewhere 0."""
     friction: Array
     """`[n K]` sliding friction coefficient of every entity."""
     servo_gain: Array
@@ -103,7 +106,10 @@ class ModelFields:
         self._scene = scene
         objects = np.flatnonzero(scene.qpos >= 0)
         self._bodies = scene.body[objects]
-        self._geoms = scene.solid_geom[[scene.geoms[k][0] for k in objects]]
+        self._solids = [solid for name in scene.objects for solid in object_type(name).solids]
+        self._geoms = scene.solid_geom[[geom for k in objects for geom in scene.geoms[k]]]
+        self._owner = np.array([o for o, k in enumerate(objects) for _ in scene.geoms[k]], np.int64)
+        self._compound = scene.kind[objects] == Kind.COMPOUND
         self._nominal = Parameters.nominal(scene, 1)
         self.flat: Array = np.repeat(self._nominal.flat(), batch.nsim, axis=0)
         """`[N V]` what every world runs on, see `Parameters.flat`; to be read."""
@@ -188,24 +194,53 @@ class ModelFields:
         if "gravity" in changed:
             self._batch.expand("opt.gravity")[ids] = values.gravity
         if "half_extents" in changed:
-            half = values.half_extents
-            # MuJoCo's size of a cylinder is radius and half length; of a capsule, half length without its caps.
-            upright = self._upright[:, None]
-            collided = half - np.where(upright, ROUNDING, 0.0)
-            length = collided[..., 2] - np.where(self._capped, half[..., 0], 0.0)
-            rod = np.stack([collided[..., 0], length, np.zeros_like(length)], axis=-1)
-            size = np.where(upright | self._capped[:, None], rod, half)
-            self._batch.expand("geom_size")[rows, self._geoms] = size
-            around = np.where(self._capped, half[..., 2], np.linalg.norm(size, axis=-1))
-            self._batch.expand("geom_rbound")[rows, self._geoms] = around
-            self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = collided
-        if "centre_of_mass" in changed:
-            self._batch.expand("body_ipos")[rows, self._bodies] = values.centre_of_mass
-        if changed & {"mass", "half_extents"}:
-            self._batch.expand("body_mass")[rows, self._bodies] = values.mass
-            self._batch.expand("body_inertia")[rows, self._bodies] = self._inertia(values)
+            self._resize(rows, values.half_extents)
+        if changed & {"mass", "half_extents", "centre_of_mass"}:
+            self._weigh(rows, values, changed)
         if changed & {"mass", "half_extents", "centre_of_mass"}:
             self._batch.set_const(np.sort(ids).astype(np.int32))
+
+    def _resize(self, rows: Array, half_extents: Array) -> None:
+        """Stretch the solids of objects of half extents `[n O 3]` [m]."""
+        of_owner = half_extents[:, self._owner]
+        half = of_owner * np.array([solid.half for solid in self._solids])
+        # MuJoCo's size of a cylinder is radius and half length; of a capsule, half length without its caps.
+        kinds = np.array([solid.kind for solid in self._solids])
+        upright, capped = kinds == Kind.CYLINDER, np.isin(kinds, (Kind.SPHERE, Kind.CAPSULE))
+        collided = half - np.where(upright[:, None], ROUNDING, 0.0)
+        length = collided[..., 2] - np.where(capped, half[..., 0], 0.0)
+        rod = np.stack([collided[..., 0], length, np.zeros_like(length)], axis=-1)
+        size = np.where((upright | capped)[:, None], rod, half)
+        self._batch.expand("geom_size")[rows, self._geoms] = size
+        around = np.where(capped, half[..., 2], np.linalg.norm(size, axis=-1))
+        self._batch.expand("geom_rbound")[rows, self._geoms] = around
+        self._batch.expand("geom_aabb")[rows, self._geoms, 3:] = collided
+        if self._compound.any():
+            place = of_owner * np.array([solid.centre for solid in self._solids])
+            self._batch.expand("geom_pos")[rows, self._geoms] = place
+
+    def _weigh(self, rows: Array, values: Parameters, changed: set[str]) -> None:
+        """Spread the mass over the objects."""
+        model, bodies, batch = self._scene.model, self._bodies, self._batch
+        if changed & {"mass", "half_extents"}:
+            inertia = self._inertia(values)
+            batch.expand("body_mass")[rows, bodies] = values.mass
+            batch.expand("body_inertia")[rows, bodies] = inertia
+        if "centre_of_mass" in changed or ("half_extents" in changed and self._compound.any()):
+            batch.expand("body_ipos")[rows, bodies] = model.body_ipos[bodies] + values.centre_of_mass
+        for o in np.flatnonzero(self._compound):
+            half = values.half_extents[:, o]
+            centre, inertia = spread(object_type(self._scene.objects[o]).pieces, half)
+            moments, axes = principal(values.mass[:, o, None, None] * inertia)
+            # What has its nominal size keeps the bits it was compiled with.
+            other = (half != self._nominal.half_extents[:, o]).any(axis=-1)
+            worlds = rows[other, 0]
+            if len(worlds):
+                batch.expand("body_ipos")[worlds, bodies[o]] = (centre + values.centre_of_mass[:, o])[other]
+                batch.expand("body_inertia")[worlds, bodies[o]] = moments[other]
+            if "half_extents" in changed:
+                turned = np.where(other[:, None], matrix_to_quat(axes), model.body_iquat[bodies[o]])
+                batch.expand("body_iquat")[rows[:, 0], bodies[o]] = turned
 
     def check(self, values: Parameters) -> None:
         """Raise `EmbodiedError` for parameters that no world of this scene can have."""
@@ -228,6 +263,7 @@ class ModelFields:
                 raise EmbodiedError(f"Parameter {name} must be finite in every world.")
         objects = self._scene.objects
         x, y, z = np.moveaxis(values.half_extents, -1, 0)
+        self._check_round_pieces(values.half_extents)
         oval = (x != y).any(axis=0) & (self._upright | self._capped)
         if oval.any():
             name = objects[int(oval.argmax())]
@@ -248,6 +284,22 @@ class ModelFields:
             raise EmbodiedError(f"Parameter centre_of_mass of {objects[int(outside.argmax())]} is outside its body.")
         if values.centre_of_mass[:, self._simple].any():
             raise EmbodiedError("Parameter centre_of_mass must be 0 in scenes with an arm: their bodies are simple.")
+
+    def _check_round_pieces(self, half_extents: Array) -> None:
+        """Raise `EmbodiedError` where a compound's cylinders would be ovals, or thinner than their rounding."""
+        for owner, solid in zip(self._owner, self._solids, strict=True):
+            if not self._compound[owner] or solid.kind != Kind.CYLINDER:
+                continue
+            name = self._scene.objects[owner]
+            stretch = half_extents[:, owner] / self._nominal.half_extents[:, owner]
+            if not np.allclose(stretch[:, 0], stretch[:, 1], rtol=1e-9):
+                raise EmbodiedError(
+                    f"Parameter half_extents of {name} must grow alike in x and y: it has round pieces."
+                )
+            if (half_extents[:, owner] * solid.half <= ROUNDING).any():
+                raise EmbodiedError(
+                    f"Parameter half_extents of {name} makes a round piece thinner than {2 * ROUNDING:g} m."
+                )
 
     def _inertia(self, values: Parameters) -> Array:
         """`[n O 3]` principal inertia [kg m^2]: the compiled one scaled by mass and squared sides.

@@ -14,11 +14,12 @@ import numpy as np
 
 from envs.errors import EmbodiedError, unknown
 from envs.fixtures import BIN_HALF_EXTENTS, BIN_WALL, FIXTURES, Part, add_fixture, walls
-from envs.objects import CUBE_HALF_EXTENT, ROUNDING, object_type
+from envs.objects import CUBE_HALF_EXTENT, object_type
 from envs.physics import Physics
 from envs.robot import Robot, RobotPart, robot_of
 from envs.servo import Servos, per_joint
 from envs.solid import solid_ids, without_drawn
+from envs.solids import add_object, open_up
 from envs.types import Array, Kind
 
 FLOOR_HEIGHT = -0.6
@@ -181,12 +182,18 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     for name in config.fixtures:
         add_fixture(spec, FIXTURES[name], _BIN_TYPE)
     for index, name in enumerate(config.objects):
-        _add_object(spec, name, (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1))), config)
+        at = (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1)))
+        add_object(
+            spec, name, at, config.physics.object_friction, (_TABLE_TYPE, _OBJECT_AFFINITY), simple=not robot.flat
+        )
     config.physics.apply(spec)
     spec.add_key(name="home")
     model = spec.compile()
     _set_home(model, robot)
-    return _index(model, without_drawn(spec, model), config)
+    solid = without_drawn(spec, model)
+    for each in (model, solid):
+        open_up(each, config.objects)
+    return _index(model, solid, config)
 
 
 def _set_home(model: mujoco.MjModel, robot: Robot) -> None:
@@ -249,35 +256,6 @@ def _looking(camera: Camera) -> Array:
     return quaternion
 
 
-def _add_object(spec: mujoco.MjSpec, name: str, at: tuple[float, float], config: SceneConfig) -> None:
-    what = object_type(name)
-    x, _, z = what.half_extents
-    body = spec.worldbody.add_body(name=name, pos=(*at, z))
-    # A simple body's mass is at its centre for good; Parameters.centre_of_mass needs the full mass matrix.
-    body.simple = not robot_of(config.robot).flat
-    body.add_freejoint(name=name)
-    margin, size, condim = 0.0, what.half_extents, 3
-    friction = (config.physics.object_friction, 0.005, 0.0001)
-    if what.kind == Kind.CYLINDER:
-        margin = ROUNDING
-        size = (x - margin, z - margin, z - margin)
-        across = what.mass * x**2 * (1 / 4 + (z / x) ** 2 / 3)
-        body.explicitinertial, body.mass, body.ipos = True, what.mass, (0.0, 0.0, 0.0)
-        body.inertia = (across, across, what.mass * x**2 / 2)
-    elif what.kind in (Kind.SPHERE, Kind.CAPSULE):
-        # What is round comes to rest by rolling friction alone.
-        size, condim, friction = (x, z - x, 0.0), 6, (config.physics.object_friction, 0.005, ROLLING_FRICTION)
-    body.add_geom(name=name, type=_GEOMS[what.kind], size=size, mass=what.mass, rgba=(*what.colour, 1.0),
-                  contype=_TABLE_TYPE, conaffinity=_OBJECT_AFFINITY, condim=condim, margin=margin,
-                  friction=friction)  # fmt: skip
-
-
-_GEOMS = {Kind.BOX: mujoco.mjtGeom.mjGEOM_BOX, Kind.CYLINDER: mujoco.mjtGeom.mjGEOM_CYLINDER,
-          Kind.SPHERE: mujoco.mjtGeom.mjGEOM_SPHERE, Kind.CAPSULE: mujoco.mjtGeom.mjGEOM_CAPSULE}  # fmt: skip
-ROLLING_FRICTION = 0.001
-"""[m] Of balls and capsules: a small ball that rolls at 0.1 m/s stops within a centimetre, as on felt."""
-
-
 def _add_bin(spec: mujoco.MjSpec) -> None:
     """A mocap body: each world puts it where it likes, and nothing moves it. Its frame is the centre of its box."""
     body = spec.worldbody.add_body(name="bin", pos=(0.22, 0.16, BIN_HALF_EXTENTS[2]), mocap=True)
@@ -293,7 +271,8 @@ def _add_target(spec: mujoco.MjSpec) -> None:
     # The target is where a cube's centre should be; the disc is drawn under that cube, where its bottom would be.
     below = (0.0, 0.0, TARGET_HALF_EXTENTS[2] - CUBE_HALF_EXTENT)
     body.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=below, size=(TARGET_HALF_EXTENTS[0],
-                  TARGET_HALF_EXTENTS[2], 0.0), rgba=(*TARGET_COLOUR, 1.0), contype=0, conaffinity=0)  # fmt: skip
+                  TARGET_HALF_EXTENTS[2], 0.0), rgba=(*TARGET_COLOUR, 1.0), contype=0, conaffinity=0,
+                  mass=0.0)  # fmt: skip
 
 
 def _index(model: mujoco.MjModel, solid: mujoco.MjModel, config: SceneConfig) -> Scene:

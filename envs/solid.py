@@ -12,9 +12,9 @@ from envs.types import Array
 
 OWN_FIELDS = (
     "actuator_acc0", "actuator_biasprm", "actuator_delay", "actuator_forcerange", "actuator_gainprm", "body_inertia",
-    "body_invweight0", "body_ipos", "body_mass", "body_sameframe", "body_subtreemass", "bvh_aabb", "cam_poscom0",
-    "dof_M0", "dof_damping", "dof_frictionloss", "dof_invweight0", "dof_length", "geom_aabb", "geom_friction",
-    "geom_rbound", "geom_size", "light_poscom0", "opt.gravity",
+    "body_invweight0", "body_ipos", "body_iquat", "body_mass", "body_sameframe", "body_subtreemass", "bvh_aabb",
+    "cam_poscom0", "dof_M0", "dof_damping", "dof_frictionloss", "dof_invweight0", "dof_length", "geom_aabb",
+    "geom_friction", "geom_pos", "geom_rbound", "geom_size", "light_poscom0", "opt.gravity",
 )  # fmt: skip
 """Fields of a model that worlds may have values of their own of."""
 _DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)
@@ -71,8 +71,9 @@ class Drawn:
     def first_hit(self, eye: Array, rays: Array, ids: Array) -> Array:
         """`[n R]` the geom that each of `rays` `[n R 3]` from `eye` `[3]` [m] meets first in worlds `ids`, or -1."""
         self._batch.state[ids] = self._solid.state[ids]
-        sizes = self._solid.expanded("geom_size")
-        if sizes is not None:
-            self._batch.expand("geom_size")[ids[:, None], self._geoms] = sizes[ids]
+        for name in ("geom_size", "geom_pos"):
+            own = self._solid.expanded(name)
+            if own is not None:
+                self._batch.expand(name)[ids[:, None], self._geoms] = own[ids]
         _, geom = self._batch.ray(eye, rays, geomgroup=_DRAWN_GROUPS, ids=ids.astype(np.int32))
         return np.asarray(geom)

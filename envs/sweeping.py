@@ -22,6 +22,10 @@ OPEN = 0.5
 """[rad] Lets go of what got caught between the jaws."""
 NEAREST = 0.137
 """[m] x below which the broom does not get."""
+HARDER = 0.02
+"""[m] by which the broom's command goes on beyond what stops it: the servos press in proportion."""
+STILL = 0.005
+"""[m/s] A broom below this has been stopped."""
 ENOUGH = 0.012
 """[m] A thing this deep inside is left alone: what follows will push it on."""
 
@@ -49,6 +53,7 @@ class Sweep:
         jaws = [objects.index(name) for name in ("fixed_jaw", "moving_jaw")]
         broom = position[..., jaws, :2].mean(axis=-2)
         things = position[..., [objects.index(name) for name in self.things], :]
+        velocity = np.asarray(objects.linear_velocity_in_world)[..., objects.index("gripper"), :2]
 
         # In the frame of what they are swept into: where each should go next, and the way there.
         local = quat_rotate(quat_conjugate(turned)[..., None, :], things - pan[..., None, :])
@@ -78,8 +83,10 @@ class Sweep:
         up = ~pushing & low & (travel > 0.012) | done
         ahead = thing[..., :2] - broom
         lead = np.sum(ahead * way, axis=-1, keepdims=True)
-        # Along the line through the thing towards its home, a step at a time.
-        on_line = thing[..., :2] + (np.minimum(left, 0.02)[..., None] - np.minimum(lead, 0.02)) * way
+        # Along the line through the thing towards its home, a step at a time; harder where something holds it up.
+        stuck = np.linalg.norm(velocity, axis=-1) < STILL
+        harder = np.where((lead < 0.025) & stuck[..., None], HARDER, 0.0)
+        on_line = thing[..., :2] + (np.minimum(left, 0.02)[..., None] - np.minimum(lead, 0.02) + harder) * way
         xy = np.where(pushing[..., None], on_line, np.where(up[..., None], here, start))
         z = np.where(pushing | ((travel < 0.012) & ~up), LOW, HIGH)
         move = np.concatenate([xy - here, (z - command.position[..., 2])[..., None]], axis=-1)

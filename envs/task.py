@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.errors import EmbodiedError
-from envs.fixtures import BIN_HALF_EXTENTS, FIXTURES
+from envs.fixtures import BIN_HALF_EXTENTS, FIXTURES, OBSTACLES
 from envs.geometry import quat_from_yaw, quat_rotate
 from envs.goals import Goal
 from envs.kinematics import JOINTS, project
@@ -32,8 +32,12 @@ GRASP_TILT = 0.15
 """[rad] the most tilt a start position may demand of a grasp."""
 CLEARANCE = {"object": 0.062, "bin": 0.115, "target": 0.05}
 """[m] least distance of an object's centre from what is already placed: the open jaws fit between."""
+JAWS = 0.048
+"""[m] The same between the side of what is larger than a cube and the middle of the open jaws."""
 TRIES = 64
 """Candidate places drawn per entity and reset."""
+ARRANGEMENTS = 32
+"""Times that everything is placed anew where something found no room."""
 TRIES_AT_ONCE = 8
 """Candidates whose reach is computed together."""
 
@@ -76,7 +80,7 @@ class Task:
     distractor_probability: float = 1.0
     """Each object but the subject is on the table with this probability."""
     places: Mapping[str, Place] = field(default_factory=dict)
-    """Of entities that do not begin anywhere in `area`; every fixture has one."""
+    """Of entities that do not begin anywhere in `area`; every fixture has one, but obstacles need none."""
     start: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] = START
     """[m] x, y and z of the tool."""
     settle: float = 0.0
@@ -89,44 +93,43 @@ class Task:
         return ((self.goal_entity,) if self.goal_entity else ()) + parts + self.scene.objects
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """What a policy must look out for beside the subject: other objects, and obstacles."""
+        objects = tuple(name for name in self.scene.objects if name != self.subject)
+        return objects + tuple(name for name in self.scene.fixtures if name in OBSTACLES)
+
+    @property
     def goal_entity(self) -> str | None:
         """The entity that says where: `target`, `bin`, or None."""
         return self.scene.goal_entity
 
     def layout(self, generators: Sequence[np.random.Generator]) -> Layout:
         """Draw one beginning per generator; a world's beginning depends on its own generator alone."""
-        fixtures = self.scene.fixtures
-        movable = ([self.goal_entity] if self.goal_entity else []) + list(fixtures) + list(self.scene.objects)
-        # One block of numbers per world and one vectorised pass over worlds, however many tries it takes.
-        draws = np.stack([generator.random((len(movable) + 1, TRIES, 4)) for generator in generators])
-        worlds = len(generators)
-        placed: list[tuple[str, Array]] = []
-        low, high = np.array(self.start)[:, 0], np.array(self.start)[:, 1]
-        tool = low + (high - low) * draws[:, -1, TRIES // 2, :3]
-        position, quaternion = np.zeros((worlds, len(movable), 3)), np.zeros((worlds, len(movable), 4))
-        for index, name in enumerate(movable):
-            candidate = self._candidates(name, draws[:, index])
-            free = np.ones(candidate.shape[:2], bool)
-            if self.subject == "gripper":
-                free &= np.linalg.norm(candidate[..., :3] - tool[:, None], axis=-1) > CLEARANCE["target"]
-            for other, where in placed:
-                apart = np.linalg.norm(candidate[..., :2] - where[:, None, :2], axis=-1)
-                free &= apart > max(self._clearance(name), self._clearance(other))
-            found = _first_allowed(name, candidate, free)
-            if (found < 0).any():
-                raise EmbodiedError(
-                    f"Task {self.name!r} found no room for {name!r} in {TRIES} tries; use fewer objects."
-                )
-            chosen = candidate[np.arange(worlds), found]
-            placed.append((name, chosen))
-            position[:, index] = chosen[:, :3]
-            quaternion[:, index, 0], quaternion[:, index, 3] = np.cos(chosen[:, 3] / 2), np.sin(chosen[:, 3] / 2)
+        worlds, fixtures, movable = len(generators), self.scene.fixtures, self._movable
+        draws = np.zeros((worlds, len(movable) + 1, TRIES, 4))
+        places = np.zeros((worlds, len(movable), 4))
+        seeking = np.arange(worlds)
+        for _ in range(ARRANGEMENTS):
+            # One block of numbers per world and one vectorised pass over worlds, however many tries it takes.
+            draws[seeking] = [generators[int(i)].random(draws.shape[1:]) for i in seeking]
+            places[seeking], missing = self._arranged(draws[seeking])
+            crowded = missing >= 0
+            if not crowded.any():
+                break
+            seeking = seeking[crowded]
+        else:
+            raise EmbodiedError(
+                f"Task {self.name!r} found no room for {movable[int(missing[crowded][0])]!r} in {ARRANGEMENTS} times "
+                f"{TRIES} tries; use fewer objects and obstacles."
+            )
         first = len(movable) - len(self.scene.objects)
         base = first - len(fixtures)
+        position, quaternion = places[..., :3], np.zeros((worlds, len(movable), 4))
+        quaternion[..., 0], quaternion[..., 3] = np.cos(places[..., 3] / 2), np.sin(places[..., 3] / 2)
         present = draws[:, -1, 0 : len(self.scene.objects), 3] < self.distractor_probability
         if self.subject in self.scene.objects:
             present[:, self.scene.objects.index(self.subject)] = True
-        arm = project(tool, np.zeros(worlds)).joints
+        arm = project(self._tool(draws), np.zeros(worlds)).joints
         # A second arm begins at home.
         rest = np.tile(robot_of(self.scene.robot).home[len(JOINTS) :], (worlds, 1))
         joints = np.concatenate([arm, np.full((worlds, 1), START_GRIPPER), rest], axis=1)
@@ -141,6 +144,36 @@ class Task:
             fixture_quaternion=quaternion[:, base:first],
             seed=np.array([generator.integers(2**52) for generator in generators]),
         )
+
+    @property
+    def _movable(self) -> list[str]:
+        """What is placed, in this order."""
+        return ([self.goal_entity] if self.goal_entity else []) + [*self.scene.fixtures, *self.scene.objects]
+
+    def _tool(self, draws: Array) -> Array:
+        """`[N 3]` where the tool begins [m]."""
+        low, high = np.array(self.start)[:, 0], np.array(self.start)[:, 1]
+        return np.asarray(low + (high - low) * draws[:, -1, TRIES // 2, :3])
+
+    def _arranged(self, draws: Array) -> tuple[Array, Array]:
+        """Places `[N M 4]` (x, y, z, yaw) of the M things, and which of them found none `[N]`, -1 where all did."""
+        tool, worlds = self._tool(draws), len(draws)
+        placed: list[tuple[str, Array]] = []
+        missing: Array = np.full(worlds, -1)
+        for index, name in enumerate(self._movable):
+            candidate = self._candidates(name, draws[:, index])
+            free = np.ones(candidate.shape[:2], bool)
+            if self.subject == "gripper":
+                free &= np.linalg.norm(candidate[..., :3] - tool[:, None], axis=-1) > CLEARANCE["target"]
+            if name in OBSTACLES:
+                free &= np.linalg.norm(candidate[..., :2] - tool[:, None, :2], axis=-1) > self._clearance(name)
+            for other, where in placed:
+                apart = np.linalg.norm(candidate[..., :2] - where[:, None, :2], axis=-1)
+                free &= apart > max(self._clearance(name), self._clearance(other))
+            found = _first_allowed(name, candidate, free)
+            missing = np.where((found < 0) & (missing < 0), index, missing)
+            placed.append((name, candidate[np.arange(worlds), found]))
+        return np.stack([where for _, where in placed], axis=1) if placed else np.zeros((worlds, 0, 4)), missing
 
     def _candidates(self, name: str, draws: Array) -> Array:
         """`[N TRIES 4]` x, y, z, yaw."""
@@ -158,19 +191,26 @@ class Task:
             z = bottom.T + (top - bottom).T * draws[..., 3]
             yaw = np.zeros_like(x)
         else:
-            z = np.full_like(x, object_type(name).half_extents[2])
+            z = np.full_like(x, _half_extents(name)[2])
         return np.stack([x, y, z, yaw], axis=-1)
 
     def _clearance(self, name: str) -> float:
         place = self.places.get(name)
         if place is not None and place.clearance is not None:
             return place.clearance
-        return CLEARANCE["bin" if name in FIXTURES else name if name in CLEARANCE else "object"]
+        if name in FIXTURES and name not in OBSTACLES:
+            return CLEARANCE["bin"]
+        return CLEARANCE[name] if name in CLEARANCE else max(CLEARANCE["object"], JAWS + max(_half_extents(name)[:2]))
+
+
+def _half_extents(name: str) -> tuple[float, float, float]:
+    """[m] Of a fixture's base or an object."""
+    return FIXTURES[name].parts[0].half_extents if name in FIXTURES else object_type(name).half_extents
 
 
 def _drawn(place: Place, name: str, draws: Array) -> Array:
     """`[N TRIES 4]` x, y, z, yaw of candidates in a place, from numbers `[N TRIES 4]` in 0..1."""
-    half = FIXTURES[name].height if name in FIXTURES else object_type(name).half_extents[2]
+    half = _half_extents(name)[2]
     low, high = place.height or (half, half)
     ranges = np.array([place.x, place.y, (low, high), place.yaw])
     # Which side is the y draw's first bit, the rest of it says where.

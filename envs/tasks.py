@@ -1,13 +1,15 @@
 """The tasks there are, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from envs.errors import EmbodiedError, unknown
 from envs.feasibility import check_feasible
+from envs.fixtures import OBSTACLES
 from envs.goals import Goal
+from envs.objects import CATALOGUE
 from envs.robot import robot_of
 from envs.scene import SceneConfig
 from envs.suite import NAMES
@@ -18,6 +20,9 @@ def _task(name: str, goal: str, subject: str, objects: tuple[str, ...], goal_ent
     scene = SceneConfig(objects=objects, goal_entity=goal_entity)
     return Task(name=name, goal=Goal.parse(goal), scene=scene, subject=subject, **more)
 
+
+MOST_OBJECTS = 8
+"""As many find room in the area of the tasks."""
 
 _RED, _ALL = ("red_cube",), ("red_cube", "blue_cube", "green_cube")
 
@@ -46,15 +51,30 @@ TASKS: Mapping[str, Task] = {
 """Every task there is: those above, and one for each module of `envs.suite`."""
 
 
-def task(name: str, goal: str | None = None, horizon: int | None = None) -> Task:
+def task(
+    name: str,
+    goal: str | None = None,
+    horizon: int | None = None,
+    distractors: Sequence[str] = (),
+    obstacles: Sequence[str] = (),
+) -> Task:
     """The task of that name, with another goal in text form or another horizon if given.
 
-    Raises `EmbodiedError` for an unknown task, a goal that does not parse or is impossible, and a goal about
-    objects that the task has not.
+    `distractors` are further objects, `obstacles` fixed things in the way, out of `envs.fixtures.OBSTACLES`; worlds
+    begin with them anywhere in the task's area, clear of all else. Raises `EmbodiedError` for an unknown task, object
+    or obstacle, a goal that does not parse or is impossible, and a goal about objects that the task has not.
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     chosen = TASKS[name]
+    for obstacle in obstacles:
+        if obstacle not in OBSTACLES:
+            raise unknown("obstacle", obstacle, OBSTACLES)
+    scene = chosen.scene
+    objects, fixtures = (*scene.objects, *distractors), (*scene.fixtures, *obstacles)
+    if len(objects) > MOST_OBJECTS:
+        raise EmbodiedError(f"{len(objects)} objects were asked for, {', '.join(objects)}; {MOST_OBJECTS} are allowed.")
+    chosen = replace(chosen, scene=replace(scene, objects=objects, fixtures=fixtures))
     if goal is not None:
         parsed = Goal.parse(goal)
         robot = tuple(part.name for part in robot_of(chosen.scene.robot).parts)
@@ -66,3 +86,15 @@ def task(name: str, goal: str | None = None, horizon: int | None = None) -> Task
             raise EmbodiedError(f"A horizon of {horizon} was given; an episode has at least one step.")
         chosen = replace(chosen, horizon=horizon)
     return chosen
+
+
+def task_among(name: str, entities: Sequence[str]) -> Task:
+    """The task of that name as it was where those were its entities: with the distractors and obstacles among them."""
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    own = TASKS[name].entities
+    return task(
+        name,
+        distractors=[each for each in entities if each in CATALOGUE and each not in own],
+        obstacles=[each for each in entities if each in OBSTACLES and each not in own],
+    )

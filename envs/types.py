@@ -36,9 +36,11 @@ class Kind(IntEnum):
     SPHERE = 8
     CAPSULE = 9
     FIXTURE = 10
+    COMPOUND = 11
+    OBSTACLE = 12
 
 
-MOVABLE: tuple[Kind, ...] = (Kind.BOX, Kind.CYLINDER, Kind.SPHERE, Kind.CAPSULE)
+MOVABLE: tuple[Kind, ...] = (Kind.BOX, Kind.CYLINDER, Kind.SPHERE, Kind.CAPSULE, Kind.COMPOUND)
 """Kinds of free bodies: the objects."""
 
 
@@ -61,7 +63,7 @@ class ObjectState:
     """`[*B K 3]` [rad/s], in world axes."""
     half_extents: Array
     """`[*B K 3]` half sizes of the entity's box, in its own axes [m]. Of a bin: outer half sizes; of an upright
-    cylinder or capsule: radius, radius, half height."""
+    cylinder or capsule: radius, radius, half height; of a compound: those of the box around it."""
     kind: Array
     """`[K]` integers, see `Kind`."""
     colour: Array

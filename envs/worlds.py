@@ -43,8 +43,10 @@ class TaskWorlds:
     ) -> None:
         """Starts with every world freshly reset. Without `sensors`, what is observed is the truth.
 
-        Raises `EmbodiedError` for a head start to a task that moves no object.
+        Raises `EmbodiedError` for a head start to a task that moves no object, or is not for a lone SO-101.
         """
+        if head_start is not None and task.scene.robot != "so101":
+            raise EmbodiedError(f"Head starts are for a lone SO-101; the task {task.name!r} is for {task.scene.robot}.")
         if head_start is not None and task.subject not in task.scene.objects:
             raise EmbodiedError(f"Task {task.name!r} moves no object that could be in the hand at the start.")
         self.head_start = head_start

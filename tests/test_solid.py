@@ -17,7 +17,7 @@ VARIED = Variation(mass=(0.5, 2.0), friction=(0.5, 2.0), size=(0.8, 1.2), servo_
                    gravity=(0.9, 1.1))  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["clutter", "drawer", "handover"])
+@pytest.mark.parametrize("name", ["place", "clutter", "drawer", "handover"])
 def test_it_steps_to_the_same_bits(name: str) -> None:
     scene = build_scene(TASKS[name].scene)
     assert scene.solid.ngeom < scene.model.ngeom

@@ -11,7 +11,7 @@ from envs.errors import EmbodiedError, unknown
 from envs.scene import Scene, SceneConfig, build_scene
 from envs.servo import SERVOS
 from envs.simulation import Simulation, SimulationState
-from envs.tasks import TASKS
+from envs.tasks import TASKS, task_among
 from envs.types import Array, Episode, Observation
 from envs.variation import Variation
 from envs.worlds import TaskWorlds
@@ -26,7 +26,7 @@ def scene_of(episode: Episode) -> Scene:
     if episode.task in PLAYS:
         config = PlayConfig(world=PLAYS[episode.task]).scene  # type: ignore[arg-type]
     elif episode.task in TASKS:
-        config = TASKS[episode.task].scene
+        config = task_among(episode.task, episode.observation.objects.names).scene
     else:
         raise unknown("task", episode.task, (*TASKS, *PLAYS))
     scene = build_scene(config)
@@ -45,9 +45,7 @@ def worlds_of(episode: Episode, worlds: int) -> TaskWorlds:
         raise EmbodiedError(f"This episode of {episode.task!r} does not say how it began; it can only be filmed.")
     if origin.servo not in SERVOS:
         raise unknown("servo", origin.servo, SERVOS)
-    if episode.task not in TASKS:
-        raise unknown("task", episode.task, TASKS)
-    task = TASKS[episode.task]
+    task = task_among(episode.task, episode.observation.objects.names)
     task = replace(task, goal=episode.goal, scene=replace(task.scene, servo=SERVOS[origin.servo]))
     own = origin.control == OWN
     control = default_control(task.scene.robot, origin.rate) if own else controller(origin.control, origin.rate)

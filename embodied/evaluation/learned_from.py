@@ -99,7 +99,7 @@ def learn_from(
     demonstrations = demonstrated(worlds, shown, seed) if shown else []
     trainer = PolicyTrainer(
         worlds, agent, seed, demonstrations, expert(name) if shown else None, judge=judge_of(model),
-        distractors=tuple(each for each in worlds.task.scene.objects if each != worlds.task.subject),
+        distractors=worlds.task.others,
         audit=Audit(AuditConfig(), np.random.default_rng((seed, 13))),
     )  # fmt: skip
     trainer.clone(agent.cloning_steps)

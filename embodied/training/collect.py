@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embodied.config import Config
+from embodied.config import Config, EnvConfig
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
@@ -34,7 +34,8 @@ Progress = Callable[[int, int], None]
 
 def chosen_task(config: Config) -> Task:
     """The task of a configuration, with its physics, servos, goal and horizon."""
-    found = task(config.env.task, config.env.goal, config.env.horizon)
+    env = config.env
+    found = task(env.task, env.goal, env.horizon, env.distractors, env.obstacles)
     return replace(found, scene=replace(found.scene, servo=named_servos(config.robot.servo)))
 
 
@@ -50,8 +51,19 @@ def refuse_policy(config: Config) -> None:
 
 
 def chosen_control(config: Config) -> Controller:
-    """The controller of a configuration."""
-    return controller(config.env.action, config.env.rate)
+    """The controller of a configuration.
+
+    Raises `EmbodiedError` where other than the robot's own actions are asked for and it is no lone SO-101.
+    """
+    robot = task(config.env.task).scene.robot
+    if robot == "so101":
+        return controller(config.env.action, config.env.rate)
+    if config.env.action != EnvConfig.action:
+        raise EmbodiedError(
+            f"env.action={config.env.action} is of a lone SO-101; the task {config.env.task!r} is for {robot}, which "
+            "has actions of its own: leave env.action out."
+        )
+    return default_control(robot, config.env.rate)
 
 
 def chosen_engine(config: Config) -> Engine:
@@ -97,6 +109,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
             f"The scripted experts act in Cartesian deltas; env.action={config.env.action} has no demonstrator. "
             "Set trainer.demonstrations=0 or env.action=cartesian_delta."
         )
+    arms = [i for i, name in enumerate(control.names) if not name.endswith("gripper")]
     kept: list[Episode] = []
     tried = 0
     while len(kept) < config.trainer.demonstrations:
@@ -105,7 +118,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
         observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.observation.objects)]
         for _ in range(worlds.task.horizon):
             action = demonstrator.act(observations[-1], worlds.task.goal)
-            action[..., :-1] += NOISE * rng.standard_normal(action[..., :-1].shape)
+            action[..., arms] += NOISE * rng.standard_normal(action[..., arms].shape)
             transition = worlds.step(action)
             observations.append(transition.next_observation)
             actions.append(np.clip(action, -1.0, 1.0))
@@ -120,7 +133,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
                 goal=worlds.task.goal,
                 seed=config.seed,
                 task=worlds.task.name,
-                robot=f"so101 ({config.robot.servo})",
+                robot=f"{worlds.task.scene.robot} ({config.robot.servo})",
                 versions=versions(),
                 origin=worlds.origin(int(world)),
             )

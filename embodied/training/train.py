@@ -189,7 +189,6 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
     eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
     worlds = task_worlds(config, config.env.worlds, config.seed, eased)
     demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
-    distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
     learned = learned_reward(config.reward.network) if config.reward.network else None
     return PolicyTrainer(
         worlds,
@@ -197,7 +196,7 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         config.seed,
         demonstrations,
         expert(config.env.task) if config.trainer.demonstrations else None,
-        distractors=distractors,
+        distractors=worlds.task.others,
         device=device_of(config),
         reward=(learned or AnalyticReward()) if config.reward.shaping else None,
         shaping=config.reward.shaping,

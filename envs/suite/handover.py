@@ -9,7 +9,7 @@ from envs.types import Policy
 TASK = Task(
     name="handover",
     # In the second arm's hand and in the air, and no longer in the first one's.
-    goal=Goal.parse("near(other_gripper, blue_rod, 0.07) & lifted(blue_rod, 0.04) & released(blue_rod)"),
+    goal=Goal.parse("near(blue_rod, other_gripper, 0.07) & lifted(blue_rod, 0.04) & released(blue_rod)"),
     scene=SceneConfig(objects=("blue_rod",), robot="two_so101"),
     subject="blue_rod",
     horizon=50,

@@ -1,0 +1,139 @@
+"""Obstacles and distractors as options of tasks: placed clear of all else, seen, moved, and climbed over."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import envs.experts
+from embodied.config import Config, EnvConfig
+from embodied.data.rerun import scene_of
+from embodied.training.collect import chosen_task
+from envs.errors import EmbodiedError
+from envs.experts import PickAndPlace
+from envs.fixtures import OBSTACLES
+from envs.geometry import quat_from_yaw
+from envs.interventions import Intervention
+from envs.objects import COMPOUNDS, object_type
+from envs.task import JAWS
+from envs.tasks import TASKS, task, task_among
+from envs.types import Array, Episode, Kind
+from envs.worlds import TaskWorlds
+
+STANDING = ("wall", "post")
+MORE = ("yellow_ball", "green_l", "white_mug")
+
+
+def streams(count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(seed) for seed in range(count)]
+
+
+def test_everything_begins_clear_of_everything() -> None:
+    crowded = task("place", distractors=MORE, obstacles=STANDING)
+    layout = crowded.layout(streams(100))
+    assert layout.goal_position is not None
+    assert layout.fixture_position is not None
+    names = ["target", *crowded.scene.fixtures, *crowded.scene.objects]
+    where = np.concatenate([layout.goal_position[:, None], layout.fixture_position, layout.object_position], axis=1)
+    apart = np.linalg.norm(where[:, :, None, :2] - where[:, None, :, :2], axis=-1)
+    for name in (*STANDING, *(each for each in MORE if each in COMPOUNDS)):
+        own = names.index(name)
+        others = np.delete(apart[:, own], own, axis=1)
+        # The corners of a square are what turns furthest out.
+        assert others.min() > JAWS + 0.010, name
+
+
+def test_a_beginning_depends_on_its_own_seed_where_others_are_drawn_anew() -> None:
+    """Of a hundred worlds that are so full, some find no room at first."""
+    crowded = task("place", distractors=MORE, obstacles=STANDING)
+    together = crowded.layout(streams(100))
+    for seed in (3, 50, 99):
+        alone = crowded.layout([np.random.default_rng(seed)])
+        np.testing.assert_array_equal(alone.object_position[0], together.object_position[seed])
+        np.testing.assert_array_equal(alone.joints[0], together.joints[seed])
+        assert alone.seed is not None
+        assert together.seed is not None
+        assert alone.seed[0] == together.seed[seed]
+
+
+def test_eight_objects_find_room() -> None:
+    cubes = tuple(f"{colour}_cube" for colour in ("blue", "green", "yellow", "purple", "orange"))
+    full = task("place", distractors=(*cubes, "white_cylinder", "brown_cylinder"))
+    assert len(full.scene.objects) == 8
+    assert full.layout(streams(50)).object_position.shape == (50, 8, 3)
+
+
+def walled() -> TaskWorlds:
+    """A cube on one side of a wall, its target on the other."""
+    chosen = task("place", obstacles=("wall",))
+    worlds = TaskWorlds(chosen, 1, threads=1)
+    layout = replace(
+        chosen.layout([np.random.default_rng(5)]),
+        object_position=np.array([[[0.23, -0.085, 0.014]]]),
+        object_quaternion=quat_from_yaw(np.array([[0.0]])),
+        goal_position=np.array([[0.23, 0.085, 0.014]]),
+        fixture_position=np.array([[[0.23, 0.0, 0.025]]]),
+        fixture_quaternion=quat_from_yaw(np.array([[0.5 * np.pi]])),
+    )
+    worlds.simulation.reset(layout)
+    return worlds
+
+
+def carried_over(worlds: TaskWorlds) -> tuple[bool, Array]:
+    """Whether the cube got there, and the least height of the tool above the wall."""
+    law, seen, heights = PickAndPlace(), worlds.simulation.observe(), []
+    for _ in range(50):
+        seen = worlds.simulation.step(law.act(seen, worlds.task.goal))
+        tool = seen.objects.position_in_world[0, seen.objects.index("gripper")]
+        if abs(tool[1]) < 0.03:
+            heights.append(tool[2])
+    return bool(worlds.task.goal.satisfied(seen.objects)[0]), np.array(heights)
+
+
+def test_the_demonstrator_climbs_over_a_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, heights = carried_over(walled())
+    assert done
+    assert heights.min() > 0.075
+    monkeypatch.setattr(envs.experts, "over_obstacles", lambda seen, action, to, control: action)
+    assert carried_over(walled())[1].min() < 0.075
+
+
+def test_obstacles_are_moved_and_removed_by_hand_alone() -> None:
+    worlds = TaskWorlds(task("place", obstacles=("post",)), 2, threads=1)
+    simulation, k = worlds.simulation, worlds.simulation.scene.index("post")
+    assert int(simulation.scene.kind[k]) == Kind.OBSTACLE
+    before = simulation.observe().objects.position_in_world[:, k]
+    simulation.do(Intervention.parse("move(post, z=+0.05)"))
+    np.testing.assert_allclose(simulation.observe().objects.position_in_world[:, k] - before, [[0, 0, 0.05]] * 2)
+    simulation.do(Intervention.parse("remove(post)"), np.array([1]))
+    assert simulation.observe().objects.present[:, k].tolist() == [True, False]
+    with pytest.raises(EmbodiedError, match="'mass' cannot act on 'post'"):
+        simulation.do(Intervention.parse("mass(post, 1)"))
+
+
+def test_settings_and_stored_episodes_say_what_was_on_the_table() -> None:
+    env = EnvConfig(obstacles=("wall",), distractors=("blue_t",))
+    chosen = chosen_task(replace(Config(), env=env))
+    assert chosen.scene.fixtures == ("wall",)
+    assert chosen.others == ("blue_t", "wall")
+    worlds = TaskWorlds(chosen, 1, threads=1)
+    seen = worlds.observation[0]
+    episode = Episode(seen, np.zeros((0, 5)), np.zeros(1, bool), chosen.goal, 0, "place", "so101")
+    assert scene_of(episode).names == seen.objects.names
+    assert task_among("place", TASKS["place"].entities) == TASKS["place"]
+
+
+def test_what_is_not_there_is_told() -> None:
+    with pytest.raises(EmbodiedError, match=r"Unknown obstacle 'wal'\. Did you mean 'wall'\?"):
+        task("place", obstacles=("wal",))
+    with pytest.raises(EmbodiedError, match="Unknown object 'green_x'"):
+        task("place", distractors=("green_x",))
+    with pytest.raises(EmbodiedError, match="each may appear once"):
+        task("place", distractors=("red_cube",))
+    with pytest.raises(EmbodiedError, match=r"9 objects were asked for.*; 8 are allowed"):
+        task("sort", distractors=tuple(COMPOUNDS))
+    with pytest.raises(EmbodiedError, match=r"found no room for .* use fewer objects and obstacles"):
+        replace(
+            task("place", distractors=tuple(COMPOUNDS), obstacles=OBSTACLES), area=((0.2, 0.25), (0.0, 0.1))
+        ).layout(streams(1))
+    assert object_type("green_l").solids != ()
