@@ -12,6 +12,7 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 
 from envs.beginning import beginning
+from envs.clock import stop_timers
 from envs.control import Controller, check_action, default_control
 from envs.doing import do
 from envs.engine import BATCH, Engine
@@ -82,6 +83,7 @@ class Simulation:
                 f"Control at {self._spec.rate} Hz is not a whole number of physics steps of "
                 f"{scene.model.opt.timestep} s."
             )
+        stop_timers()
         self._batch = engine.batch(scene.solid, worlds, threads or len(os.sched_getaffinity(0)))
         self.fields = ModelFields(self._batch, scene)
         """The true physics of every world."""
