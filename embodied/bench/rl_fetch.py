@@ -1,6 +1,6 @@
 """Our learner and Stable-Baselines3's on the Fetch tasks of gymnasium-robotics: CPU time and steps to 90 % success.
 
-Both learn in EnvPool's port and are judged in the original, off the clock, at the last step of episodes. A run ends
+Both learn in the very environments, and are judged in them off the clock, at the last step of episodes. A run ends
 when it gets there or when its budget is spent. Where the peer did not get there, what it had spent by then stands in
 for what it needs, and the ratio is a lower bound.
 """
@@ -44,9 +44,8 @@ AGENT = AgentConfig(updates_per_step=0.5, noise=0.2, relabel=0.8)
 class FetchWorlds:
     """`GoalWorlds` of a worker."""
 
-    def __init__(self, worker: peers.Worker, kind: str, task: str, worlds: int, seed: int) -> None:
-        """`kind` is `port` or `original`, see `peer_scripts/fetch.py`."""
-        told = worker.ask("make", kind=kind, name=task, worlds=worlds, seed=seed)
+    def __init__(self, worker: peers.Worker, task: str, worlds: int, seed: int) -> None:
+        told = worker.ask("make", name=task, worlds=worlds, seed=seed)
         self.worlds, self.horizon, self.action_size = worlds, int(told["horizon"]), int(told["action_size"])
         self.tolerance = float(told["tolerance"])
         self._worker = worker
@@ -91,8 +90,8 @@ def _ours(task: str, seed: int, marks: Sequence[float], episodes: int) -> list[d
     curve: list[dict[str, float]] = []
     off, wall = 0.0, time.perf_counter()
     with peers.Worker("fetch.py") as worker, peers.Worker("fetch.py") as other:
-        worlds = FetchWorlds(worker, "port", task, WORLDS, seed)
-        judge = FetchWorlds(other, "original", task, 10, _JUDGED)
+        worlds = FetchWorlds(worker, task, WORLDS, seed)
+        judge = FetchWorlds(other, task, 10, _JUDGED)
         trainer = GoalTrainer(worlds, AGENT, seed, worlds.reached)
         for mark in marks:
             # The judge is a child that has not ended, and so not on this clock.

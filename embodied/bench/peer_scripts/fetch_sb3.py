@@ -1,16 +1,13 @@
-"""Stable-Baselines3's SAC with HER on the Fetch tasks, in the peers' Python: the same port, the same judge as ours.
+"""Stable-Baselines3's SAC with HER on the Fetch tasks, all in the peers' Python.
 
 Settings of RL Zoo for these tasks (learning rate 1e-3, discount 0.95, target rate 0.05, four hindsight goals of
 "future", one update per step), with batches of 256 and three layers of 256 where it has 2048 and 512: those cost ten
 times the CPU, which is what is counted here.
 """
 
-from typing import Any
-
-import gymnasium
 import numpy as np
 import torch
-from fetch import HORIZON, Original, Port, reached
+from fetch import HORIZON, Worlds, reached, single
 from serve import cpu_seconds, serve
 from stable_baselines3 import SAC, HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,36 +15,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 HIDDEN = {"FetchReach-v4": [64, 64]}
 """Units of the layers where the task needs fewer."""
 JUDGES = 10
-
-
-class Single(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """One world of the port as a plain environment."""
-
-    def __init__(self, name: str, seed: int) -> None:
-        self.port = Port(name, 1, seed)
-        self.observation_space = self.port.env.observation_space
-        self.action_space = self.port.env.action_space
-        self.elapsed = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The port draws beginnings from its own seed."""
-        super().reset(seed=seed)
-        self.elapsed = 0
-        return self._first(self.port.reset()), {}
-
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """One step."""
-        seen = self._first(self.port.step(action[None]))
-        self.elapsed += 1
-        reward = float(self.compute_reward(seen["achieved_goal"], seen["desired_goal"], None))
-        return seen, reward, False, self.elapsed == HORIZON, {}
-
-    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, info: Any) -> np.ndarray:
-        """0 where the goal is reached and -1 elsewhere, as the original has it."""
-        return np.asarray(reached(achieved, desired), np.float32) - 1.0
-
-    def _first(self, seen: dict[str, Any]) -> dict[str, Any]:
-        return {key: np.asarray(seen[key][0]) for key in self.observation_space.spaces}
 
 
 class Until(BaseCallback):
@@ -69,7 +36,7 @@ class Course:
         self.until, self.off = Until(), 0.0
         self.model = SAC(
             "MultiInputPolicy",
-            Single(name, seed),
+            single(name),
             replay_buffer_class=HerReplayBuffer,
             replay_buffer_kwargs={"n_sampled_goal": 4, "goal_selection_strategy": "future"},
             learning_rate=1e-3,
@@ -82,7 +49,7 @@ class Course:
             device="cpu",
         )
         began = cpu_seconds()
-        self.judge = Original(name, JUDGES, judged)
+        self.judge = Worlds(name, JUDGES, judged)
         self.off += cpu_seconds() - began
 
     def learn(self, minutes: float) -> dict[str, float]:
@@ -98,7 +65,7 @@ class Course:
             seen = self.judge.reset()
             for _ in range(HORIZON):
                 seen = self.judge.step(self.model.predict(seen, deterministic=True)[0])
-            successes.append(reached(seen["achieved_goal"], seen["desired_goal"]))
+            successes.append(reached(seen))
         self.off += cpu_seconds() - began
         return float(np.mean(successes))
 
