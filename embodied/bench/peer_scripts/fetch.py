@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from serve import serve
 
 HORIZON, ACTION_SIZE = 50, 4
@@ -32,12 +33,12 @@ class Worlds:
         self.next_seed += len(self.envs)
         return _stacked([env.reset(seed=first + i)[0] for i, env in enumerate(self.envs)])
 
-    def step(self, action: np.ndarray) -> dict[str, Any]:
+    def step(self, action: NDArray[np.float32]) -> dict[str, Any]:
         """The same after one step under actions `[N 4]`."""
         return _stacked([env.step(each)[0] for env, each in zip(self.envs, action, strict=True)])
 
 
-def reached(seen: dict[str, Any]) -> np.ndarray:
+def reached(seen: dict[str, Any]) -> NDArray[Any]:
     """Whether the goals are reached, as the environments have it: `[N]`."""
     return np.asarray(np.linalg.norm(seen["achieved_goal"] - seen["desired_goal"], axis=-1) < TOLERANCE)
 

@@ -25,7 +25,7 @@ class Until(BaseCallback):
         self.mark = 0.0
 
     def _on_step(self) -> bool:
-        return cpu_seconds() < self.mark
+        return bool(cpu_seconds() < self.mark)
 
 
 class Course:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from serve import cpu_seconds, serve
 
 WORLDS = 64
@@ -91,7 +92,7 @@ class Blank:
     def update_scene(self, data: Any, camera: Any = -1) -> None:
         """Nothing to see."""
 
-    def render(self) -> np.ndarray:
+    def render(self) -> NDArray[Any]:
         """Black."""
         return self.picture
 
