@@ -70,7 +70,10 @@ def test_a_course_goes_through(part):
 def test_rates_of_updates_are_compared_within_a_repeat():
     raw = rl_updates.measure(2, 2)
     assert len(raw["ours"]) == len(raw["plain"]) == 2
+    assert ("sb3" in raw) == rl_peer.importable()
     figures = rl_updates.summarise([{"ours": [1.0, 2.0, 1.0], "plain": [3.0, 8.0, 4.0]}])
     assert figures["updates_ratio_to_plain_sac"]["value"] == 4.0
     assert figures["updates_per_cpu_second"]["value"] == 1.0
-    assert (figures["updates_ratio_to_sb3"]["value"] is None) == (not rl_peer.importable())
+    assert figures["updates_ratio_to_sb3"]["value"] is None
+    beside = rl_updates.summarise([{"ours": [1.0, 2.0, 1.0], "plain": [3.0, 8.0, 4.0], "sb3": [5.0, 12.0, 6.0]}])
+    assert beside["updates_ratio_to_sb3"]["value"] == 6.0

@@ -1,12 +1,14 @@
-"""Stable-Baselines3, where it is installed, takes our environments as they are: its checker, and SAC with HER."""
+"""Stable-Baselines3, where `make peers` was run, takes our environments as they are: its checker, and SAC with HER."""
 
 import gymnasium
 import numpy as np
 import pytest
 
+from embodied.bench import peers
 from envs import GYM_IDS
 
-checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="stable-baselines3 is not installed")
+peers.borrow()
+checker = pytest.importorskip("stable_baselines3.common.env_checker", reason=peers.MISSING)
 
 
 @pytest.mark.parametrize("gym_id", GYM_IDS)

@@ -16,6 +16,7 @@ from embodied.console import Console
 from embodied.evaluation.statistics import bootstrap
 from embodied.machine import command_line, git_state, machine, versions
 from envs.errors import EmbodiedError, unknown
+from envs.types import Array
 
 BENCHES = {
     "calibration": "embodied.bench.calibration",
@@ -69,6 +70,14 @@ def over_seeds(values: Sequence[float], unit: str) -> Figure:
         return figure(float(array.mean()), unit, len(array))
     estimate = bootstrap(lambda drawn: float(np.average(array, weights=drawn)), len(array), np.random.default_rng(0))
     return figure(estimate.value, unit, len(array), (estimate.low, estimate.high))
+
+
+def over_repeats(values: Array, unit: str, seeds: int) -> Figure:
+    """The median over the repeats of all seeds with its 95 % bootstrap interval."""
+    estimate = bootstrap(
+        lambda drawn: float(np.median(np.repeat(values, drawn.astype(np.int64)))), len(values), np.random.default_rng(0)
+    )
+    return figure(estimate.value, unit, seeds, (estimate.low, estimate.high))
 
 
 def bench(name: str, arguments: BenchArguments, console: Console) -> None:

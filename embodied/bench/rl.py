@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.bench import rl_updates
+from embodied.bench import peers, rl_fetch, rl_updates
 from embodied.bench.harness import Figure, figure
 from embodied.cli import compose
 from embodied.config import Config
@@ -44,7 +44,7 @@ FIGURES = {
     "sb3_place_success_6cpumin": ("sb3", 6.0),
 }
 SB3_MINUTES = (2.0, 4.0, 6.0)
-PARTS = (*COURSES, "sb3", "updates")
+PARTS = (*COURSES, "sb3", "updates", *rl_fetch.PARTS)
 SEEDS = 5
 EPISODES = 200
 _QUICK = 0.1
@@ -55,13 +55,14 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     """The learning curve of one run, or the rates of updates."""
     if part == "updates":
         return rl_updates.measure(20 if quick else 300, 3 if quick else 7)
+    if part in ("sb3", *rl_fetch.PARTS) and not peers.installed():
+        console.say(peers.MISSING)
+        return {}
+    if part in rl_fetch.PARTS:
+        console.say(f"up to {rl_fetch.BUDGET[part]:g} CPU-minutes, less where 90 % success comes sooner")
+        return _apart(rl_fetch.measure, part, seed, quick)
     episodes = 16 if quick else EPISODES
     if part == "sb3":
-        from embodied.bench import rl_peer
-
-        if not rl_peer.importable():
-            console.say("stable_baselines3 is not installed: it is not measured")
-            return {}
         return _apart(_peer, seed, (_QUICK,) if quick else SB3_MINUTES, episodes)
     words, minutes = COURSES[part]
     return _apart(_course, seed, (_QUICK,) if quick else minutes, episodes, words)
@@ -85,7 +86,7 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         figures[key] = figure(100.0 * value, "%", len(points), (100.0 * interval[0], 100.0 * interval[1]))
         wall = float(np.median([point["wall"] for point in points]))
         figures[key.replace("_success_", "_wall_")] = figure(wall / 60.0, "min", len(points))
-    return {**figures, **rl_updates.summarise(samples.get("updates", []))}
+    return {**figures, **rl_updates.summarise(samples.get("updates", [])), **rl_fetch.summarise(samples)}
 
 
 def cpu_seconds() -> float:

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's SAC with hindsight replay on our own Gymnasium environment, where it is installed."""
+"""Stable-Baselines3's SAC with hindsight replay on our own Gymnasium environment, lent by the peers' Python."""
 
 import importlib
 import importlib.util
@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from embodied.bench import peers
 from envs import GYM_IDS
 from envs.goals import Goal
 from envs.gym import flatten
@@ -17,6 +18,7 @@ from envs.types import Array, Observation
 
 def importable() -> bool:
     """Whether the peer is there."""
+    peers.borrow()
     return importlib.util.find_spec("stable_baselines3") is not None
 
 
@@ -40,8 +42,8 @@ def learn(task_name: str, seed: int, note: Callable[[Callable[[], dict[str, Any]
     """Learn until `note`, which is given a snapshot to keep after every step, returns false."""
     import copy
 
-    callbacks = importlib.import_module("stable_baselines3.common.callbacks")
     model = _model(task_name, seed, 256, 256)
+    callbacks = importlib.import_module("stable_baselines3.common.callbacks")
 
     class Watch(callbacks.BaseCallback):  # type: ignore[misc,name-defined]
         def _on_step(self) -> bool:
@@ -63,6 +65,7 @@ def _model(task_name: str, seed: int, width: int, rows: int) -> Any:
     import torch
 
     torch.set_num_threads(1)
+    peers.borrow()
     peer = importlib.import_module("stable_baselines3")
     (gym_id,) = (gym_id for gym_id, name in GYM_IDS.items() if name == task_name)
     return peer.SAC(

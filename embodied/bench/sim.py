@@ -7,7 +7,7 @@ is the faster of two bare loops that step the same model from the same states un
 For the simulation alone they must end in the same bits. All are timed in turn within one run, since the speed of a
 shared machine drifts; a ratio is formed within a repeat, and its median taken over repeats.
 
-Environments of other frame skips are compared in simulated seconds per CPU second.
+Environments of other frame skips are compared in simulated seconds per CPU second: `sim_peers`.
 """
 
 import os
@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from embodied.bench import on_warp
+from embodied.bench import on_warp, sim_peers
 from embodied.bench.bare import Bare
-from embodied.bench.harness import Figure, figure
+from embodied.bench.harness import Figure, over_repeats
 from embodied.bench.plain import PlainPlace
 from embodied.console import Console
-from embodied.evaluation.statistics import bootstrap
 from envs.control import targets
 from envs.gym import TabletopVectorEnv
 from envs.types import Array
@@ -32,7 +31,7 @@ from envs.variation import Variation
 
 BARE = ("vector_env", "full", "engine", "one_thread", "one_world", "clutter")
 """Parts beside the limit; the first is `place` with 256 worlds on all cores."""
-PARTS = (*BARE, "gymnasium", "resets", "worlds", "warp")
+PARTS = (*BARE, "gymnasium", "peers", "resets", "worlds", "warp")
 SEEDS = 3
 WORLDS = 256
 STEPS = 12
@@ -47,6 +46,8 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     """Seconds per repeat, for one part and seed; see `PARTS`."""
     if part == "gymnasium":
         return _gymnasium(seed, quick)
+    if part == "peers":
+        return _peers(seed, quick, console)
     if part == "resets":
         return _resets(seed, quick)
     if part == "worlds":
@@ -65,19 +66,21 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
             figures |= _beside_limit(part, raws)
         elif part == "gymnasium":
             rates = {name: np.concatenate([raw[name] for raw in raws]) for name in ("ours", "async", "sync")}
-            figures["ratio_to_async"] = _median(rates["ours"] / rates["async"], "times", seeds)
-            figures["ratio_to_sync"] = _median(rates["ours"] / rates["sync"], "times", seeds)
+            figures["ratio_to_async"] = over_repeats(rates["ours"] / rates["async"], "times", seeds)
+            figures["ratio_to_sync"] = over_repeats(rates["ours"] / rates["sync"], "times", seeds)
+        elif part == "peers":
+            figures |= sim_peers.summarise(raws)
         elif part == "resets":
             for name in ("", "staggered_"):
                 share = np.concatenate([raw[f"{name}share"] for raw in raws])
-                figures[f"{name}resets_share"] = _median(share, "1", seeds)
+                figures[f"{name}resets_share"] = over_repeats(share, "1", seeds)
         elif part == "warp":
             figures |= on_warp.summarise(raws)
         else:
             for count in raws[0]["rates"]:
                 each = np.concatenate([raw["rates"][count] for raw in raws])
-                figures[f"env_steps_per_s_of_{count}_worlds"] = _median(each, "1/s", seeds)
-            figures["memory_per_world"] = _median(np.array([raw["kilobytes"] for raw in raws]), "kB", seeds)
+                figures[f"env_steps_per_s_of_{count}_worlds"] = over_repeats(each, "1/s", seeds)
+            figures["memory_per_world"] = over_repeats(np.array([raw["kilobytes"] for raw in raws]), "kB", seeds)
     return figures
 
 
@@ -142,14 +145,14 @@ def _beside_limit(part: str, raws: Sequence[Mapping[str, Any]]) -> dict[str, Fig
         rates.append(raw["env_steps"] / ours)
         simulated.append(raw["period"] * raw["env_steps"] / np.array(raw["cpu"]))
     prefix, seeds = "" if part == BARE[0] else f"{part}_", len(raws)
-    ratio = _median(np.concatenate(ratios), "1", seeds)
+    ratio = over_repeats(np.concatenate(ratios), "1", seeds)
     if part == "full":
         return {"ratio_full": ratio}
     return {
         f"{prefix}ratio_to_raw": ratio,
-        f"{prefix}env_steps_per_s": _median(np.concatenate(rates), "1/s", seeds),
-        f"{prefix}physics_steps_per_s": _median(raws[0]["substeps"] * np.concatenate(rates), "1/s", seeds),
-        f"{prefix}sim_s_per_cpu_s": _median(np.concatenate(simulated), "s/s", seeds),
+        f"{prefix}env_steps_per_s": over_repeats(np.concatenate(rates), "1/s", seeds),
+        f"{prefix}physics_steps_per_s": over_repeats(raws[0]["substeps"] * np.concatenate(rates), "1/s", seeds),
+        f"{prefix}sim_s_per_cpu_s": over_repeats(np.concatenate(simulated), "s/s", seeds),
     }
 
 
@@ -180,6 +183,13 @@ def _gymnasium(seed: int, quick: bool) -> Mapping[str, Any]:
     for vector in plain.values():
         vector.close()
     return rates
+
+
+def _peers(seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
+    env = TabletopVectorEnv("place", 16 if quick else WORLDS)
+    env.reset(seed=seed)
+    _stagger(env, np.random.default_rng(seed))
+    return sim_peers.measure(env, seed, 1 if quick else 5, console)
 
 
 def _resets(seed: int, quick: bool) -> Mapping[str, Any]:
@@ -248,10 +258,3 @@ def _cores() -> int:
 def _resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _median(values: Array, unit: str, seeds: int) -> Figure:
-    estimate = bootstrap(
-        lambda drawn: float(np.median(np.repeat(values, drawn.astype(np.int64)))), len(values), np.random.default_rng(0)
-    )
-    return figure(estimate.value, unit, seeds, (estimate.low, estimate.high))
