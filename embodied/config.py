@@ -174,6 +174,8 @@ class AgentConfig:
     """Fraction of training episodes that begin with the object in the hand, for learning without demonstrations."""
     hovering_starts: float = 0.0
     """Fraction that begins with the open hand over the object."""
+    frontier: float = 0.0
+    """Fraction of training episodes that begin where success is as likely as not; 0 is the task's own draw for all."""
     cloning_steps: int = 3000
     """Updates by imitation alone before the environment is touched."""
     ramp: int = 2000
@@ -194,7 +196,7 @@ class AgentConfig:
         _at_least(self, "agent", 1, "width", "batch", "imagined_horizon", "candidates", "iterations", "plan_horizon")
         _at_least(self, "agent", 0, "learning_rate", "noise", "updates_per_step", "cloning_steps", "ramp")
         _fraction(self, "agent", "discount", "relabel", "demonstration_fraction", "imagined", "held_starts")
-        _fraction(self, "agent", "hovering_starts")
+        _fraction(self, "agent", "hovering_starts", "frontier")
 
 
 @dataclass(frozen=True)

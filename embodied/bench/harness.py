@@ -23,6 +23,7 @@ BENCHES = {
     "demo": "embodied.bench.demo",
     "deploy": "embodied.bench.deploy",
     "experts": "embodied.bench.experts",
+    "explore": "embodied.bench.explore",
     "faults": "embodied.bench.faults",
     "grasp": "embodied.bench.grasp",
     "identify": "embodied.bench.identify",

@@ -22,6 +22,7 @@ from embodied.training.collect import (
     refuse_policy,
     task_worlds,
 )
+from embodied.training.frontier import FrontierWorlds
 from embodied.training.imagined import Imagine, dreamer
 from embodied.training.members import (
     WAITED,
@@ -185,7 +186,9 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
     """The learner of a run's policy at its beginning, with the demonstrations that the run has collected."""
     agent = config.agent
     eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
-    worlds = task_worlds(config, config.env.worlds, config.seed, eased)
+    own = task_worlds(config, config.env.worlds, config.seed, eased)
+    demonstrator = expert(config.env.task) if config.trainer.demonstrations else None
+    worlds = FrontierWorlds(own, agent.frontier, config.seed, demonstrator) if agent.frontier else own
     demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
     distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
     learned = learned_reward(config.reward.network) if config.reward.network else None
@@ -194,7 +197,7 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         config.agent,
         config.seed,
         demonstrations,
-        expert(config.env.task) if config.trainer.demonstrations else None,
+        demonstrator,
         distractors=distractors,
         device=device_of(config),
         reward=(learned or AnalyticReward()) if config.reward.shaping else None,
