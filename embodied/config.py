@@ -152,8 +152,8 @@ class RewardConfig:
 class AgentConfig:
     """The learner of the policy, or the planner."""
 
-    name: Literal["td3", "planner"] = "td3"
-    """A learned policy, or model-predictive search over the world model."""
+    name: Literal["td3", "chunks", "planner"] = "td3"
+    """A policy learned off-policy, one of action chunks fine-tuned on-policy, or search over the world model."""
     width: int = 128
     """Units in each of two hidden layers."""
     learning_rate: float = 1e-3
@@ -184,6 +184,20 @@ class AgentConfig:
     """Fraction of each batch that the world model imagines; 0 is real transitions alone."""
     imagined_horizon: int = 3
     """Longest imagined rollout; it ends earlier where the ensemble disagrees."""
+    chunk: int = 5
+    """Chunks: actions decided at once."""
+    rollouts: int = 8
+    """Chunks: episodes from each beginning, which are judged against each other."""
+    updates_per_episode: int = 8
+    """Chunks: gradient updates after each episode of all worlds."""
+    lag: int = 0
+    """Chunks: updates by which the actor that collects is older than the one that learns."""
+    correction: Literal["none", "clip", "gipo", "vespo"] = "clip"
+    """Chunks: what makes up for the collector's age, see `embodied.agents.staleness`."""
+    length_exponent: float = 1.0
+    """Chunks, `vespo`: a chunk's ratio W counts as W^(1 / chunk^exponent); 0 is W itself."""
+    diversity: float = 0.0
+    """Chunks: weight of the bonus for successes unlike the others from the same beginning."""
     candidates: int = 256
     """Planner: action sequences per iteration."""
     iterations: int = 4
@@ -194,6 +208,9 @@ class AgentConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         _at_least(self, "agent", 1, "width", "batch", "imagined_horizon", "candidates", "iterations", "plan_horizon")
+        _at_least(self, "agent", 1, "chunk", "updates_per_episode")
+        _at_least(self, "agent", 2, "rollouts")
+        _at_least(self, "agent", 0, "lag", "length_exponent", "diversity")
         _at_least(self, "agent", 0, "learning_rate", "noise", "updates_per_step", "cloning_steps", "ramp")
         _fraction(self, "agent", "discount", "relabel", "demonstration_fraction", "imagined", "held_starts")
         _fraction(self, "agent", "hovering_starts", "frontier")

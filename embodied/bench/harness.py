@@ -27,6 +27,7 @@ BENCHES = {
     "faults": "embodied.bench.faults",
     "grasp": "embodied.bench.grasp",
     "identify": "embodied.bench.identify",
+    "lag": "embodied.bench.lag",
     "loop": "embodied.bench.loop",
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",

@@ -39,7 +39,7 @@ def chosen_task(config: Config) -> Task:
 
 def refuse_policy(config: Config) -> None:
     """Raise `EmbodiedError` where a policy is to be learned or demonstrated in a world that has no task."""
-    if config.env.play != "tabletop" and (config.agent.name == "td3" or config.trainer.demonstrations):
+    if config.env.play != "tabletop" and (config.agent.name != "planner" or config.trainer.demonstrations):
         raise EmbodiedError(
             f"The world env.play={config.env.play} has a pusher and no task: there is no policy to learn in it "
             f"(agent={config.agent.name}) and nobody demonstrates (trainer.demonstrations="

@@ -32,6 +32,7 @@ from embodied.training.members import (
     train_config,
     train_members,
 )
+from embodied.training.onpolicy import OnPolicyTrainer
 from embodied.training.pixels import pixels
 from embodied.training.policy import DivergedError, PolicyTrainer
 from embodied.training.reward import learned_reward
@@ -62,7 +63,7 @@ def train(config: Config, run: Run, console: Console) -> None:
         pixels(config, run, console)
     perform(run, console, "collect", lambda stage: _collect(config, run, stage))
     perform(run, console, "world model", lambda stage: _world_model(config, run, stage))
-    if config.agent.name == "td3":
+    if config.agent.name != "planner":
         perform(run, console, "policy", lambda stage: _policy(config, run, stage))
 
 
@@ -135,7 +136,7 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
-    trainer = policy_trainer(config, run)
+    trainer = (chunk_trainer if config.agent.name == "chunks" else policy_trainer)(config, run)
     task = chosen_task(config)
     best = -1.0
     if run.has("trainer"):
@@ -162,7 +163,7 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         run.save("trainer", trainer.state_dict(), best=best)
         for _ in range(min(block, vector_steps - trainer.steps)):
             _advanced(trainer, run)
-            if trainer.frozen:
+            if isinstance(trainer, PolicyTrainer) and trainer.frozen:
                 raise drifted(config, trainer)
             if trainer.steps % 20 == 0:
                 stage.update(trainer.steps, vector_steps, f"success {rate:.0%}")
@@ -170,7 +171,7 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     return {"success_on_validation": best, "env_steps": trainer.env_steps}
 
 
-def _advanced(trainer: PolicyTrainer, run: Run) -> None:
+def _advanced(trainer: PolicyTrainer | OnPolicyTrainer, run: Run) -> None:
     """One step; the batch of a learner that diverges is saved, and named in the error."""
     try:
         trainer.advance(1)
@@ -206,6 +207,21 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         audit=Audit(AuditConfig(), np.random.default_rng((config.seed, 4))) if learned else None,
         imagine=_dreams(config, run) if config.agent.imagined else None,
     )
+
+
+def chunk_trainer(config: Config, run: Run) -> OnPolicyTrainer:
+    """The on-policy learner of a run's policy at its beginning; raises `EmbodiedError` for what it has no part in."""
+    agent = config.agent
+    other = {"reward.shaping": config.reward.shaping, "reward.network": config.reward.network,
+             "agent.imagined": agent.imagined, "agent.frontier": agent.frontier}  # fmt: skip
+    for name, value in other.items():
+        if value:
+            raise EmbodiedError(f"{name}={value} is for agent.name=td3; a policy of chunks is paid by success alone.")
+    eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
+    worlds = task_worlds(config, config.env.worlds, config.seed, eased)
+    demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
+    distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
+    return OnPolicyTrainer(worlds, agent, config.seed, demonstrations, distractors)
 
 
 def drifted(config: Config, trainer: PolicyTrainer) -> EmbodiedError:
