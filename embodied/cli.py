@@ -148,6 +148,8 @@ def _experiments(name: str, command: Command, words: list[str]) -> int:
     for config in jobs:
         # A goal about objects the task has not, and a policy without a task, are refused before a run folder is made.
         collect.chosen_task(config)
+        collect.chosen_variation(config)
+        collect.sensors(config.env.sensors)
         if name not in ("pixels", "reward"):
             collect.refuse_policy(config)
     console = Console()

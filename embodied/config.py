@@ -29,12 +29,18 @@ class EnvConfig:
     """Native threads that step them; 0 is one per core."""
     variation: float = 1.0
     """Masses, frictions and servo gains are drawn per world from 1/variation to variation times nominal; 1 is none."""
+    factors: str = ""
+    """Or what is drawn per world, in the words of `envs.variation`: `physical` or `mass=0.5..2, servo_delay=0.05`."""
+    sensors: str = "exact"
+    """What is wrong with what the policy observes: a name from `envs.sensing.SENSORS`."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         _at_least(self, "env", 1, "worlds", "horizon", "variation")
         _at_least(self, "env", 0, "threads")
         _at_least(self, "env", 0.1, "rate")
+        if self.factors and self.variation > 1:
+            raise EmbodiedError("env.factors and env.variation both say what varies; give one of them.")
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,8 @@ class AgentConfig:
     """Mean standard deviation of exploration, spread over the worlds from 0.3 to 1.7 times this."""
     relabel: float = 0.5
     """Fraction of replayed transitions whose goal is one that was reached later (hindsight)."""
+    history: int = 1
+    """Frames that the policy reads, the present among them; earlier ones come with the action that followed."""
     demonstration_fraction: float = 0.3
     """Fraction of each batch drawn from demonstrations."""
     held_starts: float = 0.0
@@ -208,7 +216,7 @@ class AgentConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         _at_least(self, "agent", 1, "width", "batch", "imagined_horizon", "candidates", "iterations", "plan_horizon")
-        _at_least(self, "agent", 1, "chunk", "updates_per_episode")
+        _at_least(self, "agent", 1, "chunk", "updates_per_episode", "history")
         _at_least(self, "agent", 2, "rollouts")
         _at_least(self, "agent", 0, "lag", "length_exponent", "diversity")
         _at_least(self, "agent", 0, "learning_rate", "noise", "updates_per_step", "cloning_steps", "ramp")

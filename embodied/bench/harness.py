@@ -29,6 +29,7 @@ BENCHES = {
     "identify": "embodied.bench.identify",
     "lag": "embodied.bench.lag",
     "loop": "embodied.bench.loop",
+    "memory": "embodied.bench.memory",
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",
     "pusht": "embodied.bench.pusht",

@@ -31,7 +31,7 @@ LAGS = (0, 4, 16, 64)
 """Updates."""
 EPISODES = 24
 """Of all worlds; 16 updates follow each."""
-CLONING = 40
+CLONING = 90
 PARTS = tuple(CORRECTIONS)
 SEEDS = 5
 

@@ -18,6 +18,7 @@ from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
 from envs.experts import expert
+from envs.sensing import sensors
 from envs.types import Policy
 
 FILE, ROBUSTNESS = "evaluation.json", "robustness.json"
@@ -83,7 +84,7 @@ def measure(
     seeds = held_out_seeds(seed, episodes)
     found: dict[str, Any] = {}
     for done, (name, policy) in enumerate(policies.items()):
-        result = success(policy, task, seeds, control, config.env.threads)
+        result = success(policy, task, seeds, control, config.env.threads, sensors=sensors(config.env.sensors))
         found[name] = {
             "at_end": result.at_end.as_dict(),
             "ever": result.ever.as_dict(),

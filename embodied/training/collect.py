@@ -16,6 +16,7 @@ from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
 from envs.scene import SceneConfig
+from envs.sensing import sensors
 from envs.servo_file import named_servos
 from envs.task import Task
 from envs.tasks import task
@@ -53,13 +54,19 @@ def chosen_control(config: Config) -> Controller:
     return controller(config.env.action, config.env.rate)
 
 
+def chosen_variation(config: Config) -> Variation | None:
+    """What is drawn per training world; raises `EmbodiedError` for factors that there are not."""
+    if config.env.factors:
+        return Variation.parse(config.env.factors)
+    spread = (1.0 / config.env.variation, config.env.variation)
+    return Variation(mass=spread, friction=spread, servo_gain=spread) if config.env.variation > 1 else None
+
+
 def task_worlds(config: Config, worlds: int, seed: int, head_start: HeadStart | None = None) -> TaskWorlds:
     """Worlds of the configured task."""
-    spread = (1.0 / config.env.variation, config.env.variation)
-    variation = Variation(mass=spread, friction=spread, servo_gain=spread) if config.env.variation > 1 else None
-    return TaskWorlds(
-        chosen_task(config), worlds, seed, chosen_control(config), config.env.threads, variation, head_start=head_start
-    )
+    control, threads = chosen_control(config), config.env.threads
+    variation, sensed = chosen_variation(config), sensors(config.env.sensors)
+    return TaskWorlds(chosen_task(config), worlds, seed, control, threads, variation, sensed, head_start)
 
 
 def play_scene(config: Config) -> SceneConfig:
@@ -95,9 +102,10 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     while len(kept) < config.trainer.demonstrations:
         if tried >= 20 * config.env.worlds + 20 * config.trainer.demonstrations:
             raise _too_few(config, worlds.task, len(kept), tried)
-        observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.observation.objects)]
+        observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.truth.objects)]
         for _ in range(worlds.task.horizon):
-            action = demonstrator.act(observations[-1], worlds.task.goal)
+            # The expert sees what is, also where sensors hide it from who learns from it.
+            action = demonstrator.act(worlds.truth, worlds.task.goal)
             action[..., :-1] += NOISE * rng.standard_normal(action[..., :-1].shape)
             transition = worlds.step(action)
             observations.append(transition.next_observation)

@@ -40,6 +40,7 @@ from embodied.training.shaped import judge_of
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
+from envs.sensing import sensors
 from world_models.cjepa.ensemble import Ensemble
 from world_models.reward.analytic import AnalyticReward
 from world_models.reward.audit import Audit, AuditConfig
@@ -151,9 +152,12 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         trainer.clone(min(250, config.agent.cloning_steps - trainer.cloned))
         stage.update(trainer.cloned, config.agent.cloning_steps, "imitating")
     count = min(VALIDATION_EPISODES, 4 * config.trainer.evaluation_episodes)
+    sensed = sensors(config.env.sensors)
     validation = VALIDATION + config.seed * count + np.arange(count)
     while True:
-        rate = success(trainer.policy, task, validation, chosen_control(config), config.env.threads).at_end.value
+        rate = success(
+            trainer.policy, task, validation, chosen_control(config), config.env.threads, sensors=sensed
+        ).at_end.value
         run.log("policy", trainer.steps, success=rate, **trainer.metrics())
         if rate >= best:
             best = rate
@@ -198,7 +202,8 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         config.agent,
         config.seed,
         demonstrations,
-        demonstrator,
+        # It would relabel what sensors said, and it knows to read the truth alone.
+        demonstrator if sensors(config.env.sensors) is None else None,
         distractors=distractors,
         device=device_of(config),
         reward=(learned or AnalyticReward()) if config.reward.shaping else None,
