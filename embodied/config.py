@@ -27,6 +27,8 @@ class EnvConfig:
     """Worlds stepped together."""
     threads: int = 0
     """Native threads that step them; 0 is one per core."""
+    workers: int = 0
+    """Ray workers that the worlds of collection and training are spread over; 0 steps them in this process."""
     variation: float = 1.0
     """Masses, frictions and servo gains are drawn per world from 1/variation to variation times nominal; 1 is none."""
     factors: str = ""
@@ -37,7 +39,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         _at_least(self, "env", 1, "worlds", "horizon", "variation")
-        _at_least(self, "env", 0, "threads")
+        _at_least(self, "env", 0, "threads", "workers")
         _at_least(self, "env", 0.1, "rate")
         if self.factors and self.variation > 1:
             raise EmbodiedError("env.factors and env.variation both say what varies; give one of them.")
@@ -168,6 +170,10 @@ class AgentConfig:
     """Per control step."""
     batch: int = 256
     """Transitions per update."""
+    bfloat16: bool = False
+    """Half precision in forward passes; pays on a GPU, costs on a CPU."""
+    compile: bool = False
+    """Compile the losses; pays on a GPU, costs on a CPU."""
     updates_per_step: float = 0.25
     """Gradient updates per environment step."""
     noise: float = 0.15

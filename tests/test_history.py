@@ -113,12 +113,14 @@ def test_sensors_are_chosen_by_name_and_evaluated_with():
     assert np.abs(np.diff(exact, axis=0)).max() > 1e-3
 
 
-@pytest.mark.parametrize("preset", ["none", "mild", "wide"])
-def test_transfer_presets_make_worlds(preset):
-    (config,) = compose("train", ["env=place", f"transfer={preset}", "env.threads=1"])
+@pytest.mark.parametrize(
+    ("preset", "env"), [("none", "place"), ("mild", "place"), ("wide", "place"), ("wide", "reach")]
+)
+def test_transfer_presets_make_worlds(preset, env):
+    (config,) = compose("train", [f"env={env}", f"transfer={preset}", "env.threads=1"])
     worlds = task_worlds(config, 2, 0)
     assert bool(worlds.factors) == (preset != "none")
-    truth, seen = (each.objects.position_in_world for each in (worlds.truth, worlds.observation))
+    truth, seen = (each.proprioception for each in (worlds.truth, worlds.observation))
     assert np.array_equal(truth, seen) == (preset == "none")
 
 

@@ -32,8 +32,9 @@ CONFINED = {
     "lerobot": ("robots/", "embodied/data/lerobot_io.py"),
     "gym_pusht": ("envs/pusht.py",),
     "pymunk": ("envs/pusht.py",),
-    "hydra": ("embodied/cli.py",),
-    "omegaconf": ("embodied/cli.py",),
+    "hydra": ("embodied/cli.py", "embodied/launch.py"),
+    "omegaconf": ("embodied/cli.py", "embodied/launch.py"),
+    "ray": ("embodied/training/spread.py",),
 }
 VOCABULARY = ("types", "goals", "predicates", "interventions", "errors", "geometry", "kinematics", "text")
 TWINS = {"geometry": {"envs.box_gaps"}, "kinematics": {"envs.kinematics_compiled"}}

@@ -11,6 +11,7 @@ from embodied.config import Config
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
+from embodied.training.spread import SpreadWorlds
 from envs.control import Controller, controller, default_control
 from envs.errors import EmbodiedError
 from envs.experts import expert
@@ -69,6 +70,19 @@ def task_worlds(config: Config, worlds: int, seed: int, head_start: HeadStart | 
     return TaskWorlds(chosen_task(config), worlds, seed, control, threads, variation, sensed, head_start)
 
 
+def spread_worlds(
+    config: Config, worlds: int, seed: int, head_start: HeadStart | None = None
+) -> TaskWorlds | SpreadWorlds:
+    """The same, on as many Ray workers as the configuration asks for; in this process where it asks for none."""
+    if not config.env.workers:
+        return task_worlds(config, worlds, seed, head_start)
+
+    def make(count: int) -> TaskWorlds:
+        return task_worlds(config, count, seed, head_start)
+
+    return SpreadWorlds(make, worlds, config.env.workers, seed)
+
+
 def play_scene(config: Config) -> SceneConfig:
     """The scene that the world model learns in: all objects of its world, no goal entity."""
     scene = PlayConfig(world=config.env.play).scene
@@ -88,7 +102,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     """
     refuse_policy(config)
     store = _empty(run / DEMONSTRATIONS)
-    worlds = task_worlds(config, config.env.worlds, config.seed)
+    worlds = spread_worlds(config, config.env.worlds, config.seed)
     demonstrator = expert(config.env.task)
     rng = np.random.default_rng((config.seed, 1))
     control = worlds.spec

@@ -14,6 +14,7 @@ import torch
 from embodied.agents.chunks import ChunkActor, ChunkPolicy
 from embodied.agents.diversity import bonus
 from embodied.config import AgentConfig
+from embodied.training.spread import SpreadWorlds
 from envs.errors import EmbodiedError
 from envs.features import policy_input, roles
 from envs.types import Array, Episode, Observation
@@ -28,7 +29,7 @@ class OnPolicyTrainer:
 
     def __init__(
         self,
-        worlds: TaskWorlds,
+        worlds: TaskWorlds | SpreadWorlds,
         config: AgentConfig,
         seed: int,
         demonstrations: Iterable[Episode] = (),

@@ -16,6 +16,7 @@ from embodied.config import AgentConfig
 from embodied.data.replay import Judge, Replay
 from embodied.training.imagined import Imagine, Imagined, ImaginedConfig
 from embodied.training.shaped import shaper
+from embodied.training.shared import shared
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import ActionSpec, Array, Episode, Observation, Policy, Transition
@@ -166,9 +167,12 @@ class PolicyTrainer:
             value_high=shaping,
             q_ramp=config.ramp if self.demonstrations else 0,
             device=device,
+            bfloat16=config.bfloat16,
+            compile=config.compile,
         )
         state_size = self.replay.state_size
-        self.learner = Learner(state_size, worlds.spec.size, learner_config, int(learner_seed.generate_state(1)[0]))
+        learner_number = int(learner_seed.generate_state(1)[0])
+        self.learner = shared(state_size, worlds.spec.size, learner_config, learner_number, config.batch)
         self.imagined: Imagined | None = None
         if imagine is not None and config.imagined:
             imagined = ImaginedConfig(horizon=config.imagined_horizon)

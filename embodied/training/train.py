@@ -20,6 +20,7 @@ from embodied.training.collect import (
     collect_demonstrations,
     collect_play,
     refuse_policy,
+    spread_worlds,
     task_worlds,
 )
 from embodied.training.frontier import FrontierWorlds
@@ -37,10 +38,13 @@ from embodied.training.pixels import pixels
 from embodied.training.policy import DivergedError, PolicyTrainer
 from embodied.training.reward import learned_reward
 from embodied.training.shaped import judge_of
+from embodied.training.shared import dismiss
+from embodied.training.spread import SpreadWorlds
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
 from envs.sensing import sensors
+from envs.worlds import TaskWorlds
 from world_models.cjepa.ensemble import Ensemble
 from world_models.reward.analytic import AnalyticReward
 from world_models.reward.audit import Audit, AuditConfig
@@ -171,6 +175,8 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
                 raise drifted(config, trainer)
             if trainer.steps % 20 == 0:
                 stage.update(trainer.steps, vector_steps, f"success {rate:.0%}")
+    if isinstance(trainer, PolicyTrainer):
+        dismiss(trainer.learner)
     stage.result("success on validation", f"{best:.1%}", f"{trainer.env_steps} steps")
     return {"success_on_validation": best, "env_steps": trainer.env_steps}
 
@@ -191,9 +197,15 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
     """The learner of a run's policy at its beginning, with the demonstrations that the run has collected."""
     agent = config.agent
     eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
-    own = task_worlds(config, config.env.worlds, config.seed, eased)
     demonstrator = expert(config.env.task) if config.trainer.demonstrations else None
-    worlds = FrontierWorlds(own, agent.frontier, config.seed, demonstrator) if agent.frontier else own
+    worlds: TaskWorlds | SpreadWorlds | FrontierWorlds
+    if agent.frontier:
+        if config.env.workers:
+            raise EmbodiedError("agent.frontier chooses among beginnings in one process: it needs env.workers=0.")
+        own = task_worlds(config, config.env.worlds, config.seed, eased)
+        worlds = FrontierWorlds(own, agent.frontier, config.seed, demonstrator)
+    else:
+        worlds = spread_worlds(config, config.env.worlds, config.seed, eased)
     demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
     distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
     learned = learned_reward(config.reward.network) if config.reward.network else None
@@ -223,7 +235,7 @@ def chunk_trainer(config: Config, run: Run) -> OnPolicyTrainer:
         if value:
             raise EmbodiedError(f"{name}={value} is for agent.name=td3; a policy of chunks is paid by success alone.")
     eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
-    worlds = task_worlds(config, config.env.worlds, config.seed, eased)
+    worlds = spread_worlds(config, config.env.worlds, config.seed, eased)
     demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
     distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
     return OnPolicyTrainer(worlds, agent, config.seed, demonstrations, distractors)
