@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -141,13 +141,25 @@ def _main(words: list[str]) -> int:
     return _function(command)(*first, given, console) or 0
 
 
+def run_job(values: Any, words: Sequence[str], absolute: Callable[[str], str]) -> int:
+    """Train what Hydra composed of `words` for a job of a sweep; `absolute` says where its paths are meant."""
+    keys = [word.partition("=")[0] for word in words]
+    config = _config("train", values, words, keys)
+    return _perform("train", COMMANDS["train"], [replace(config, run=absolute(config.run))])
+
+
 def _experiments(name: str, command: Command, words: list[str]) -> int:
-    jobs = compose(name, words)
+    return _perform(name, command, compose(name, words))
+
+
+def _perform(name: str, command: Command, jobs: Sequence[Config]) -> int:
     function = _function(command)
     collect = importlib.import_module("embodied.training.collect")
     for config in jobs:
         # A goal about objects the task has not, and a policy without a task, are refused before a run folder is made.
         collect.chosen_task(config)
+        collect.chosen_variation(config)
+        collect.sensors(config.env.sensors)
         if name not in ("pixels", "reward"):
             collect.refuse_policy(config)
     console = Console()

@@ -33,14 +33,22 @@ class EnvConfig:
     """Native threads that step them; 0 is one per core."""
     engine: Literal["batch", "warp"] = "batch"
     """What steps them: MuJoCo on native threads, or MuJoCo Warp (the extra `warp`) on `device`; see docs/speed.md."""
+    workers: int = 0
+    """Ray workers that the worlds of collection and training are spread over; 0 steps them in this process."""
     variation: float = 1.0
     """Masses, frictions and servo gains are drawn per world from 1/variation to variation times nominal; 1 is none."""
+    factors: str = ""
+    """Or what is drawn per world, in the words of `envs.variation`: `physical` or `mass=0.5..2, servo_delay=0.05`."""
+    sensors: str = "exact"
+    """What is wrong with what the policy observes: a name from `envs.sensing.SENSORS`."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         at_least(self, "env", 1, "worlds", "horizon", "variation")
-        at_least(self, "env", 0, "threads")
+        at_least(self, "env", 0, "threads", "workers")
         at_least(self, "env", 0.1, "rate")
+        if self.factors and self.variation > 1:
+            raise EmbodiedError("env.factors and env.variation both say what varies; give one of them.")
 
 
 @dataclass(frozen=True)
@@ -158,8 +166,8 @@ class RewardConfig:
 class AgentConfig:
     """The learner of the policy, or the planner."""
 
-    name: Literal["td3", "planner"] = "td3"
-    """A learned policy, or model-predictive search over the world model."""
+    name: Literal["td3", "chunks", "planner"] = "td3"
+    """A policy learned off-policy, one of action chunks fine-tuned on-policy, or search over the world model."""
     width: int = 128
     """Units in each of two hidden layers."""
     learning_rate: float = 1e-3
@@ -168,18 +176,26 @@ class AgentConfig:
     """Per control step."""
     batch: int = 256
     """Transitions per update."""
+    bfloat16: bool = False
+    """Half precision in forward passes; pays on a GPU, costs on a CPU."""
+    compile: bool = False
+    """Compile the losses; pays on a GPU, costs on a CPU."""
     updates_per_step: float = 0.25
     """Gradient updates per environment step."""
     noise: float = 0.15
     """Mean standard deviation of exploration, spread over the worlds from 0.3 to 1.7 times this."""
     relabel: float = 0.5
     """Fraction of replayed transitions whose goal is one that was reached later (hindsight)."""
+    history: int = 1
+    """Frames that the policy reads, the present among them; earlier ones come with the action that followed."""
     demonstration_fraction: float = 0.3
     """Fraction of each batch drawn from demonstrations."""
     held_starts: float = 0.0
     """Fraction of training episodes that begin with the object in the hand, for learning without demonstrations."""
     hovering_starts: float = 0.0
     """Fraction that begins with the open hand over the object."""
+    frontier: float = 0.0
+    """Fraction of training episodes that begin where success is as likely as not; 0 is the task's own draw for all."""
     cloning_steps: int = 3000
     """Updates by imitation alone before the environment is touched."""
     ramp: int = 2000
@@ -188,6 +204,20 @@ class AgentConfig:
     """Fraction of each batch that the world model imagines; 0 is real transitions alone."""
     imagined_horizon: int = 3
     """Longest imagined rollout; it ends earlier where the ensemble disagrees."""
+    chunk: int = 5
+    """Chunks: actions decided at once."""
+    rollouts: int = 8
+    """Chunks: episodes from each beginning, which are judged against each other."""
+    updates_per_episode: int = 8
+    """Chunks: gradient updates after each episode of all worlds."""
+    lag: int = 0
+    """Chunks: updates by which the actor that collects is older than the one that learns."""
+    correction: Literal["none", "clip", "gipo", "vespo"] = "clip"
+    """Chunks: what makes up for the collector's age, see `embodied.agents.staleness`."""
+    length_exponent: float = 1.0
+    """Chunks, `vespo`: a chunk's ratio W counts as W^(1 / chunk^exponent); 0 is W itself."""
+    diversity: float = 0.0
+    """Chunks: weight of the bonus for successes unlike the others from the same beginning."""
     candidates: int = 256
     """Planner: action sequences per iteration."""
     iterations: int = 4
@@ -198,9 +228,12 @@ class AgentConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         at_least(self, "agent", 1, "width", "batch", "imagined_horizon", "candidates", "iterations", "plan_horizon")
+        at_least(self, "agent", 1, "chunk", "updates_per_episode", "history")
+        at_least(self, "agent", 2, "rollouts")
+        at_least(self, "agent", 0, "lag", "length_exponent", "diversity")
         at_least(self, "agent", 0, "learning_rate", "noise", "updates_per_step", "cloning_steps", "ramp")
         _fraction(self, "agent", "discount", "relabel", "demonstration_fraction", "imagined", "held_starts")
-        _fraction(self, "agent", "hovering_starts")
+        _fraction(self, "agent", "hovering_starts", "frontier")
 
 
 @dataclass(frozen=True)

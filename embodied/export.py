@@ -49,7 +49,10 @@ def export(arguments: ExportArguments, console: Console) -> int:
     config = from_dict(Config, run.config)
     policy = load_policy(run, config)
     if not isinstance(policy, ActorPolicy) or not isinstance(policy.actor, NumpyActor):
-        raise EmbodiedError(f"{arguments.run} plans (agent={config.agent.name}); only a learned actor is exported.")
+        raise EmbodiedError(
+            f"{arguments.run} plans or plays chunks (agent={config.agent.name}); only an actor of single actions "
+            "is exported."
+        )
     folder = Path(arguments.folder or run.folder / "lerobot")
     save(lerobot_policy(config, policy, policy.actor), folder)
     seen = _observations(config, policy)

@@ -212,7 +212,7 @@ class Variation:
             stop = start + shape[0] * shape[1]
             if name in varied:
                 low, high = getattr(self, name)
-                own = share[:, start:stop].reshape(-1, *shape)
+                own = share[:, start:stop].reshape(len(share), *shape)
                 values[name] = low * (high / low) ** own if factor.log else low + (high - low) * own
             start = stop
         return values

@@ -50,7 +50,7 @@ def test_the_clock_counts_children_and_keeps_what_is_there_at_each_mark():
 
 def test_a_process_that_dies_is_told():
     with pytest.raises(EmbodiedError, match="exit code 3"):
-        rl._apart(os._exit, 3)
+        rl.apart(os._exit, 3)
 
 
 @pytest.mark.parametrize("part", ["place_demo", "place_nodemo"])
@@ -59,7 +59,7 @@ def test_a_course_goes_through(part):
     assert {at for name, at in rl.FIGURES.values() if name == part} <= set(minutes)
     small = ("env.worlds=4", "env.threads=1", "agent.cloning_steps=25", "agent.updates_per_step=0.25")
     shown = ("trainer.demonstrations=2",) if part == "place_demo" else ()
-    raw = rl._course(0, (0.0,), 2, (*words, *small, *shown))
+    raw = rl.course(0, (0.0,), 2, (*words, *small, *shown))
     assert [set(point) for point in raw["curve"]] == [
         {"minutes", "cpu", "wall", "steps", "updates", "success", "ever", "episodes"}
     ]

@@ -34,8 +34,9 @@ CONFINED = {
     "pymunk": ("envs/pusht.py",),
     "mujoco_warp": ("envs/warp.py",),
     "warp": ("envs/warp.py",),
-    "hydra": ("embodied/cli.py",),
-    "omegaconf": ("embodied/cli.py",),
+    "hydra": ("embodied/cli.py", "embodied/launch.py"),
+    "omegaconf": ("embodied/cli.py", "embodied/launch.py"),
+    "ray": ("embodied/training/spread.py",),
 }
 VOCABULARY = ("types", "goals", "predicates", "interventions", "errors", "geometry", "kinematics", "text")
 TWINS = {"geometry": {"envs.box_gaps"}, "kinematics": {"envs.kinematics_compiled"}}

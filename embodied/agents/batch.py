@@ -41,3 +41,10 @@ class Batch:
         return np.concatenate(
             [self.state, self.next_state, self.action, self.label, *columns], axis=1, dtype=np.float32
         )
+
+    @classmethod
+    def unpack(cls, packed: Array, states: int, actions: int) -> "Batch":
+        """The inverse of `pack` for inputs of S = `states` and A = `actions` numbers."""
+        edges = np.cumsum([states, states, actions, actions, 1, 1])
+        state, next_state, action, label, reward, discount, clone = np.split(packed, edges, axis=1)
+        return cls(state, action, next_state, reward[:, 0], discount[:, 0], label, clone[:, 0])

@@ -14,6 +14,7 @@ from torch import Tensor
 from embodied.agents import kernels
 from embodied.agents.losses import LearnerConfig
 from embodied.agents.networks import Stack
+from embodied.agents.together import Alone, Over, imitated
 from envs.types import Array
 
 
@@ -56,8 +57,8 @@ class _Space:
 class FusedLosses:
     """See `Losses`."""
 
-    def __init__(self, config: LearnerConfig, states: int, actions: int) -> None:
-        self.config = config
+    def __init__(self, config: LearnerConfig, states: int, actions: int, over: Over | None = None) -> None:
+        self.config, self._over = config, over or Alone()
         self._sizes = (states, actions, config.width)
         self._spaces: dict[int, _Space] = {}
 
@@ -97,13 +98,16 @@ class FusedLosses:
         torch.cat([state, space.action], dim=1, out=space.inputs)
         self._critic(space, critics, 0)
         value = space.values[0]
-        mean, normaliser = float(value.mean()), float(value.abs().mean()) + 1.0
+        mean, normaliser = float(value.mean()), float(self._over.mean(value.abs().mean())) + 1.0
+        share = float(imitated(clone, self._over))
         space.slope.fill_(-ramp / (len(clone) * normaliser))
         self._critic_back(space, critics, 0, into=False)
         weights = critics.plain_weights[0][0, state.shape[1] :]
         torch.mm(space.critic[0].back, weights.T, out=space.in_action)
-        error, squares = self._actor_back(space, actor, state, label, clone, weight, self.config.squash_penalty)
-        loss = -ramp * mean / normaliser + weight * error + self.config.squash_penalty * squares
+        penalty = self.config.squash_penalty
+        error, squares = self._actor_back(space, actor, state, label, clone, weight * share, penalty)
+        error *= share
+        loss = -ramp * mean / normaliser + weight * error + penalty * squares
         return torch.tensor([loss, mean, error])
 
     def clone(self, actor: Stack, state: Tensor, label: Tensor, clone: Tensor) -> Tensor:
@@ -111,7 +115,8 @@ class FusedLosses:
         space = self._buffers(len(clone))
         self._actor(space, actor, state)
         space.in_action.zero_()
-        return torch.tensor(self._actor_back(space, actor, state, label, clone, 1.0, 0.0)[0])
+        share = float(imitated(clone, self._over))
+        return torch.tensor(share * self._actor_back(space, actor, state, label, clone, share, 0.0)[0])
 
     def _buffers(self, rows: int) -> _Space:
         if rows not in self._spaces:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from embodied.agents.networks import Stack, actor_forward, critic_forward
+from embodied.agents.together import Alone, Over, imitated
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def by_autograd(config: LearnerConfig, device: torch.device) -> bool:
 class AutogradLosses:
     """See `Losses`."""
 
-    def __init__(self, config: LearnerConfig) -> None:
-        self.config = config
+    def __init__(self, config: LearnerConfig, over: Over | None = None) -> None:
+        self.config, self._over = config, over or Alone()
         maybe = torch.compile if config.compile else _as_is
         self._critic_loss, self._actor_loss = maybe(self._critic), maybe(self._actor)
 
@@ -101,14 +102,17 @@ class AutogradLosses:
     ) -> Tensor:
         """See `Losses`."""
         scales = torch.tensor([ramp, weight]).to(state.device, non_blocking=True)
+        share = imitated(clone, self._over)
+        scales[1] *= share
         with self._precision(state):
             loss, value, error = self._actor_loss(actor, critics, state, label, clone, scales)
-        return torch.stack([_descend(actor, loss), value, error])
+        return torch.stack([_descend(actor, loss), value, share * error])
 
     def clone(self, actor: Stack, state: Tensor, label: Tensor, clone: Tensor) -> Tensor:
         """See `Losses`."""
         with self._precision(state):
-            loss = _cloning_error(torch.tanh(actor_forward(actor, state)), label, clone)
+            error = _cloning_error(torch.tanh(actor_forward(actor, state)), label, clone)
+            loss = imitated(clone, self._over) * error
         return _descend(actor, loss)
 
     def _critic(self, critics: Stack, state: Tensor, action: Tensor, target: Tensor) -> Tensor:
@@ -120,7 +124,7 @@ class AutogradLosses:
         raw = actor_forward(actor, state)
         action = torch.tanh(raw)
         value = critic_forward(critics, state, action, slice(0, 1))[0]
-        normaliser = value.detach().abs().mean() + 1.0
+        normaliser = self._over.mean(value.detach().abs().mean()) + 1.0
         error = _cloning_error(action, label, clone)
         penalty = self.config.squash_penalty * (raw**2).mean()
         loss = -scales[0] * value.mean() / normaliser + scales[1] * error + penalty

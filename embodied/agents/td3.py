@@ -17,6 +17,7 @@ from embodied.agents.fused import FusedLosses
 from embodied.agents.kernels import adam
 from embodied.agents.losses import AutogradLosses, LearnerConfig, Losses, by_autograd
 from embodied.agents.networks import Stack, actor_forward
+from embodied.agents.together import Alone, Over
 from envs.errors import EmbodiedError
 from envs.types import Array
 
@@ -30,9 +31,11 @@ CHECKED = 64
 class Learner:
     """Actor, critics, their optimisers and the update."""
 
-    def __init__(self, state_size: int, action_size: int, config: LearnerConfig, seed: int) -> None:
-        """Networks for inputs `[B state_size]` and actions `[B action_size]` in -1..1."""
-        self.config = config
+    def __init__(
+        self, state_size: int, action_size: int, config: LearnerConfig, seed: int, over: Over | None = None
+    ) -> None:
+        """Networks for inputs `[B state_size]` and actions `[B action_size]` in -1..1; `over` shares the updates."""
+        self.config, self._over = config, over or Alone()
         self.sizes = (state_size, action_size)
         self.device = resolve_device(config.device)
         self._noise = torch.Generator(device=self.device).manual_seed(seed)
@@ -50,7 +53,9 @@ class Learner:
         self._losses = torch.zeros(4, device=self.device)
         self._recent = torch.zeros(CHECKED, device=self.device)
         slow = by_autograd(config, self.device)
-        self._rule: Losses = AutogradLosses(config) if slow else FusedLosses(config, state_size, action_size)
+        self._rule: Losses = (
+            AutogradLosses(config, self._over) if slow else FusedLosses(config, state_size, action_size, self._over)
+        )
 
     def act(self, state: Array, averaged: bool = True) -> Array:
         """Deterministic actions `[B A]` in -1..1 for inputs `[B S]` (numpy), of the averaged or the newest actor."""
@@ -64,23 +69,31 @@ class Learner:
         state, next_state, action, label, reward, discount, clone = self._unpack(batch)
         noise = torch.randn(action.shape, generator=self._noise, device=self.device) * config.target_noise
         noise = noise.clamp_(-config.target_noise_clip, config.target_noise_clip)
+        # Noise is drawn for the whole batch, so that its rows have the same however many share them.
+        state, next_state, action, label, reward, discount, clone, noise = (
+            self._over.rows(part) for part in (state, next_state, action, label, reward, discount, clone, noise)
+        )
         target = self._rule.target(self.actor, self.targets, next_state, noise, reward, discount)
-        self._losses[0] = self._rule.critic(self.critics, state, action, target)
+        self._losses[0] = self._over.mean(self._rule.critic(self.critics, state, action, target))
+        self._over.mean(self.critics.gradient)
         self._critic_adam.step()
         self._recent[self.updates % CHECKED] = self._losses[0]
         self.updates += 1
         if self.updates % config.policy_delay == 0:
             ramp = min(1.0, self.updates / config.q_ramp) if config.q_ramp else 1.0
             weight = config.clone_weight
-            self._losses[1:] = self._rule.actor(self.actor, self.critics, state, label, clone, ramp, weight)
+            losses = self._rule.actor(self.actor, self.critics, state, label, clone, ramp, weight)
+            self._losses[1:] = self._over.mean(losses)
+            self._over.mean(self.actor.gradient)
             self._actor_adam.step()
             self._follow()
         self.targets.flat.lerp_(self.critics.flat, config.target_rate)
 
     def clone(self, batch: Batch) -> None:
         """One step of behaviour cloning on the rows to imitate, for the time before the critic knows anything."""
-        state, _, _, label, _, _, clone = self._unpack(batch)
-        self._losses[3] = self._rule.clone(self.actor, state, label, clone)
+        state, _, _, label, _, _, clone = (self._over.rows(part) for part in self._unpack(batch))
+        self._losses[3] = self._over.mean(self._rule.clone(self.actor, state, label, clone))
+        self._over.mean(self.actor.gradient)
         self._actor_adam.step()
         self._follow()
 

@@ -60,12 +60,12 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         return {}
     if part in rl_fetch.PARTS:
         console.say(f"up to {rl_fetch.BUDGET[part]:g} CPU-minutes, less where 90 % success comes sooner")
-        return _apart(rl_fetch.measure, part, seed, quick)
+        return apart(rl_fetch.measure, part, seed, quick)
     episodes = 16 if quick else EPISODES
     if part == "sb3":
-        return _apart(_peer, seed, (_QUICK,) if quick else SB3_MINUTES, episodes)
+        return apart(_peer, seed, (_QUICK,) if quick else SB3_MINUTES, episodes)
     words, minutes = COURSES[part]
-    return _apart(_course, seed, (_QUICK,) if quick else minutes, episodes, words)
+    return apart(course, seed, (_QUICK,) if quick else minutes, episodes, words)
 
 
 def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
@@ -111,7 +111,7 @@ class Clock:
         return bool(self._left)
 
 
-def _apart(work: Callable[..., Any], *arguments: Any) -> Mapping[str, Any]:
+def apart(work: Callable[..., Any], *arguments: Any) -> Mapping[str, Any]:
     """What `work(*arguments)` returns, from a fresh process; raises `EmbodiedError` where that dies."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
@@ -131,7 +131,7 @@ def _answer(connection: Connection, work: Callable[..., Any], arguments: tuple[A
     connection.send(work(*arguments))
 
 
-def _course(seed: int, minutes: Sequence[float], episodes: int, words: Sequence[str]) -> dict[str, Any]:
+def course(seed: int, minutes: Sequence[float], episodes: int, words: Sequence[str]) -> dict[str, Any]:
     """Train as `embodied train` does, by the clock instead of by steps."""
     import torch
 

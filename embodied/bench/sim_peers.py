@@ -67,7 +67,8 @@ def _names() -> list[str]:
     if not peers.installed():
         return []
     with peers.Worker("speed.py") as worker:
-        return list(worker.ask("names"))
+        names: list[str] = worker.ask("names")
+        return names
 
 
 def _ours(env: TabletopVectorEnv, random: np.random.Generator) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from embodied.agents.batch import Batch
+from embodied.agents.history import stacked
 from envs.errors import EmbodiedError
 from envs.features import GOAL_SIZE, goal_features, goal_point, observation_features, roles
 from envs.goals import Goal
@@ -49,14 +50,16 @@ class Replay:
         distractors: tuple[str, ...] = (),
         shaper: Shaper | None = None,
         judge: Judge | None = None,
+        history: int = 1,
     ) -> None:
         """`example` is any observation of the scene; `relabel` the share of samples whose goal is one reached later.
 
         `shaper` gives what is added to the reward of a transition, e.g. potential-based shaping; `judge` says what is
-        success, in place of the exact margins of the states that are observed.
+        success, in place of the exact margins of the states that are observed. States are of `history` frames, see
+        `embodied.agents.history`.
         """
         self.goal, self.relabel, self.distractors, self.shaper = goal, relabel, distractors, shaper
-        self.judge = judge
+        self.judge, self.history = judge, history
         self._example = example
         self.roles = roles(goal)
         self.names = example.objects.names
@@ -87,7 +90,7 @@ class Replay:
         self._length = np.zeros(capacity, dtype=np.int64)
         self._next = self._used = 0
         self._edges: Array | None = None
-        self.state_size = features + GOAL_SIZE
+        self.state_size = features + GOAL_SIZE + (history - 1) * (features + action_size)
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -97,8 +100,9 @@ class Replay:
         """An empty replay of the same scene, goal and rewards."""
         size = self._action.shape[-1]
         return Replay(
-            capacity, horizon, self.goal, self._example, size, self.relabel, self.distractors, self.shaper, self.judge
-        )
+            capacity, horizon, self.goal, self._example, size, self.relabel, self.distractors, self.shaper, self.judge,
+            self.history,
+        )  # fmt: skip
 
     def begin(self, observation: Observation) -> Array:
         """Open one slot per world for observations `[N ...]` after a reset, over the oldest; returns them `[N]`."""
@@ -155,9 +159,9 @@ class Replay:
         if self.shaper is not None:
             reward = reward + self.shaper(objects, following)
         return Batch(
-            state=self._state(before, objects),
+            state=self._state(before, objects, slot, step),
             action=self._action[slot, step],
-            next_state=self._state(after, following),
+            next_state=self._state(after, following, slot, step + 1),
             reward=reward.astype(np.float32),
             discount=np.ones(count, dtype=np.float32),
             label=self._label[slot, step],
@@ -203,6 +207,12 @@ class Replay:
         rows = self._rows[slot, step]
         proprioception, time = rows[:, self._parts["proprioception"]], rows[:, self._parts["time"]][:, 0]
         return Observation(proprioception, self._objects(rows, slot), time)
+
+    def inputs(self, slots: Array) -> Array:
+        """What an actor reads `[N S]` of the present of growing episodes `[N]`."""
+        step = self._length[slots]
+        rows = self._rows[slots, step]
+        return self._state(rows, self._objects(rows, slots), slots, step)
 
     def _row(self, observation: Observation) -> Array:
         objects = observation.objects
@@ -251,10 +261,17 @@ class Replay:
             margin = np.minimum(margin, Goal(self._moved).margin(objects))
         return margin > 0.0
 
-    def _state(self, rows: Array, objects: ObjectState) -> Array:
+    def _state(self, rows: Array, objects: ObjectState, slot: Array, step: Array) -> Array:
         subject = objects.position_in_world[:, self.names.index(self.roles.subject)]
-        point = goal_point(objects, self.goal)
-        return np.concatenate([rows[:, self._parts["features"]], goal_features(point, subject)], axis=1)
+        to_goal = goal_features(goal_point(objects, self.goal), subject)
+        past = []
+        for back in range(1, self.history):
+            at = step - back
+            began = np.maximum(at, 0)
+            # Before the beginning all was as it is then, and nothing was done.
+            action = np.where((at >= 0)[:, None], self._action[slot, began], 0.0)
+            past.append((self._rows[slot, began][:, self._parts["features"]], action))
+        return stacked(rows[:, self._parts["features"]], to_goal, past)
 
     def state_dict(self) -> dict[str, Any]:
         """The used part of the ring as arrays by name."""

@@ -19,6 +19,7 @@ from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_engine, chosen_task
 from embodied.training.policies import load_policy
 from envs.experts import expert
+from envs.sensing import sensors
 from envs.types import Policy
 
 FILE, ROBUSTNESS = "evaluation.json", "robustness.json"
@@ -47,7 +48,10 @@ def _robustness(run: Run, config: Config, arguments: EvaluateArguments, console:
     if control.spec.names[0] == "x":
         policies["expert"] = expert(config.env.task)
     seeds = held_out_seeds(arguments.seed, arguments.episodes)
-    found = robustness(policies, chosen_task(config), seeds, rows, control, config.env.threads, chosen_engine(config))
+    found = robustness(
+        policies, chosen_task(config), seeds, rows, control, config.env.threads, sensors(config.env.sensors),
+        chosen_engine(config),
+    )  # fmt: skip
     table = [
         [name, str(rows[name]), *(text for row in each.values() for text in (percent(row.at_end.as_dict()),
                                                                             percent(row.lost.as_dict())))]
@@ -84,7 +88,10 @@ def measure(
     seeds = held_out_seeds(seed, episodes)
     found: dict[str, Any] = {}
     for done, (name, policy) in enumerate(policies.items()):
-        result = success(policy, task, seeds, control, config.env.threads, engine=chosen_engine(config))
+        result = success(
+            policy, task, seeds, control, config.env.threads, sensors=sensors(config.env.sensors),
+            engine=chosen_engine(config),
+        )  # fmt: skip
         found[name] = {
             "at_end": result.at_end.as_dict(),
             "ever": result.ever.as_dict(),

@@ -12,6 +12,7 @@ from embodied.evaluation.success import success
 from envs.control import Controller
 from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError
+from envs.sensors import SensorConfig
 from envs.task import Task
 from envs.types import Policy
 from envs.variation import FACTORS, Variation
@@ -64,6 +65,7 @@ def robustness(
     rows: Mapping[str, Variation],
     control: Controller,
     threads: int = 0,
+    sensors: SensorConfig | None = None,
     engine: Engine = BATCH,
 ) -> dict[str, dict[str, Row]]:
     """Per row and policy how it fares; all from the same beginnings, the first row's being what others are set against.
@@ -75,7 +77,7 @@ def robustness(
     for name, variation in rows.items():
         found[name] = {}
         for who, policy in policies.items():
-            result = success(policy, task, seeds, control, threads, variation, engine)
+            result = success(policy, task, seeds, control, threads, variation, sensors, engine)
             succeeded = result.succeeded.astype(np.float64)
             nominal.setdefault(who, succeeded)
             lost = _mean(nominal[who] - succeeded)

@@ -9,6 +9,7 @@ from embodied.evaluation.statistics import Estimate, wilson
 from envs.control import CartesianDelta, Controller
 from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError
+from envs.sensors import SensorConfig
 from envs.task import Task
 from envs.types import Policy
 from envs.variation import Variation
@@ -48,16 +49,20 @@ def success(
     control: Controller | None = None,
     threads: int = 0,
     variation: Variation | None = None,
+    sensors: SensorConfig | None = None,
     engine: Engine = BATCH,
 ) -> Success:
     """Run one whole episode from each beginning, the same for every policy and every variation.
+
+    The policy sees what `sensors` say; success is what is.
 
     Raises `EmbodiedError` without seeds or where the policy's action is not finite.
     """
     if not len(seeds):
         raise EmbodiedError("Success needs at least one beginning.")
     control = control or CartesianDelta()
-    return success_in(TaskWorlds(task, len(seeds), 0, control, threads, variation, engine=engine), policy, seeds)
+    worlds = TaskWorlds(task, len(seeds), 0, control, threads, variation, sensors, engine=engine)
+    return success_in(worlds, policy, seeds)
 
 
 def success_in(worlds: TaskWorlds, policy: Policy, seeds: NDArray[np.int64]) -> Success:

@@ -11,12 +11,14 @@ from embodied.config import Config, EnvConfig
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
+from embodied.training.spread import SpreadWorlds
 from envs.control import Controller, controller, default_control
 from envs.engine import Engine
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
 from envs.scene import SceneConfig
+from envs.sensing import sensors
 from envs.servo_file import named_servos
 from envs.task import Task
 from envs.tasks import task
@@ -41,7 +43,7 @@ def chosen_task(config: Config) -> Task:
 
 def refuse_policy(config: Config) -> None:
     """Raise `EmbodiedError` where a policy is to be learned or demonstrated in a world that has no task."""
-    if config.env.play != "tabletop" and (config.agent.name == "td3" or config.trainer.demonstrations):
+    if config.env.play != "tabletop" and (config.agent.name != "planner" or config.trainer.demonstrations):
         raise EmbodiedError(
             f"The world env.play={config.env.play} has a pusher and no task: there is no policy to learn in it "
             f"(agent={config.agent.name}) and nobody demonstrates (trainer.demonstrations="
@@ -71,14 +73,34 @@ def chosen_engine(config: Config) -> Engine:
     return Engine(config.env.engine, config.device)
 
 
+def chosen_variation(config: Config) -> Variation | None:
+    """What is drawn per training world; raises `EmbodiedError` for factors that there are not."""
+    if config.env.factors:
+        return Variation.parse(config.env.factors)
+    spread = (1.0 / config.env.variation, config.env.variation)
+    return Variation(mass=spread, friction=spread, servo_gain=spread) if config.env.variation > 1 else None
+
+
 def task_worlds(config: Config, worlds: int, seed: int, head_start: HeadStart | None = None) -> TaskWorlds:
     """Worlds of the configured task."""
-    spread = (1.0 / config.env.variation, config.env.variation)
-    variation = Variation(mass=spread, friction=spread, servo_gain=spread) if config.env.variation > 1 else None
+    control, threads = chosen_control(config), config.env.threads
+    variation, sensed = chosen_variation(config), sensors(config.env.sensors)
     return TaskWorlds(
-        chosen_task(config), worlds, seed, chosen_control(config), config.env.threads, variation,
-        head_start=head_start, engine=chosen_engine(config),
-    )  # fmt: skip
+        chosen_task(config), worlds, seed, control, threads, variation, sensed, head_start, engine=chosen_engine(config)
+    )
+
+
+def spread_worlds(
+    config: Config, worlds: int, seed: int, head_start: HeadStart | None = None
+) -> TaskWorlds | SpreadWorlds:
+    """The same, on as many Ray workers as the configuration asks for; in this process where it asks for none."""
+    if not config.env.workers:
+        return task_worlds(config, worlds, seed, head_start)
+
+    def make(count: int) -> TaskWorlds:
+        return task_worlds(config, count, seed, head_start)
+
+    return SpreadWorlds(make, worlds, config.env.workers, seed)
 
 
 def play_scene(config: Config) -> SceneConfig:
@@ -100,7 +122,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     """
     refuse_policy(config)
     store = _empty(run / DEMONSTRATIONS)
-    worlds = task_worlds(config, config.env.worlds, config.seed)
+    worlds = spread_worlds(config, config.env.worlds, config.seed)
     demonstrator = expert(config.env.task)
     rng = np.random.default_rng((config.seed, 1))
     control = worlds.spec
@@ -115,9 +137,10 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     while len(kept) < config.trainer.demonstrations:
         if tried >= 20 * config.env.worlds + 20 * config.trainer.demonstrations:
             raise _too_few(config, worlds.task, len(kept), tried)
-        observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.observation.objects)]
+        observations, actions, success = [worlds.reset()], [], [worlds.task.goal.satisfied(worlds.truth.objects)]
         for _ in range(worlds.task.horizon):
-            action = demonstrator.act(observations[-1], worlds.task.goal)
+            # The expert sees what is, also where sensors hide it from who learns from it.
+            action = demonstrator.act(worlds.truth, worlds.task.goal)
             action[..., arms] += NOISE * rng.standard_normal(action[..., arms].shape)
             transition = worlds.step(action)
             observations.append(transition.next_observation)

@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def train_members(assignments: list[Assignment], report: Report) -> None:
     """
     # Written once, before processes that need it all look for it.
     Frames.of(EpisodeStore(assignments[0].episodes))
-    ranks.send(assignments)
+    ranks.send(partial(_help, assignments))
     if ranks.world() > 1 or assignments[0].device != "cpu":
         for assignment in assignments:
             _train(assignment, lambda step, losses, a=assignment: report(a.member, step, losses))  # type: ignore[misc]
@@ -124,12 +125,16 @@ def train_members(assignments: list[Assignment], report: Report) -> None:
 
 
 def help_train() -> int:
-    """What every rank but 0 does: its part of the training of members, until rank 0 is done."""
+    """What every rank but 0 does: whatever rank 0 asks help with, until it is done."""
     torch.set_num_threads(1)
-    while (assignments := ranks.received()) is not None:
-        for assignment in assignments:
-            _train(assignment, lambda step, losses: None)
+    while (work := ranks.received()) is not None:
+        work()
     return 0
+
+
+def _help(assignments: list[Assignment]) -> None:
+    for assignment in assignments:
+        _train(assignment, lambda step, losses: None)
 
 
 def load_members(paths: list[Path], model: ModelConfig, device: str = "cpu") -> list[WorldModel]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from embodied.agents.chunks import ChunkPolicy
+from embodied.agents.history import HistoryPolicy
 from embodied.agents.planner import Planner, PlannerConfig
 from embodied.agents.policies import ActorPolicy, NumpyActor
 from embodied.config import AgentConfig, Config
@@ -23,7 +25,12 @@ def load_policy(run: Run, config: Config) -> Policy:
     if config.agent.name == "planner":
         return planner(run, config)
     state, meta = run.restore("policy")
-    return ActorPolicy(NumpyActor(state), tuple(meta["distractors"]))
+    actor, distractors = NumpyActor(state), tuple(meta["distractors"])
+    if config.agent.name == "chunks":
+        return ChunkPolicy(actor, config.agent.chunk, distractors)
+    if config.agent.history > 1:
+        return HistoryPolicy(actor, config.agent.history, chosen_control(config).spec.size, distractors)
+    return ActorPolicy(actor, distractors)
 
 
 def planner(run: Run, config: Config) -> Planner:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from embodied.agents.batch import Batch
+from embodied.agents.history import HistoryPolicy
 from embodied.agents.losses import LearnerConfig
 from embodied.agents.policies import ActorPolicy
 from embodied.agents.td3 import CHECKED, Learner
@@ -15,6 +16,7 @@ from embodied.config import AgentConfig
 from embodied.data.replay import Judge, Replay
 from embodied.training.imagined import Imagine, Imagined, ImaginedConfig
 from embodied.training.shaped import shaper
+from embodied.training.shared import shared
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import ActionSpec, Array, Episode, Observation, Policy, Transition
@@ -139,6 +141,8 @@ class PolicyTrainer:
         self.worlds, self.config, self.distractors = worlds, config, distractors
         if (shaping and reward is None) or (config.imagined and imagine is None):
             raise EmbodiedError("Shaping needs a reward model, and agent.imagined a trained world model.")
+        if config.imagined and config.history > 1:
+            raise EmbodiedError("What is imagined begins without a past: agent.imagined needs agent.history=1.")
         self._shaper = shaper(reward, worlds.task.goal, shaping, config.discount) if reward and shaping else None
         if audit is not None and judge is None:
             raise EmbodiedError("Exact margins need no audit: it checks the claims of a judge.")
@@ -163,9 +167,12 @@ class PolicyTrainer:
             value_high=shaping,
             q_ramp=config.ramp if self.demonstrations else 0,
             device=device,
+            bfloat16=config.bfloat16,
+            compile=config.compile,
         )
         state_size = self.replay.state_size
-        self.learner = Learner(state_size, worlds.spec.size, learner_config, int(learner_seed.generate_state(1)[0]))
+        learner_number = int(learner_seed.generate_state(1)[0])
+        self.learner = shared(state_size, worlds.spec.size, learner_config, learner_number, config.batch)
         self.imagined: Imagined | None = None
         if imagine is not None and config.imagined:
             imagined = ImaginedConfig(horizon=config.imagined_horizon)
@@ -180,7 +187,10 @@ class PolicyTrainer:
     def _new_replay(self, capacity: int, example: Observation, relabel: float) -> Replay:
         task, size = self.worlds.task, self.worlds.spec.size
         shaper = self._shaper
-        return Replay(capacity, task.horizon, task.goal, example, size, relabel, self.distractors, shaper, self._judge)
+        return Replay(
+            capacity, task.horizon, task.goal, example, size, relabel, self.distractors, shaper, self._judge,
+            self.config.history,
+        )  # fmt: skip
 
     def _with_demonstrations(
         self, episodes: list[Episode], demonstrator: Policy | None, example: Observation
@@ -214,7 +224,7 @@ class PolicyTrainer:
                 self._observation = self.worlds.reset()
                 self._slots = self.replay.begin(self._observation)
                 self._claimed[:] = False
-            chosen = self._newest.act(self._observation, self.worlds.task.goal)
+            chosen = self._chosen()
             action = self._disturbed(chosen, self._spread)
             # The worlds step on a core of their own while this one learns from what there was before.
             stepping = self._worlds_thread.submit(self.worlds.step, action)
@@ -230,6 +240,12 @@ class PolicyTrainer:
                 continue
             if self.imagined is not None and self.steps % self.imagined.config.every == 0:
                 self.imagined.renew(self._explorer(), self._sample)
+
+    def _chosen(self) -> Array:
+        """What the newest actor would do `[N A]`; where it reads earlier frames, the replay remembers them."""
+        if self.config.history == 1:
+            return self._newest.act(self._observation, self.worlds.task.goal)
+        return self.learner.act(self.replay.inputs(self._slots), averaged=False)
 
     def learn(self, updates: int) -> None:
         """That many updates from what has been experienced; raises `DivergedError` where a loss is not finite."""
@@ -288,8 +304,10 @@ class PolicyTrainer:
             yield sum(parts[1:], parts[0])
 
     @property
-    def policy(self) -> ActorPolicy:
+    def policy(self) -> Policy:
         """The current policy without exploration; it follows further training."""
+        if self.config.history > 1:
+            return HistoryPolicy(self.learner, self.config.history, self.worlds.spec.size, self.distractors)
         return ActorPolicy(self.learner, self.distractors)
 
     def metrics(self) -> Mapping[str, float]:

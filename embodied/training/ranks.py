@@ -1,6 +1,6 @@
 """Processes that train one model together, as `torchrun` starts them: rank 0 leads, the others help it train.
 
-Rank 0 does all that the command does. The others do nothing but wait for members of a world model to train, until rank
+Rank 0 does all that the command does. The others wait for members of a world model or for a policy to train, until rank
 0 is done. Without `torchrun` there is one rank, and nothing here costs anything.
 """
 
@@ -47,7 +47,7 @@ def joined() -> Iterator[None]:
 
 
 def send(work: Any) -> None:
-    """Tell the helpers what to do, if there are any; None lets them go. Rank 0 only."""
+    """Tell the helpers what to call, or what it needs, if there are any; None lets them go. Rank 0 only."""
     if world() == 1:
         return
     from torch import distributed
@@ -56,7 +56,7 @@ def send(work: Any) -> None:
 
 
 def received() -> Any:
-    """What rank 0 tells the helpers to do; None is nothing more."""
+    """What rank 0 sends; None is nothing more."""
     from torch import distributed
 
     box = [None]

@@ -21,8 +21,10 @@ from embodied.training.collect import (
     collect_demonstrations,
     collect_play,
     refuse_policy,
+    spread_worlds,
     task_worlds,
 )
+from embodied.training.frontier import FrontierWorlds
 from embodied.training.imagined import Imagine, dreamer
 from embodied.training.members import (
     WAITED,
@@ -32,13 +34,18 @@ from embodied.training.members import (
     train_config,
     train_members,
 )
+from embodied.training.onpolicy import OnPolicyTrainer
 from embodied.training.pixels import pixels
 from embodied.training.policy import DivergedError, PolicyTrainer
 from embodied.training.reward import learned_reward
 from embodied.training.shaped import judge_of
+from embodied.training.shared import dismiss
+from embodied.training.spread import SpreadWorlds
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
+from envs.sensing import sensors
+from envs.worlds import TaskWorlds
 from world_models.cjepa.ensemble import Ensemble
 from world_models.reward.analytic import AnalyticReward
 from world_models.reward.audit import Audit, AuditConfig
@@ -62,7 +69,7 @@ def train(config: Config, run: Run, console: Console) -> None:
         pixels(config, run, console)
     perform(run, console, "collect", lambda stage: _collect(config, run, stage))
     perform(run, console, "world model", lambda stage: _world_model(config, run, stage))
-    if config.agent.name == "td3":
+    if config.agent.name != "planner":
         perform(run, console, "policy", lambda stage: _policy(config, run, stage))
 
 
@@ -135,7 +142,7 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
-    trainer = policy_trainer(config, run)
+    trainer = (chunk_trainer if config.agent.name == "chunks" else policy_trainer)(config, run)
     task = chosen_task(config)
     best = -1.0
     if run.has("trainer"):
@@ -150,10 +157,13 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         trainer.clone(min(250, config.agent.cloning_steps - trainer.cloned))
         stage.update(trainer.cloned, config.agent.cloning_steps, "imitating")
     count = min(VALIDATION_EPISODES, 4 * config.trainer.evaluation_episodes)
+    sensed = sensors(config.env.sensors)
     validation = VALIDATION + config.seed * count + np.arange(count)
     while True:
         control, engine = chosen_control(config), chosen_engine(config)
-        rate = success(trainer.policy, task, validation, control, config.env.threads, engine=engine).at_end.value
+        rate = success(
+            trainer.policy, task, validation, control, config.env.threads, sensors=sensed, engine=engine
+        ).at_end.value
         run.log("policy", trainer.steps, success=rate, **trainer.metrics())
         if rate >= best:
             best = rate
@@ -163,15 +173,17 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         run.save("trainer", trainer.state_dict(), best=best)
         for _ in range(min(block, vector_steps - trainer.steps)):
             _advanced(trainer, run)
-            if trainer.frozen:
+            if isinstance(trainer, PolicyTrainer) and trainer.frozen:
                 raise drifted(config, trainer)
             if trainer.steps % 20 == 0:
                 stage.update(trainer.steps, vector_steps, f"success {rate:.0%}")
+    if isinstance(trainer, PolicyTrainer):
+        dismiss(trainer.learner)
     stage.result("success on validation", f"{best:.1%}", f"{trainer.env_steps} steps")
     return {"success_on_validation": best, "env_steps": trainer.env_steps}
 
 
-def _advanced(trainer: PolicyTrainer, run: Run) -> None:
+def _advanced(trainer: PolicyTrainer | OnPolicyTrainer, run: Run) -> None:
     """One step; the batch of a learner that diverges is saved, and named in the error."""
     try:
         trainer.advance(1)
@@ -187,7 +199,15 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
     """The learner of a run's policy at its beginning, with the demonstrations that the run has collected."""
     agent = config.agent
     eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
-    worlds = task_worlds(config, config.env.worlds, config.seed, eased)
+    demonstrator = expert(config.env.task) if config.trainer.demonstrations else None
+    worlds: TaskWorlds | SpreadWorlds | FrontierWorlds
+    if agent.frontier:
+        if config.env.workers:
+            raise EmbodiedError("agent.frontier chooses among beginnings in one process: it needs env.workers=0.")
+        own = task_worlds(config, config.env.worlds, config.seed, eased)
+        worlds = FrontierWorlds(own, agent.frontier, config.seed, demonstrator)
+    else:
+        worlds = spread_worlds(config, config.env.worlds, config.seed, eased)
     demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
     learned = learned_reward(config.reward.network) if config.reward.network else None
     return PolicyTrainer(
@@ -195,7 +215,8 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         config.agent,
         config.seed,
         demonstrations,
-        expert(config.env.task) if config.trainer.demonstrations else None,
+        # It would relabel what sensors said, and it knows to read the truth alone.
+        demonstrator if sensors(config.env.sensors) is None else None,
         distractors=worlds.task.others,
         device=device_of(config),
         reward=(learned or AnalyticReward()) if config.reward.shaping else None,
@@ -204,6 +225,21 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         audit=Audit(AuditConfig(), np.random.default_rng((config.seed, 4))) if learned else None,
         imagine=_dreams(config, run) if config.agent.imagined else None,
     )
+
+
+def chunk_trainer(config: Config, run: Run) -> OnPolicyTrainer:
+    """The on-policy learner of a run's policy at its beginning; raises `EmbodiedError` for what it has no part in."""
+    agent = config.agent
+    other = {"reward.shaping": config.reward.shaping, "reward.network": config.reward.network,
+             "agent.imagined": agent.imagined, "agent.frontier": agent.frontier}  # fmt: skip
+    for name, value in other.items():
+        if value:
+            raise EmbodiedError(f"{name}={value} is for agent.name=td3; a policy of chunks is paid by success alone.")
+    eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
+    worlds = spread_worlds(config, config.env.worlds, config.seed, eased)
+    demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
+    distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
+    return OnPolicyTrainer(worlds, agent, config.seed, demonstrations, distractors)
 
 
 def drifted(config: Config, trainer: PolicyTrainer) -> EmbodiedError:
