@@ -2,7 +2,7 @@
 
 Every run is a process of its own, whose clock counts what it and its children used since they were started: imports,
 collection of demonstrations, physics, learning. Success is measured afterwards, off the clock, on beginnings that no
-training sees, at the last step of an episode.
+training sees, at the last step of an episode. `embodied.bench.rl_imagined` counts environment steps instead.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.bench import rl_updates
+from embodied.bench import rl_imagined, rl_updates
 from embodied.bench.harness import Figure, figure
 from embodied.cli import compose
 from embodied.config import Config
@@ -44,7 +44,7 @@ FIGURES = {
     "sb3_place_success_6cpumin": ("sb3", 6.0),
 }
 SB3_MINUTES = (2.0, 4.0, 6.0)
-PARTS = (*COURSES, "sb3", "updates")
+PARTS = (*COURSES, "sb3", "updates", *rl_imagined.PARTS)
 SEEDS = 5
 EPISODES = 200
 _QUICK = 0.1
@@ -55,6 +55,8 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     """The learning curve of one run, or the rates of updates."""
     if part == "updates":
         return rl_updates.measure(20 if quick else 300, 3 if quick else 7)
+    if part in rl_imagined.PARTS:
+        return rl_imagined.measure(part, seed, quick, console)
     episodes = 16 if quick else EPISODES
     if part == "sb3":
         from embodied.bench import rl_peer
@@ -85,7 +87,7 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         figures[key] = figure(100.0 * value, "%", len(points), (100.0 * interval[0], 100.0 * interval[1]))
         wall = float(np.median([point["wall"] for point in points]))
         figures[key.replace("_success_", "_wall_")] = figure(wall / 60.0, "min", len(points))
-    return {**figures, **rl_updates.summarise(samples.get("updates", []))}
+    return {**figures, **rl_updates.summarise(samples.get("updates", [])), **rl_imagined.summarise(samples)}
 
 
 def cpu_seconds() -> float:
