@@ -201,7 +201,8 @@ class AgentConfig:
     ramp: int = 2000
     """Updates over which the critic's gradient into the actor grows to full size."""
     imagined: float = 0.0
-    """Fraction of each batch that the world model imagines; 0 is real transitions alone."""
+    """Fraction of each batch that the world model imagines. 0 is real transitions alone; 1 is learning in the world
+    model alone, from the data it was trained on: no environment is stepped, and `trainer.env_steps` are imagined."""
     imagined_horizon: int = 3
     """Longest imagined rollout; it ends earlier where the ensemble disagrees."""
     chunk: int = 5
@@ -240,6 +241,8 @@ class AgentConfig:
 class TrainerConfig:
     """Budgets of the stages."""
 
+    data: str | None = None
+    """Run folder whose demonstrations and play are learned from; None is to collect them."""
     demonstrations: int = 100
     """Expert episodes that the policy learns from."""
     model_episodes: int = 4000

@@ -119,6 +119,25 @@ def test_scattered_plans_are_imagined_by_one_member_each(layers: int, monkeypatc
     assert not np.allclose(apart[0].position_in_world, apart[1].position_in_world, atol=5e-4)
 
 
+@pytest.mark.parametrize(("layers", "members"), [(0, 2), (1, 1)])
+def test_one_step_and_another_are_what_is_imagined(layers: int, members: int) -> None:
+    model = ensemble(members, replace(CONFIG, layers=layers))
+    ahead, seen, plan = Ahead(model, CartesianDelta()), observations(5, 4, absent=(1,)), actions(4, 1)[:, 0]
+    expected = imagine(model, seen, plan[:, :1], control=CartesianDelta()).observation[:, 1]
+    said = ahead.begin(seen).after(plan[:, 0])
+    for name, tolerance in (("position_in_world", 5e-4), ("linear_velocity_in_world", 1e-3)):
+        there, wanted = (getattr(each.objects, name) for each in (said, expected))
+        np.testing.assert_allclose(there, wanted, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(said.proprioception, expected.proprioception, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(said.proprioception[:, 12:], expected.proprioception[:, 12:], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(said.time, expected.time)
+    assert np.abs(said.proprioception[:, 6:12] - seen.proprioception[:, -1, 6:12]).max() > 1e-3
+    recent = Observation.concat([seen[:, 1:], Observation.stack([said], axis=1)], axis=1)
+    further = ahead.begin(recent).after(plan[:, 1])
+    commanded = CartesianDelta().target(said.proprioception[:, 12:], plan[:, 1])
+    np.testing.assert_allclose(further.proprioception[:, 12:], commanded, rtol=0, atol=1e-12)
+
+
 def test_worlds_too_many_for_one_batch_are_rolled_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen, plans = ensemble(), observations(3, 5), actions(5, 4)
     whole = Ahead(model, CartesianDelta()).begin(seen)(plans)

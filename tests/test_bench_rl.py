@@ -1,5 +1,6 @@
 """The bench of policies: what its clock counts, what it keeps, and that a run of each kind goes through."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from embodied.bench import rl, rl_peer, rl_updates
+from embodied.bench import rl, rl_imagined, rl_peer, rl_updates
+from embodied.console import Console
 from embodied.evaluation.statistics import iqm
 from envs.errors import EmbodiedError
 
@@ -77,3 +79,48 @@ def test_rates_of_updates_are_compared_within_a_repeat():
     assert figures["updates_ratio_to_sb3"]["value"] is None
     beside = rl_updates.summarise([{"ours": [1.0, 2.0, 1.0], "plain": [3.0, 8.0, 4.0], "sb3": [5.0, 12.0, 6.0]}])
     assert beside["updates_ratio_to_sb3"]["value"] == 6.0
+
+
+def test_steps_to_success_are_read_off_between_trials():
+    curve = [{"steps": 100, "success": 0.5}, {"steps": 200, "success": 0.7}, {"steps": 300, "success": 1.0}]
+    assert rl_imagined.steps_to(curve) == pytest.approx(200 + 100 * 2 / 3)
+    assert rl_imagined.steps_to(curve[:1], 0.25) == 50
+    assert np.isnan(rl_imagined.steps_to(curve[:2]))
+    again = [{"steps": 10, "success": 0.95}, {"steps": 20, "success": 0.2}, {"steps": 30, "success": 1.0}]
+    assert rl_imagined.steps_to(again) < 10
+
+
+def test_imagination_is_credited_only_where_it_succeeds_in_the_simulator():
+    def sample(real: int, success: float) -> dict:
+        curve = [{"steps": real, "success": 0.9}]
+        return {"play_steps": 1000, "real": {"curve": curve}, "imagined": {"success": success, "episodes": 100}}
+
+    good = rl.summarise({"imagine_push": [sample(3000, 0.95)], "imagine_place": [sample(5000, 0.9)]})
+    assert good["imagination_steps_ratio_push"]["value"] == 3.0
+    assert good["imagination_steps_ratio"]["value"] == 3.0
+    assert good["imagined_success_push"]["value"] == pytest.approx(95.0)
+    bad = rl.summarise({"imagine_push": [sample(3000, 0.85), sample(3000, 0.9)], "imagine_place": [sample(5000, 0.9)]})
+    assert bad["imagination_steps_ratio"]["value"] is None
+    assert bad["real_steps_to_90_push"]["value"] == 3000.0
+    assert bad["imagination_steps_ratio_place"]["value"] == 5.0
+    assert "imagination_steps_ratio" not in rl.summarise({"imagine_push": [sample(3000, 0.95)]})
+    arms = {
+        name: {"success": rate, "episodes": 200} for name, rate in zip(rl_imagined.ARMS, (1, 0.95, 0.5), strict=True)
+    }
+    offline = rl.summarise({"offline": [arms, arms]})
+    assert [offline[f"{name}_success"]["value"] for name in ("online", "offline", "cloned")] == [100.0, 95.0, 50.0]
+    assert offline["offline_success"]["seeds"] == 2
+
+
+def test_what_learns_with_and_without_imagination_is_continued(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    console = Console(io.StringIO())
+    raw = rl_imagined.measure("imagine_push", 0, True, console)
+    for arm in ("real", "imagined"):
+        assert raw[arm]["curve"][-1]["steps"] >= 64
+        assert raw[arm]["episodes"] == 8
+    assert raw["play_steps"] >= 16 * 20
+    assert raw["demonstrations_steps"] == 2 * 50
+    # What is kept is not learned again.
+    monkeypatch.setattr("embodied.training.policy.PolicyTrainer.advance", None)
+    assert rl_imagined.measure("imagine_push", 0, True, console) == raw

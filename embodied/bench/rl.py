@@ -2,7 +2,7 @@
 
 Every run is a process of its own, whose clock counts what it and its children used since they were started: imports,
 collection of demonstrations, physics, learning. Success is measured afterwards, off the clock, on beginnings that no
-training sees, at the last step of an episode.
+training sees, at the last step of an episode. `embodied.bench.rl_imagined` counts environment steps instead.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.bench import peers, rl_fetch, rl_updates
+from embodied.bench import peers, rl_fetch, rl_imagined, rl_updates
 from embodied.bench.harness import Figure, figure
 from embodied.cli import compose
 from embodied.config import Config
@@ -44,7 +44,7 @@ FIGURES = {
     "sb3_place_success_6cpumin": ("sb3", 6.0),
 }
 SB3_MINUTES = (2.0, 4.0, 6.0)
-PARTS = (*COURSES, "sb3", "updates", *rl_fetch.PARTS)
+PARTS = (*COURSES, "sb3", "updates", *rl_imagined.PARTS, *rl_fetch.PARTS)
 SEEDS = 5
 EPISODES = 200
 _QUICK = 0.1
@@ -61,6 +61,8 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     if part in rl_fetch.PARTS:
         console.say(f"up to {rl_fetch.BUDGET[part]:g} CPU-minutes, less where 90 % success comes sooner")
         return apart(rl_fetch.measure, part, seed, quick)
+    if part in rl_imagined.PARTS:
+        return rl_imagined.measure(part, seed, quick, console)
     episodes = 16 if quick else EPISODES
     if part == "sb3":
         return apart(_peer, seed, (_QUICK,) if quick else SB3_MINUTES, episodes)
@@ -86,7 +88,8 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         figures[key] = figure(100.0 * value, "%", len(points), (100.0 * interval[0], 100.0 * interval[1]))
         wall = float(np.median([point["wall"] for point in points]))
         figures[key.replace("_success_", "_wall_")] = figure(wall / 60.0, "min", len(points))
-    return {**figures, **rl_updates.summarise(samples.get("updates", [])), **rl_fetch.summarise(samples)}
+    figures |= rl_updates.summarise(samples.get("updates", []))
+    return {**figures, **rl_imagined.summarise(samples), **rl_fetch.summarise(samples)}
 
 
 def cpu_seconds() -> float:

@@ -1,6 +1,7 @@
 """Success of a policy on a task: fixed unseen beginnings, all worlds at once, with intervals."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError
 from envs.sensors import SensorConfig
 from envs.task import Task
-from envs.types import Policy
+from envs.types import Array, Observation, Policy, Transition
 from envs.variation import Variation
 from envs.worlds import HELD_OUT, TaskWorlds
 
@@ -65,7 +66,24 @@ def success(
     return success_in(worlds, policy, seeds)
 
 
-def success_in(worlds: TaskWorlds, policy: Policy, seeds: NDArray[np.int64]) -> Success:
+class Tried(Protocol):
+    """Worlds of one task that a policy is tried in; `TaskWorlds` is one."""
+
+    @property
+    def task(self) -> Task:
+        """The task of every world."""
+        ...
+
+    def reset(self, ids: Array | None = None, seeds: Array | None = None) -> Observation:
+        """Begin the episodes that `seeds` give."""
+        ...
+
+    def step(self, action: Array) -> Transition:
+        """One control step under actions `[N A]`."""
+        ...
+
+
+def success_in(worlds: Tried, policy: Policy, seeds: NDArray[np.int64]) -> Success:
     """Run one whole episode in each world, from the beginning that its seed gives.
 
     Nothing is reset early: a policy that drops what it had placed has failed. Raises `EmbodiedError` for another number

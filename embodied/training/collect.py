@@ -204,6 +204,28 @@ def collect_play(config: Config, run: Path, progress: Progress) -> int:
     return int(store.lengths.sum() + len(store))
 
 
+def take_over(config: Config, run: Path) -> dict[str, int]:
+    """Copy the stores of another run, which are all that is learned from then; returns how many episodes each has.
+
+    Raises `EmbodiedError` where one that is needed is not there.
+    """
+    trainer = config.trainer
+    counts: dict[str, int] = {}
+    for name, wanted in ((DEMONSTRATIONS, trainer.demonstrations), (PLAY, trainer.model_episodes)):
+        if not wanted:
+            continue
+        source = Path(str(trainer.data)) / name
+        if not source.is_dir():
+            raise EmbodiedError(
+                f"trainer.data={trainer.data} has no folder {name!r}; give the folder of a run that has collected, or "
+                f"do without: trainer.{'demonstrations' if name == DEMONSTRATIONS else 'model_episodes'}=0."
+            )
+        shutil.rmtree(run / name, ignore_errors=True)
+        shutil.copytree(source, run / name)
+        counts[name] = len(EpisodeStore(run / name))
+    return counts
+
+
 def _empty(folder: Path) -> EpisodeStore:
     """A store with nothing in it: what a stopped collection left is collected again, the same."""
     if folder.exists():

@@ -1,6 +1,6 @@
 """`embodied train`: collect, learn the world model, learn the policy. What is done is kept, what is not goes on."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,23 +9,23 @@ from embodied import checkpoint
 from embodied.config import Config
 from embodied.console import Console, Stage
 from embodied.data.episodes import EpisodeStore
-from embodied.evaluation.success import success
+from embodied.evaluation.success import success_in
 from embodied.run import Run
 from embodied.stages import stage as perform
 from embodied.training.collect import (
     DEMONSTRATIONS,
     PLAY,
     chosen_control,
-    chosen_engine,
-    chosen_task,
     collect_demonstrations,
     collect_play,
     refuse_policy,
     spread_worlds,
+    take_over,
     task_worlds,
 )
 from embodied.training.frontier import FrontierWorlds
 from embodied.training.imagined import Imagine, dreamer
+from embodied.training.imagined_worlds import WORLDS, ImaginedWorlds
 from embodied.training.members import (
     WAITED,
     Assignment,
@@ -46,7 +46,9 @@ from envs.experts import expert
 from envs.headstart import HeadStart
 from envs.sensing import sensors
 from envs.worlds import TaskWorlds
+from world_models.cjepa.ahead import Ahead
 from world_models.cjepa.ensemble import Ensemble
+from world_models.cjepa.model import WorldModel
 from world_models.reward.analytic import AnalyticReward
 from world_models.reward.audit import Audit, AuditConfig
 
@@ -89,6 +91,10 @@ def member_name(member: int) -> str:
 
 def _collect(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     results: dict[str, Any] = {}
+    if config.trainer.data is not None:
+        counts = take_over(config, run.folder)
+        stage.result("taken over", ", ".join(f"{count} episodes of {name}" for name, count in counts.items()))
+        return {"from": config.trainer.data, **counts}
     if config.trainer.demonstrations:
         tried = collect_demonstrations(config, run.folder, lambda n, of: stage.update(n, of, "demonstrations"))
         stage.result("demonstrations", str(config.trainer.demonstrations), f"of {tried} resets")
@@ -143,7 +149,6 @@ def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
 def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     trainer = (chunk_trainer if config.agent.name == "chunks" else policy_trainer)(config, run)
-    task = chosen_task(config)
     best = -1.0
     if run.has("trainer"):
         state, meta = run.restore("trainer")
@@ -151,19 +156,18 @@ def _policy(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         best = float(meta["best"])
     # Success at the step of the checkpoint itself is measured, and logged, once more.
     run.rewind("policy", trainer.steps - 1)
-    vector_steps = -(-config.trainer.env_steps // config.env.worlds)
+    vector_steps = -(-config.trainer.env_steps // trainer.worlds.worlds)
     block = max(1, -(-vector_steps // EVALUATIONS))
     while trainer.cloned < config.agent.cloning_steps and trainer.steps == 0:
         trainer.clone(min(250, config.agent.cloning_steps - trainer.cloned))
         stage.update(trainer.cloned, config.agent.cloning_steps, "imitating")
     count = min(VALIDATION_EPISODES, 4 * config.trainer.evaluation_episodes)
-    sensed = sensors(config.env.sensors)
     validation = VALIDATION + config.seed * count + np.arange(count)
+    # Chosen by the worlds as they nominally are, whatever varies while learning.
+    nominal = replace(config, env=replace(config.env, variation=1.0, factors=""))
+    tried = policy_worlds(nominal, run, count, 0)
     while True:
-        control, engine = chosen_control(config), chosen_engine(config)
-        rate = success(
-            trainer.policy, task, validation, control, config.env.threads, sensors=sensed, engine=engine
-        ).at_end.value
+        rate = success_in(tried, trainer.policy, validation).at_end.value
         run.log("policy", trainer.steps, success=rate, **trainer.metrics())
         if rate >= best:
             best = rate
@@ -199,11 +203,14 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
     """The learner of a run's policy at its beginning, with the demonstrations that the run has collected."""
     agent = config.agent
     eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
+    wholly = agent.imagined == 1.0
+    if agent.frontier and (wholly or config.env.workers):
+        raise EmbodiedError("agent.frontier chooses among beginnings of the simulator in one process.")
     demonstrator = expert(config.env.task) if config.trainer.demonstrations else None
-    worlds: TaskWorlds | SpreadWorlds | FrontierWorlds
-    if agent.frontier:
-        if config.env.workers:
-            raise EmbodiedError("agent.frontier chooses among beginnings in one process: it needs env.workers=0.")
+    worlds: TaskWorlds | SpreadWorlds | FrontierWorlds | ImaginedWorlds
+    if wholly:
+        worlds = policy_worlds(config, run, WORLDS, config.seed, eased)
+    elif agent.frontier:
         own = task_worlds(config, config.env.worlds, config.seed, eased)
         worlds = FrontierWorlds(own, agent.frontier, config.seed, demonstrator)
     else:
@@ -212,7 +219,7 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
     learned = learned_reward(config.reward.network) if config.reward.network else None
     return PolicyTrainer(
         worlds,
-        config.agent,
+        replace(agent, imagined=0.0) if wholly else agent,
         config.seed,
         demonstrations,
         # It would relabel what sensors said, and it knows to read the truth alone.
@@ -223,7 +230,7 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         shaping=config.reward.shaping,
         judge=judge_of(learned) if learned else None,
         audit=Audit(AuditConfig(), np.random.default_rng((config.seed, 4))) if learned else None,
-        imagine=_dreams(config, run) if config.agent.imagined else None,
+        imagine=_dreams(config, run) if 0.0 < agent.imagined < 1.0 else None,
     )
 
 
@@ -238,8 +245,18 @@ def chunk_trainer(config: Config, run: Run) -> OnPolicyTrainer:
     eased = HeadStart(agent.held_starts, agent.hovering_starts) if agent.held_starts + agent.hovering_starts else None
     worlds = spread_worlds(config, config.env.worlds, config.seed, eased)
     demonstrations = EpisodeStore(run.folder / DEMONSTRATIONS) if config.trainer.demonstrations else ()
-    distractors = tuple(name for name in worlds.task.scene.objects if name != worlds.task.subject)
-    return OnPolicyTrainer(worlds, agent, config.seed, demonstrations, distractors)
+    return OnPolicyTrainer(worlds, agent, config.seed, demonstrations, worlds.task.others)
+
+
+def policy_worlds(
+    config: Config, run: Run, worlds: int, seed: int, head_start: HeadStart | None = None
+) -> TaskWorlds | ImaginedWorlds:
+    """Worlds of the configured task to learn in or to be tried in: where all is imagined, by the run's own model."""
+    real = task_worlds(config, worlds, seed, head_start)
+    if config.agent.imagined < 1.0:
+        return real
+    members = [Ahead(Ensemble([member]), chosen_control(config)) for member in _members(config, run)]
+    return ImaginedWorlds(real, members, config.world_model.history)
 
 
 def drifted(config: Config, trainer: PolicyTrainer) -> EmbodiedError:
@@ -255,5 +272,9 @@ def drifted(config: Config, trainer: PolicyTrainer) -> EmbodiedError:
 
 def _dreams(config: Config, run: Run) -> Imagine:
     """The run's own world model, for the policy to learn in."""
+    return dreamer(Ensemble(_members(config, run)), chosen_control(config))
+
+
+def _members(config: Config, run: Run) -> list[WorldModel]:
     paths = [run.path(member_name(member)) for member in range(config.world_model.members)]
-    return dreamer(Ensemble(load_members(paths, model_config(config))), chosen_control(config))
+    return load_members(paths, model_config(config))

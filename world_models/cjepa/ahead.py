@@ -78,6 +78,18 @@ class Outlook:
         """
         wanted, ways = plans.shape[1], len(self._members) if scattered else 1
         plans = np.concatenate([plans, plans[:, : -wanted % ways]], axis=1)
+        said, spread, _ = self._follow(plans, ways)
+        return said[:, :wanted], spread[:, :wanted]
+
+    @torch.no_grad()
+    def after(self, actions: Array) -> Observation:
+        """What is observed `[M ...]` one control step on, under actions `[M A]`: the members' mean, without images."""
+        said, _, arm = self._follow(actions[:, None, None], 1)
+        period = 1.0 / self._control.spec.rate
+        return Observation(arm[:, 0], said[:, 0, 1], np.asarray(self._seen.time) + period)
+
+    def _follow(self, plans: Array, ways: int) -> tuple[ObjectState, Array, Array]:
+        """See `__call__`, and the robot's proprioception `[M N P]` at the end."""
         worlds, count, horizon, _ = plans.shape
         objects = self._seen.objects
         entities = len(objects.names)
@@ -95,17 +107,20 @@ class Outlook:
             blank = np.where(there[..., None], 0.0, array[:, 0, 0, self._bodies])
             array[:, :, 1:, self._bodies] = blank[:, None, None]
         spread = np.zeros(shape)
+        arm = np.empty((worlds, count, self._seen.proprioception.shape[-1]))
         together = max(1, ROWS // (count * len(self._members) // ways))
         for start in range(0, worlds, together):
             some = slice(start, start + together)
             flat = {name: arrays[name][some].reshape(-1, *arrays[name].shape[2:]) for name in _MOVING}
-            self._roll(some, plans[some], ways, flat, spread[some].reshape(-1, *shape[2:]))
-        return replace(objects, **arrays)[:, :wanted], spread[:, :wanted]
+            last = self._roll(some, plans[some], ways, flat, spread[some].reshape(-1, *shape[2:]))
+            arm[some] = last.reshape(-1, *arm.shape[1:])
+        return replace(objects, **arrays), spread, arm
 
-    def _roll(self, some: slice, plans: Array, ways: int, out: dict[str, Array], spread: Array) -> None:
+    def _roll(self, some: slice, plans: Array, ways: int, out: dict[str, Array], spread: Array) -> Array:
         """Fill entities `[B H+1 K ...]` from time 1 on for some worlds' plans `[M N H A]`, B = M N.
 
-        Every plan is imagined by all members (`ways` 1), or by one of them (`ways` E).
+        Returns the robot's last proprioception `[B P]`. Every plan is imagined by all members (`ways` 1), or by one of
+        them (`ways` E).
         """
         worlds, count, horizon, _ = plans.shape
         voices = len(self._members) // ways
@@ -132,6 +147,10 @@ class Outlook:
                 batch.state.numpy(), voices, plan, labels, there, self._bodies, step + 1, *moving, spread
             )
             path.append(batch.position.reshape(voices, len(plan), -1).mean(0, dtype=np.float64))
+        last = np.empty((len(plan), 3 * commands.shape[-1]))
+        velocity = batch.velocity.reshape(voices, len(plan), -1).mean(0, dtype=np.float64)
+        # The command is known exactly; the networks' copy of it is rounded.
+        last[plan] = np.concatenate([path[-1], velocity, commands[plan, -1]], axis=1)
         poses = robot.entity_poses(np.stack(path, axis=1))
         objects = self._seen.objects
         # Speeds of the first step are from where the hand was seen.
@@ -144,6 +163,7 @@ class Outlook:
         )
         poses[:, 0] = np.repeat(start, count, axis=0)[plan]
         ahead_kernel.trail(poses, plan, self._robot, 1.0 / self._control.spec.rate, *moving)
+        return last
 
 
 _Layer = tuple[tuple[Tensor, Tensor | None], ...]
@@ -275,14 +295,15 @@ class _Batch:
         self._command = self.before.numpy()
         self.position = arm.position.repeat(count, 1).numpy()
         """Of the joints `[R J]`."""
-        self._velocity = arm.velocity.repeat(count, 1).numpy()
+        self.velocity = arm.velocity.repeat(count, 1).numpy()
+        """Of the joints `[R J]`."""
         solids = robot.effector(replace(arm, **{f.name: getattr(arm, f.name)[:1] for f in fields(Joints)}))
         half = torch.cat([bodies.core, solids.half.expand(plans, -1, -1)], 1).flatten(0, 1)
         radius = torch.cat([bodies.radius, solids.radius.expand(plans, -1)], 1).flatten()
         self._half, self._radius = half.repeat(count, 1).numpy(), radius.repeat(count).numpy()
         self._tool = np.empty((count * plans, 12), np.float32)
         self._solid, self._solid_after = self._room(), self._room()
-        robot.lay_out(self.position, self._velocity, *self._solid, self._tool)
+        robot.lay_out(self.position, self.velocity, *self._solid, self._tool)
         senders = len(self._half)
         self._now, self._after, self._motion = (np.empty((senders, size), np.float32) for size in (12, 12, 9))
         self._histories = [history] * count
@@ -308,7 +329,7 @@ class _Batch:
             return
         shape = (len(self._members), self._plans)
         states = self.state.view(*shape, self._entities, STATE)
-        arm = np.concatenate([self.position, self._velocity, self._command], axis=1)
+        arm = np.concatenate([self.position, self.velocity, self._command], axis=1)
         proprioception = torch.from_numpy(arm).view(*shape, -1)
         for index, history in enumerate(self._histories):
             position, rotation, linear, angular = states[index].split([3, 9, 3, 3], -1)
@@ -331,7 +352,7 @@ class _Batch:
         size, width = len(linear[0][0]), len(one[0][0])
         inputs = torch.zeros(count, self._plans, width)
         flat = inputs.view(-1, width).numpy()
-        ahead_kernel.lead(self.position, self._velocity, self._command, command, robot.rates, robot.gain, flat)
+        ahead_kernel.lead(self.position, self.velocity, self._command, command, robot.rates, robot.gain, flat)
         heard = robot.overhear(self._tool, self.position, command, self.state.numpy(), self._fixed)
         if heard is not None and len(heard.scene):
             ends = np.searchsorted(heard.scene, [self._plans * (index + 1) for index in range(count)]).tolist()
@@ -340,9 +361,9 @@ class _Batch:
         first = functional.silu(torch.baddbmm(one[1], inputs, one[0]), inplace=True)
         second = functional.silu(torch.baddbmm(two[1], first, two[0]), inplace=True)
         moved = torch.baddbmm(three[1] + linear[1], inputs[:, :, :size], linear[0]).baddbmm_(second, three[0])
-        ahead_kernel.obey(moved.flatten(0, 1).numpy(), robot.period, robot.rates, self.position, self._velocity)
+        ahead_kernel.obey(moved.flatten(0, 1).numpy(), robot.period, robot.rates, self.position, self.velocity)
         self._command = command
-        robot.lay_out(self.position, self._velocity, *self._solid_after, self._tool)
+        robot.lay_out(self.position, self.velocity, *self._solid_after, self._tool)
 
     def _move_bodies(self, step: int) -> None:
         """As `contact_fast`, for all members at once and without a tape."""
