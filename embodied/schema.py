@@ -13,8 +13,14 @@ from envs.errors import EmbodiedError, unknown
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass instance as nested dictionaries of plain values."""
-    return dataclasses.asdict(config)
+    """A dataclass instance as nested dictionaries of plain values, as JSON gives them back."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def from_dict[T](kind: type[T], values: Mapping[str, Any], path: str = "") -> T:

@@ -38,7 +38,7 @@ def stage(monkeypatch):
         ("train env=plase", "Unknown env 'plase'. Did you mean 'place'? Allowed: boxes, chains, clutter, door, "),
         ("train trainer.env_stps=3", "Unknown setting 'trainer.env_stps'. Did you mean 'trainer.env_steps'?"),
         ("train sed=3", "Unknown setting 'sed'. Did you mean 'seed'?"),
-        ("train agent.name=td4", "Unknown agent.name 'td4'. Did you mean 'td3'? Allowed: planner, td3."),
+        ("train agent.name=td4", "Unknown agent.name 'td4'. Did you mean 'td3'? Allowed: chunks, planner, td3."),
         ("train seed=two", "seed must be a whole number, not 'two'."),
         ("train env.worlds=0", "env.worlds must be 1 or more, not 0."),
         ("train seed=0,1", "'seed=0,1' stands for several values; add -m to run each."),

@@ -43,7 +43,9 @@ def test_every_setting_says_what_it_means(kind):
 
 def test_json_round_trip():
     config = Config(seed=3, env=EnvConfig(goal="on(red_cube, bin)", horizon=20, variation=1.5))
-    assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
+    told = json.loads(json.dumps(to_dict(config)))
+    assert told == to_dict(config), "what a run keeps must be what is given again"
+    assert from_dict(Config, told) == config
 
 
 @given(st.integers(0, 10**6), st.floats(1, 100), st.sampled_from([None, 1, 50]))
