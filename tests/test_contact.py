@@ -8,18 +8,21 @@ import torch
 from slot_scenes import history, plan, shaken
 
 from world_models.cjepa import contact_fast, contact_kernel
-from world_models.cjepa.contact import ContactModel
+from world_models.cjepa.contact import DEEP, ContactModel
 from world_models.cjepa.contact_geometry import (
     FOOTING,
+    GRAVITY,
     SUNK,
     TREADS,
     features,
     footing,
+    lowest,
     most_upright,
     relation,
     turn,
 )
-from world_models.cjepa.edges import Neighbourhood, Scale, Sight
+from world_models.cjepa.contact_kernel import SLACK
+from world_models.cjepa.edges import Neighbourhood, Scale, Sight, gyration, impetus
 from world_models.cjepa.model import stacked
 from world_models.embodiment.arm import Arm
 from world_models.embodiment.joints import Effector, Joints
@@ -207,6 +210,30 @@ def test_compiled_steps_and_gradients_equal_automatic_ones(width: int, rounds: i
     assert (paths[0].position[:, -1] - bodies.position).abs().max() > 1e-3
     for quick, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
+
+
+def test_nothing_gains_energy_from_nowhere_or_sinks_through_the_table() -> None:
+    model, free, bodies = contact(), contact(), scene(9, 32, round_=True)
+    free._restrained = lambda own, around, delta: delta  # type: ignore[method-assign]
+    still = sweep(9, 32, 1)[:, 0]
+    still = replace(still, linear_velocity=torch.zeros_like(still.linear_velocity))
+
+    def energy(path: Bodies) -> torch.Tensor:
+        speed = impetus(path.linear_velocity, path.angular_velocity, gyration(path.core, path.radius))
+        return (0.5 * speed.square() + GRAVITY * path.position[..., 2]).sum(-1)
+
+    before, tame, wild, fallen = bodies, bodies, bodies, False
+    for _ in range(10):
+        tame, wild, before = model(tame, still, still), free(wild, still, still), tame
+        fastest = impetus(before.linear_velocity, before.angular_velocity, gyration(before.core, before.radius)).amax(1)
+        height = (before.position[..., 2] - tame.position[..., 2]).clamp(min=0).amax(1)
+        most = ((fastest + SLACK).square() + 2 * GRAVITY * height).sqrt() + 1e-4
+        speed = impetus(tame.linear_velocity, tame.angular_velocity, gyration(tame.core, tame.radius)).amax(1)
+        assert (speed <= most).all()
+        assert (lowest(tame) > -DEEP - 1e-5).all()
+        fallen |= bool((lowest(wild) < -DEEP).any())
+    assert fallen
+    assert (energy(wild) > 2 * energy(tame)).any()
 
 
 def test_all_pairs_give_what_near_pairs_give() -> None:

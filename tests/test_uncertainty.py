@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from embodied.evaluation.uncertainty import (
+    Fold,
     Forecast,
     Mondrian,
     Scaled,
@@ -43,7 +44,7 @@ def test_honest_spread_makes_radii_sharper() -> None:
 
 
 def test_the_report_on_honest_doubt() -> None:
-    found = assess(fit(noise(0)), noise(1), replace(noise(2), context=np.arange(400)), np.random.default_rng(0), 50)
+    found = assess([Fold(fit(noise(0)), noise(1), noise(2))], np.random.default_rng(0), 50)
     for branch in ("factual", "counterfactual"):
         assert found[f"coverage_90_{branch}"].value == pytest.approx(0.9, abs=0.03)
         assert found[f"coverage_50_{branch}"].value == pytest.approx(0.5, abs=0.04)
@@ -51,9 +52,25 @@ def test_the_report_on_honest_doubt() -> None:
         assert found[f"spearman_{branch}"].value > 0.3
         assert 0 < found[f"ause_{branch}"].value < 0.6
         assert 1 <= found[f"trusted_horizon_{branch}"].value <= 5
-    blind = assess(fit(noise(0, honest=False)), noise(1, honest=False), noise(2), np.random.default_rng(0), 50)
+    blind = Fold(fit(noise(0, honest=False)), noise(1, honest=False), noise(2))
+    blind = assess([blind], np.random.default_rng(0), 50)
     assert abs(blind["spearman_factual"].value) < 0.1
     assert blind["ause_factual"].value > found["ause_factual"].value
+
+
+def test_what_one_half_covers_too_much_the_other_covers_too_little() -> None:
+    # Rollouts of one context fail together: halves of few contexts are of different hardness.
+    one_way, both_ways = [], []
+    for seed in range(40):
+        hard = np.random.default_rng(seed).exponential(size=40).repeat(20)[:, None, None]
+        seen = noise(seed, 800)
+        seen = replace(seen, error=seen.error * hard, context=np.arange(800) // 20)
+        half = seen.context % 2 == 0
+        folds = [Fold(Scaled.fit(seen[~other]), seen[other], seen[other]) for other in (~half, half)]
+        one_way.append(assess(folds[:1], np.random.default_rng(0), 2)["coverage_90_factual"].value)
+        both_ways.append(assess(folds, np.random.default_rng(0), 2)["coverage_90_factual"].value)
+    assert np.mean(both_ways) == pytest.approx(0.9, abs=0.02)
+    assert np.std(both_ways) < 0.5 * np.std(one_way)
 
 
 def test_quantiles_of_too_few_promise_nothing() -> None:

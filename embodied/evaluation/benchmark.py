@@ -88,7 +88,7 @@ def decisions(
 
 
 def doubt(whatifs: WhatIfs, generator: np.random.Generator, resamples: int = 1000) -> dict[str, Estimate]:
-    """Radii fitted on the factual rollouts of one half of the contexts, checked on both branches of the other half.
+    """Radii fitted on the factual rollouts of each half of the contexts, checked on both branches of the other half.
 
     Empty where the model has no spread.
     """
@@ -100,8 +100,11 @@ def doubt(whatifs: WhatIfs, generator: np.random.Generator, resamples: int = 100
     factual = _forecast(whatifs, whatifs.factual, whatifs.imagined_factual, contexts.present, everywhere)
     shown = np.array([question.answerable for question in whatifs.questions])
     changed = _forecast(whatifs, whatifs.truth, whatifs.imagined, whatifs.cases.scored, where)
-    radii = uncertainty.fit(factual[half])
-    return uncertainty.assess(radii, factual[~half], changed[shown & ~half[where]], generator, resamples)
+    folds = [
+        uncertainty.Fold(uncertainty.fit(factual[~other]), factual[other], changed[shown & other[where]])
+        for other in (~half, half)
+    ]
+    return uncertainty.assess(folds, generator, resamples)
 
 
 def _forecast(

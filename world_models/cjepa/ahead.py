@@ -18,7 +18,7 @@ from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
 from envs.types import Array, ObjectState, Observation
 from world_models.cjepa import ahead_kernel, contact_kernel
-from world_models.cjepa.contact import FASTER, NODE, SPIN, Message
+from world_models.cjepa.contact import DEEP, FASTER, NODE, SPIN, Message
 from world_models.cjepa.contact_fast import STATE
 from world_models.cjepa.contact_geometry import FOOTING, TREADS, WEDGES
 from world_models.cjepa.edges import EDGE
@@ -419,6 +419,10 @@ class _Batch:
                 hidden = hidden + change[:, :width]
                 delta = delta + change[:, width : width + 12]
                 contact_kernel.tread(change.numpy(), treads, width + 12, delta.numpy())
+            contact_kernel.restrain(
+                here, fixed, awake, row, receiver, sender, who, motion, half, radius, scale.period, DEEP,
+                (shift, turn, FASTER, SPIN), delta.numpy(),
+            )  # fmt: skip
             contact_kernel.advance(here, awake, delta.numpy(), shift, turn, FASTER, SPIN, there)
             self.state, self._spare = self._spare, self.state
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.cjepa import contact_kernel as kernel
-from world_models.cjepa.contact import FASTER, GATES, NODE, SPIN, ContactModel, Message
+from world_models.cjepa.contact import DEEP, FASTER, GATES, NODE, SPIN, ContactModel, Message
 from world_models.cjepa.contact_geometry import FOOTING, TREADS, WEDGES
 from world_models.cjepa.edges import EDGE
 from world_models.embodiment.joints import Effector
@@ -221,6 +221,10 @@ def _step(
         hidden = hidden + change[:, :width]
         delta = delta + change[:, width : width + 12]
         kernel.tread(change.numpy(), treads, width + 12, delta.numpy())
+    kernel.restrain(
+        here, scene.fixed, awake, row, receiver, sender, who, motion, scene.half, scene.radius, scale.period, DEEP,
+        (scale.shift, scale.turn, FASTER, SPIN), delta.numpy(),
+    )  # fmt: skip
     kernel.advance(here, awake, delta.numpy(), scale.shift, scale.turn, FASTER, SPIN, there)
     return _Step(here, there, index, receiver, who, free, seen_context, rounds, delta)
 

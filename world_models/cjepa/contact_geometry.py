@@ -35,6 +35,8 @@ SUNK = 0.0015
 """[m] the most that a foot's overlap with the table counts: what has fallen through is not to be flung up."""
 FOOTING = 2 * FEET
 """Length of the features of `footing`."""
+GRAVITY = 9.81
+"""[m/s^2]."""
 TREADS = 2 * FEET
 """Of each foot, what would undo its overlap with the table and what would undo its slip, see `footing`."""
 RIM = 0.5**0.5

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from world_models.cjepa import contact_kernel
 from world_models.cjepa.contact_geometry import (
@@ -106,6 +107,20 @@ class Sight:
     """From these axes back to the receiver's own."""
 
 
+def gyration(half: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """Radius of gyration [m] of a ball as large as an object with this core, see `contact_geometry.features`."""
+    squared: Tensor = 1e-6 + (2.0 / 9.0) * half.square().sum(-1) + 0.5 * radius.square()
+    return squared.sqrt()
+
+
+def impetus(
+    velocity: Float[Tensor, "*B 3"], spin: Float[Tensor, "*B 3"], gyration: Float[Tensor, "*B"]
+) -> Float[Tensor, "*B"]:
+    """The speed [m/s] of an object without spin that has the same kinetic energy."""
+    squared: Tensor = velocity.square().sum(-1) + (gyration[..., None] * spin).square().sum(-1)
+    return squared.sqrt()
+
+
 class Neighbourhood:
     """One step's objects and effector, as rows ready to be compared."""
 
@@ -165,6 +180,20 @@ class Neighbourhood:
             seen, wedges, weight, facing = see(*rows, self.scale)
         carried = seen[:, GLANCE + FEATURES : GLANCE + FEATURES + CARRIED]
         return Sight(seen, carried, wedges, weight * self.edges.weight, _about_z(facing))
+
+    def most(self) -> Float[Tensor, " A"]:
+        """What an awake object's `impetus` may become within the step, but for its fall [m/s]."""
+        edges, listed = self.edges, self.edges.weight > 0
+        velocity, spin, final = self.velocity.split(3, 1)
+        fastest = torch.maximum(velocity.norm(dim=1), final.norm(dim=1))
+        driven = contact_kernel.LEVER * (fastest + spin.norm(dim=1) * (self.half.norm(dim=1) + self.radius))
+        near = driven[edges.sender] * ((edges.who >= len(self.awake)) & listed)
+        most = impetus(velocity, spin, gyration(self.half, self.radius))[self.row]
+        most = most.scatter_reduce(0, edges.receiver, near, "amax")
+        for _ in range(contact_kernel.CHAIN):
+            others = functional.pad(most, (0, self.senders))[edges.who]
+            most = most.scatter_reduce(0, edges.receiver, others * listed, "amax")
+        return most + contact_kernel.SLACK
 
     def _find(
         self, bodies: Bodies, solids: int, between_bodies: bool
