@@ -62,7 +62,10 @@ class Simulation:
         control: Controller | None = None,
         engine: Engine = BATCH,
     ) -> None:
-        """`threads` = 0 uses every core this process may run on. Starts at the scene's `home` keyframe."""
+        """`threads` = 0 uses every core this process may run on. Starts at the scene's `home` keyframe.
+
+        Raises `EmbodiedError` where the engine is not installed or cannot step the scene.
+        """
         if worlds < 1:
             raise EmbodiedError(f"{worlds} worlds were asked for; a simulation needs at least one.")
         self.scene = scene

@@ -225,17 +225,18 @@ def test_a_snapshot_continues_among_fewer_worlds(mid_push):
     assert same(alone.step(action[1:])[0], expected[1])
 
 
-def test_room_for_contacts_grows(mid_push, monkeypatch):
+def test_room_for_contacts_and_their_rows_grows(mid_push, monkeypatch):
     """A step in which contacts had no room is done again with more, from the same rows."""
     _, on_warp = mid_push
     start, action = on_warp.save(), pushing(11)[10]
     expected = on_warp.step(action)
-    rows = on_warp.batch._constraints
-    monkeypatch.setattr(warp, "_room", lambda model: (1, rows))
+    enough = on_warp.batch._constraints
+    monkeypatch.setattr(warp, "_room", lambda model: (1, enough // 8))
     narrow = Simulation(SCENE, WORLDS, 1, engine=WARP)
     narrow.restore(start)
     assert same(narrow.step(action), expected)
     assert narrow.batch._contacts > 1
+    assert narrow.batch._constraints > enough // 8
 
 
 def test_a_world_that_diverges_is_named_and_begins_anew(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ from envs.gym import TabletopVectorEnv
 
 COUNTS = {"cpu": (16, 256), "cuda": (256, 1024, 4096, 16384)}
 """Numbers of worlds, by device."""
-ENV_STEPS = 4096
-"""Of a timed run, at least one of all worlds."""
+ENV_STEPS = 1024
+"""Of a timed run, at least four of all worlds."""
 REPEATS = 3
 
 
@@ -29,7 +29,7 @@ def measure(seed: int, quick: bool) -> Mapping[str, Any]:
     for count in (2,) if quick else COUNTS[device]:
         envs = {name: TabletopVectorEnv("place", count, engine=engine) for name, engine in engines.items()}
         each = rates[str(count)] = {name: [] for name in engines}
-        steps = 1 if quick else max(1, ENV_STEPS // count)
+        steps = 1 if quick else max(4, ENV_STEPS // count)
         actions = random.uniform(-1.0, 1.0, (1 + REPEATS, steps, count, 5))
         for env in envs.values():
             env.reset(seed=seed)
