@@ -44,9 +44,10 @@ def test_geoms_are_the_same_by_their_new_ids() -> None:
         np.testing.assert_array_equal(kept, getattr(scene.model, name)[solid])
 
 
-def test_geoms_that_give_a_body_its_mass_stay() -> None:
-    spec = mujoco.MjSpec.from_string("""<mujoco><worldbody><body><freejoint/>
-        <geom name="heavy" size="0.1" contype="0" conaffinity="0"/><geom name="skin" size="0.1" mass="0"/>
+@pytest.mark.parametrize("mass", [0.0, 1.0])
+def test_geoms_that_give_a_body_its_mass_stay(mass: float) -> None:
+    spec = mujoco.MjSpec.from_string(f"""<mujoco><worldbody><body><freejoint/>
+        <geom name="heavy" size="0.1" contype="0" conaffinity="0"/><geom name="skin" size="0.1" mass="{mass}"/>
         </body></worldbody></mujoco>""")
     spec.add_key(name="home")
     model = spec.compile()
