@@ -71,7 +71,7 @@ def _names() -> list[str]:
 
 
 def _ours(env: TabletopVectorEnv, random: np.random.Generator) -> float:
-    actions = random.uniform(-1.0, 1.0, (64, *env.action_space.shape))
+    actions = random.uniform(-1.0, 1.0, (64, env.num_envs, env.worlds.spec.size))
     period, steps = 1.0 / env.worlds.spec.rate, 0
     began = time.process_time()
     while (spent := time.process_time() - began) < SECONDS:
