@@ -90,6 +90,8 @@ def test_courses_end_at_nine_in_ten(monkeypatch, tmp_path):
     theirs = rl_fetch.measure("fetch_reach_sb3", 0, False)
     rates = [point["success"] for point in theirs["curve"]]
     assert max(rates[:-1]) < 0.9 <= rates[-1]
+    monkeypatch.setattr(rl_fetch, "_success", lambda *_: 0.9)
+    assert len(rl_fetch._ours("Point", 0, (0.0, 0.0), 10)) == 1
 
 
 def test_budgets_are_lower_bounds_of_ratios():
