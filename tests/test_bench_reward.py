@@ -106,6 +106,28 @@ def test_policies_and_mined_goals_are_measured():
     assert figures["mining_false_1_3mm"]["value"] == read["push_1_3mm"]["false"] < 0.1
 
 
+@pytest.mark.parametrize(("part", "paid"), [("policy_stack", {"learned", "dense"}), ("policy_unseen", {"learned"})])
+def test_policies_paid_by_the_network_and_by_hand_are_set_side_by_side(part, paid):
+    raw = bench._rivals(LearnedReward(NETWORK), *bench.RIVALS[part], 0, True, Console())
+    assert raw.keys() == paid
+    assert all(len(each["true"]) == 8 for each in raw.values())
+
+
+def test_success_is_of_both_tasks_and_of_the_unseen_goal():
+    def sample(learned, dense=None):
+        raw = {"learned": {"true": learned, "frozen": False}}
+        return raw | ({} if dense is None else {"dense": {"true": dense, "frozen": False}})
+
+    parts = {"policy_place": [sample([True] * 4, [True, False] * 2)], "policy_unseen": [sample([True, False])]}
+    figures = bench.summarise(parts)
+    assert figures["learned_reward_success_place"]["value"] == 1.0
+    assert figures["unseen_goal_success"]["value"] == 0.5
+    assert "learned_reward_success" not in figures
+    figures = bench.summarise(parts | {"policy_stack": [sample([False] * 4, [True] * 4)]})
+    assert figures["learned_reward_success"]["value"] == 0.5
+    assert figures["dense_reward_success"]["value"] == 0.75
+
+
 def test_actions_are_searched_in_physics():
     found = through_physics(LearnedReward(NETWORK), 0, 3, 0.005, 3, quick=True)
     assert len(found["claimed"]) == len(found["violation"]) == len(found["confirmed_claimed"]) > 0

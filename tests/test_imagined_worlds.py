@@ -103,5 +103,3 @@ def test_what_cannot_be_imagined_is_refused():
         dreamt(task=replace(PLACE, settle=0.1))
     with pytest.raises(EmbodiedError, match="1 worlds cannot be shared by 2 members"):
         dreamt(1)
-    with pytest.raises(EmbodiedError, match="begin together"):
-        dreamt().reset(ids=np.array([0]))

@@ -103,3 +103,24 @@ def test_an_interrupted_training_leaves_the_record_of_a_straight_one(
             start(tiny, tmp_path / "broken", monkeypatch, until)
     start(tiny, tmp_path / "broken", monkeypatch)
     assert record(tmp_path / "broken") == (lines, results)
+
+
+def test_a_policy_is_learned_from_another_runs_data_without_a_step_in_the_simulator(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = compose("train", [*TINY, "agent=planner"])
+    start(first, tmp_path / "first", monkeypatch)
+    (offline,) = compose("train", [*TINY, "agent=offline", f"trainer.data={tmp_path / 'first'}"])
+    with monkeypatch.context() as patch:
+        patch.setattr("envs.worlds.TaskWorlds.step", None)
+        patch.setattr("envs.simulation.Simulation.step", None)
+        start(offline, tmp_path / "offline", monkeypatch)
+    _, results = record(tmp_path / "offline")
+    assert results["collect"]["play"] == 8
+    # One step of all imagined worlds.
+    assert results["policy"]["env_steps"] == 128
+    state, _ = Run.load(tmp_path / "offline").restore("policy")
+    assert state["updates"] == 0
+    (missing,) = compose("train", [*TINY, "agent=offline", f"trainer.data={tmp_path / 'nowhere'}"])
+    with pytest.raises(EmbodiedError, match=r"has no folder 'play'; .* trainer\.model_episodes=0\."):
+        start(missing, tmp_path / "missing", monkeypatch)

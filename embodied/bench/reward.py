@@ -12,6 +12,9 @@ four boxes and two literals. Truth is the analytic tier on true states.
   adversary who knows the truth, and counts goals for which he finds a claim that is wrong by more than a millimetre.
 - `physics`: the same by actions in MuJoCo, and the order of states in episodes of the experts.
 - `policy`: what a policy claims that was paid by the network alone, from noisy poses, in held-out episodes.
+- `policy_place`, `policy_stack`: true success of policies paid by the network alone, after one and a half times the
+  steps of the same learner paid by stages written by hand (`dense_`); `policy_unseen`: of one after a conjunction of
+  three literals, where the network learned from up to two.
 - `mining`: goals read off 1, 3 and 10 expert episodes: `recall` of true successes in others, share of `false` ones.
 - `audit`: how soon the alarm goes when every claim is false, or one of five, and how often when all are true.
 - `cost`: a state of the 4-literal goal, and a batch of 1024, on one thread; in processor time, which other programs do
@@ -26,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from embodied.bench.reward_figures import BOXES, WINDOW, summarise
+from embodied.bench.reward_figures import BOXES, RIVALS, WINDOW, summarise
 from embodied.cli import compose
 from embodied.config import AgentConfig, Config
 from embodied.console import Console
@@ -37,19 +40,20 @@ from embodied.evaluation.learned_from import judged, learn_from
 from embodied.evaluation.mined import TASKS_MINED, read_off
 from embodied.evaluation.progress_regression import fit
 from embodied.evaluation.rewards import Judge, Question, ask, goal_distance, judge, order_in_episodes, questions
+from embodied.evaluation.staged_reward import StagedReward
 from embodied.run import Run
 from embodied.schema import to_dict
 from embodied.training.adversary import claimed, deceived
 from embodied.training.reward import load_network, reward
 from envs.tasks import TASKS
 from envs.types import ObjectState
-from world_models.reward.analytic import AnalyticReward
+from world_models.reward.analytic import AnalyticReward, RewardModel
 from world_models.reward.audit import Audit, AuditConfig
 from world_models.reward.learned import LearnedReward
 from world_models.reward.network import RelationNetwork
 
 __all__ = ["PARTS", "SEEDS", "measure", "summarise"]
-PARTS = ("compose", "noise", "attack", "physics", "policy", "mining", "audit", "cost")
+PARTS = ("compose", "noise", "attack", "physics", "policy", *RIVALS, "mining", "audit", "cost")
 SEEDS = 3
 UNSEEN = 2**31
 """Questions are drawn from seeds from here on; training draws below."""
@@ -60,6 +64,9 @@ GOALS = 64
 """Goals under attack."""
 PAID = (("push", 0.0, 4000), ("push", 0.003, 4000), ("place", 0.0, 12_000), ("place", 0.003, 12_000))
 """Tasks that policies learn, how far off poses are [m], environment steps."""
+DENSE_STEPS, MORE, SHOWN = 16_000, 1.5, 10
+"""Environment steps of a policy that is paid by hand-written stages, how many times as many the network's have, and
+demonstrations that all begin from."""
 EPISODES = 128
 """Held-out episodes that a policy is judged in."""
 EXAMPLES = (1, 3, 10)
@@ -99,6 +106,8 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         return _physics(model, seed, quick, console)
     if part == "policy":
         return _policies(model, seed, quick, console)
+    if part in RIVALS:
+        return _rivals(model, *RIVALS[part], seed, quick, console)
     rng = np.random.default_rng((UNSEEN, seed))
     large = questions(rng, 4 if quick else QUESTIONS, *LARGE)
     if part == "cost":
@@ -192,6 +201,24 @@ def _policies(model: LearnedReward, seed: int, quick: bool, console: Console) ->
             found[f"{prefix}{name}_{1000 * spread:.0f}mm"] = {
                 "claimed": told.claimed.tolist(), "violation": told.violation.tolist(), "true": told.true.tolist(),
             }  # fmt: skip
+    return found
+
+
+def _rivals(
+    model: LearnedReward, name: str, goal: str | None, seed: int, quick: bool, console: Console
+) -> Mapping[str, Any]:
+    """Who learned from what truly succeeds in which held-out episodes; a task's own goal has a hand-written rival."""
+    agent = AgentConfig(width=16, batch=16, cloning_steps=10) if quick else AgentConfig()
+    steps, shown, episodes = (64, 2, 8) if quick else (DENSE_STEPS, SHOWN, EPISODES)
+    rivals: dict[str, tuple[RewardModel, int]] = {"learned": (model, round(MORE * steps))}
+    if goal is None:
+        rivals["dense"] = (StagedReward(), steps)
+    found: dict[str, Any] = {}
+    for paid, (reward_model, budget) in rivals.items():
+        console.say(f"learning {name}, paid by the {paid} reward")
+        trainer = learn_from(reward_model, name, seed, budget, 0.0, shown, agent, goal)
+        told = judged(trainer.policy, reward_model, name, seed, episodes, 0.0, 1, goal)
+        found[paid] = {"true": told.true.tolist(), "frozen": trainer.frozen}
     return found
 
 

@@ -19,6 +19,12 @@ AFTER_GUARDS = r"{}_(states|actions_confirmed_\d+mm|policies_confirmed)"
 """Figures of the three adversaries against all guards: of states, of actions, and the learner itself."""
 WINDOW = 5
 """Frames that confirm a success."""
+RIVALS: Mapping[str, tuple[str, str | None]] = {
+    "policy_place": ("place", None),
+    "policy_stack": ("stack", None),
+    "policy_unseen": ("place", "near(red_cube, target, 0.03) & upright(red_cube) & released(red_cube)"),
+}
+"""Parts in which policies learn from rewards: the task, and the goal in place of its own."""
 
 
 def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
@@ -28,7 +34,25 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
                         ("policy", _paid), ("mining", _mined), ("audit", _audited), ("cost", _costs)):  # fmt: skip
         if samples.get(part):
             figures |= found(samples[part])
-    return figures | _worst(figures)
+    return figures | _worst(figures) | _rivalled({part: samples[part] for part in RIVALS if samples.get(part)})
+
+
+def _rivalled(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Figure]:
+    """True success by what paid, of each part, and over the tasks whose own goals were learned from both."""
+    figures: dict[str, Figure] = {}
+    together: dict[str, list[bool]] = {}
+    for part, raws in samples.items():
+        for paid in raws[0]:
+            true = [held for raw in raws for held in raw[paid]["true"]]
+            name = "unseen_goal" if part == "policy_unseen" else f"{paid}_reward"
+            suffix = "" if part == "policy_unseen" else f"_{part.removeprefix('policy_')}"
+            figures[f"{name}_success{suffix}"] = _rate(sum(true), len(true), len(raws))
+            if part != "policy_unseen":
+                together.setdefault(f"{name}_success", []).extend(true)
+    if {"policy_place", "policy_stack"} <= samples.keys():
+        seeds = min(len(raws) for raws in samples.values())
+        figures |= {name: _rate(sum(true), len(true), seeds) for name, true in together.items()}
+    return figures
 
 
 def _worst(figures: Mapping[str, Figure]) -> dict[str, Figure]:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from embodied.config import AgentConfig
 from embodied.data.arrangements import perturb
 from embodied.evaluation.gaming import violation
+from embodied.evaluation.staged_reward import StagedReward
 from embodied.evaluation.success import held_out_seeds
 from embodied.training.policy import PolicyTrainer
 from embodied.training.shaped import judge_of
 from envs.experts import expert
 from envs.task import Task
-from envs.tasks import TASKS
+from envs.tasks import task
 from envs.types import ActionSpec, Array, Episode, ObjectState, Observation, Policy, Transition
 from envs.worlds import TaskWorlds
 from world_models.reward.analytic import RewardModel, confirmed
@@ -92,15 +93,22 @@ class Judged:
 
 
 def learn_from(
-    model: RewardModel, name: str, seed: int, steps: int, spread: float, shown: int, agent: AgentConfig
-) -> PolicyTrainer:
-    """Clone so many demonstrations of a task, then learn for `steps` environment steps paid by `model` alone."""
-    worlds = SeenWorlds(TaskWorlds(TASKS[name], WORLDS, seed, threads=1), spread, seed)
+    model: RewardModel, name: str, seed: int, steps: int, spread: float, shown: int, agent: AgentConfig,
+    goal: str | None = None,
+) -> PolicyTrainer:  # fmt: skip
+    """Clone so many demonstrations of a task, then learn for `steps` environment steps paid by `model` alone.
+
+    A learned model says what success is, and is audited; of one written by hand progress is paid as it is made, beside
+    exact success. `goal` replaces the task's own, which the task's expert must satisfy.
+    """
+    worlds = SeenWorlds(TaskWorlds(task(name, goal), WORLDS, seed, threads=1), spread, seed)
     demonstrations = demonstrated(worlds, shown, seed) if shown else []
+    paid: dict[str, Any] = {"reward": model, "shaping": 1.0}
+    if not isinstance(model, StagedReward):
+        paid = {"judge": judge_of(model), "audit": Audit(AuditConfig(), np.random.default_rng((seed, 13)))}
     trainer = PolicyTrainer(
-        worlds, agent, seed, demonstrations, expert(name) if shown else None, judge=judge_of(model),
-        distractors=worlds.task.others,
-        audit=Audit(AuditConfig(), np.random.default_rng((seed, 13))),
+        worlds, agent, seed, demonstrations, expert(name) if shown else None,
+        distractors=worlds.task.others, **paid,
     )  # fmt: skip
     trainer.clone(agent.cloning_steps)
     trainer.advance(-(-steps // WORLDS))
@@ -129,17 +137,20 @@ def demonstrated(worlds: SeenWorlds, count: int, seed: int) -> Sequence[Episode]
     return kept[:count]
 
 
-def judged(policy: Policy, model: RewardModel, name: str, seed: int, count: int, spread: float, window: int) -> Judged:
+def judged(
+    policy: Policy, model: RewardModel, name: str, seed: int, count: int, spread: float, window: int,
+    goal: str | None = None,
+) -> Judged:  # fmt: skip
     """Run held-out episodes, and compare what the model claims of what is seen with what is."""
-    worlds = SeenWorlds(TaskWorlds(TASKS[name], count, seed, threads=1), spread, seed + 1)
-    goal, judge = worlds.task.goal, judge_of(model)
+    worlds = SeenWorlds(TaskWorlds(task(name, goal), count, seed, threads=1), spread, seed + 1)
+    wanted, judge = worlds.task.goal, judge_of(model)
     observation = worlds.reset(held_out_seeds(seed, count))
     policy.reset()
     claims, wrong = [], []
     for _ in range(worlds.task.horizon):
-        observation = worlds.step(policy.act(observation, goal)).next_observation
-        claims.append(judge(observation.objects, goal))
-        wrong.append(violation(worlds.truth, goal))
+        observation = worlds.step(policy.act(observation, wanted)).next_observation
+        claims.append(judge(observation.objects, wanted))
+        wrong.append(violation(worlds.truth, wanted))
     held = np.asarray(confirmed(np.stack(claims, axis=1), window))
     off = np.stack(wrong, axis=1)
     claimed = np.asarray(held.any(axis=1))

@@ -74,7 +74,7 @@ class Tried(Protocol):
         """The task of every world."""
         ...
 
-    def reset(self, ids: Array | None = None, seeds: Array | None = None) -> Observation:
+    def reset(self, *, seeds: Array | None = None) -> Observation:
         """Begin the episodes that `seeds` give."""
         ...
 

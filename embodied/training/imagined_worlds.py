@@ -53,10 +53,8 @@ class ImaginedWorlds:
         """The actions."""
         return self._beginnings.spec
 
-    def reset(self, ids: Array | None = None, seeds: Array | None = None) -> Observation:
-        """Begin an episode in every world, see `TaskWorlds.reset`; raises `EmbodiedError` for some of them alone."""
-        if ids is not None:
-            raise EmbodiedError("Imagined worlds begin together; leave ids out.")
+    def reset(self, *, seeds: Array | None = None) -> Observation:
+        """Begin an episode in every world, those that `seeds` `[N]` give or the next; see `TaskWorlds.reset`."""
         self._begin(self._beginnings.reset(seeds=seeds))
         return self.observation
 
