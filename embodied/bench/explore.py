@@ -4,8 +4,8 @@
 eased beginnings to draw from; they differ in the draw alone. Success is measured on the task's own beginnings.
 
 `plain` and `diverse` fine-tune action chunks on `reach`, the second with the bonus for distinct successes. Eight
-rollouts as they explore, from each of 32 unseen beginnings, tell how many beginnings are solved at all, how distinct the
-solutions are, and how many beginnings would still be solved with the usual path blocked.
+rollouts as they explore, from each of 32 unseen beginnings, tell how many are solved at all, how distinct the
+solutions are, and how many would still be solved with the usual path blocked.
 """
 
 import tempfile
