@@ -225,7 +225,7 @@ def compose(command: str, words: Sequence[str]) -> list[Config]:
         EmbodiedError: for a word that is not `key=value`, an unknown key or choice, or a value of the wrong type.
     """
     multirun = "-m" in words or "--multirun" in words
-    words = [_quoted(word) for word in words if word not in ("-m", "--multirun")]
+    words = [quoted(word) for word in words if word not in ("-m", "--multirun")]
     choices = groups()
     chosen = dict(word.split("=", 1) for word in words if "=" in word)
     if "experiment" not in chosen:
@@ -307,7 +307,7 @@ def _check(key: str, override: Any, choices: dict[str, list[str]]) -> None:
             convert(known[key], getattr(value, "text", value) if hasattr(value, "quote") else value, key)
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """Set quotes around `on(red_cube, bin)`, which the override grammar would take for one of its functions."""
     key, equals, value = word.partition("=")
     sweeps = ("choice(", "range(", "interval(", "glob(", "shuffle(", "sort(", "tag(")

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import to_absolute_path
 from omegaconf import OmegaConf
 
-from embodied.cli import run_job
+from embodied.cli import quoted, run_job
 from embodied.config import Config
 from embodied.schema import to_dict
 from envs.errors import EmbodiedError
@@ -29,6 +29,7 @@ def job(composed: Any) -> int:
 def main() -> int:
     """Hand the words of the command line to Hydra; 2 after a user's mistake."""
     ConfigStore.instance().store("schema", to_dict(Config()))
+    sys.argv[1:] = [quoted(word) for word in sys.argv[1:]]
     try:
         job()
     except EmbodiedError as error:

@@ -112,10 +112,17 @@ def launched(monkeypatch, tmp_path, *words):
 
 
 def test_a_sweep_is_a_run_per_job(monkeypatch, tmp_path):
-    code, jobs = launched(monkeypatch, tmp_path, "-m", "seed=0,1", "env=reach", "agent=headstart")
+    code, jobs = launched(monkeypatch, tmp_path, "-m", "seed=0,1", "env=lift", "agent=headstart",
+                          "env.goal=lifted(red_cube, 0.03)")  # fmt: skip
     assert code == 0
     assert [config.seed for config, _ in jobs] == [0, 1]
-    assert [config.env.task for config, _ in jobs] == ["reach", "reach"]
+    assert [config.env.goal for config, _ in jobs] == ["lifted(red_cube, 0.03)"] * 2
     assert jobs[0][0].agent.held_starts == 0.3
-    folders = [folder.relative_to(tmp_path).as_posix() for _, folder in jobs]
-    assert folders == [f"runs/train_sweep/seed={seed},env=reach,agent=headstart" for seed in (0, 1)]
+    folders = [folder.relative_to(tmp_path / "runs" / "train_sweep").as_posix() for _, folder in jobs]
+    assert [name.split(",")[0] for name in folders] == ["seed=0", "seed=1"]
+
+
+def test_what_does_not_fit_is_told_before_a_run_begins(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit):
+        launched(monkeypatch, tmp_path, "env.task=plce")
+    assert not list(tmp_path.glob("runs/*"))
