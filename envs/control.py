@@ -290,7 +290,10 @@ def targets(control: Controller, start: Array, actions: Array) -> Array:
 
 def check_action(action: Array, spec: ActionSpec, worlds: int) -> Array:
     """The action as float64 `[N A]`, clipped to the spec; raises `EmbodiedError` on a wrong shape or a NaN."""
-    array = np.asarray(action, dtype=np.float64)
+    try:
+        array = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise EmbodiedError(f"An action {action!r} was given; actions are arrays of numbers.") from None
     if array.shape != (worlds, spec.size):
         raise EmbodiedError(
             f"An action of shape {array.shape} was given; {worlds} worlds with {', '.join(spec.names)} need "
@@ -308,6 +311,8 @@ def check_action(action: Array, spec: ActionSpec, worlds: int) -> Array:
 
 
 def _normalised(names: tuple[str, ...], rate: float) -> ActionSpec:
+    if not 0.0 < rate < math.inf:
+        raise EmbodiedError(f"A rate of {rate} Hz was given; control needs a positive one.")
     size = len(names)
     return ActionSpec(names=names, units=("1",) * size, low=-np.ones(size), high=np.ones(size), rate=rate)
 

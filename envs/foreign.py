@@ -6,6 +6,7 @@ controllers do.
 """
 
 import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -146,15 +147,21 @@ def joint_control(path: str) -> JointDelta:
 def _read(path: Path) -> ArmFile:
     if not path.is_file():
         raise EmbodiedError(f"There is no robot file {str(path)!r}.")
-    given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise EmbodiedError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     allowed = [each.name for each in fields(ArmFile)]
     if not isinstance(given, dict) or not {"mjcf", "joints", "tcp"} <= set(given):
         raise EmbodiedError(
             f"{path}: a robot file says at least mjcf, joints and tcp; it may say {', '.join(allowed)}."
         )
-    for key in given:
+    for key, value in given.items():
         if key not in allowed:
             raise unknown(f"key of {path.name}", key, allowed)
+        fits, wanted = _FORMS[key]
+        if not fits(value):
+            raise EmbodiedError(f"{path}: {key} must be {wanted}, not {value!r}.")
     servo = given.pop("servo", None)
     given |= {key: tuple(given[key]) for key in ("joints", "gripper", "home", "jaws") if key in given}
     if servo is not None:
@@ -164,6 +171,37 @@ def _read(path: Path) -> ArmFile:
                 raise unknown(f"servo parameter of {path.name}", key, names)
         given["servo"] = Servo(**servo)
     return ArmFile(**given)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_ranges(value: Any, count: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) for ends in value)
+        and all(low <= high for low, high in value)
+    )
+
+
+_FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "mjcf": (lambda value: isinstance(value, str), "a path"),
+    "joints": (lambda value: _is_names(value) and bool(value), "a list of names, at least one"),
+    "tcp": (lambda value: isinstance(value, str), "the name of a site"),
+    "gripper": (_is_names, "a list of names"),
+    "jaws": (lambda value: _is_names(value) and len(value) in (0, 2), "a list of two names, or of none"),
+    "home": (lambda value: isinstance(value, list) and all(map(_is_number, value)), "a list of numbers"),
+    "area": (lambda value: _is_ranges(value, 2), "two ranges, as in [[0.1, 0.2], [-0.1, 0.1]]"),
+    "start": (lambda value: _is_ranges(value, 3), "three ranges, as in [[0.1, 0.2], [-0.1, 0.1], [0.05, 0.1]]"),
+    "servo": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "numbers by name"),
+}
+"""What a robot file may say, and how that is told."""
 
 
 def _model_path(path: str, mjcf: str) -> Path:
@@ -182,7 +220,11 @@ def _model_path(path: str, mjcf: str) -> Path:
 
 def _arm_alone(path: str, arm: ArmFile) -> mujoco.MjSpec:
     """The model without all that is not the arm."""
-    spec = mujoco.MjSpec.from_file(str(_model_path(path, arm.mjcf)))
+    model = str(_model_path(path, arm.mjcf))
+    try:
+        spec = mujoco.MjSpec.from_file(model)
+    except ValueError as error:
+        raise EmbodiedError(f"{path}: MuJoCo cannot read {model!r}: {' '.join(str(error).split())}.") from error
     _check_names(path, arm, spec)
     wanted = {*arm.joints, *arm.gripper}
     for kept in (spec.actuators, spec.keys, spec.sensors, spec.tendons, spec.equalities, spec.excludes, spec.pairs):
@@ -212,12 +254,15 @@ def _arm_alone(path: str, arm: ArmFile) -> mujoco.MjSpec:
 
 def _check_names(path: str, arm: ArmFile, spec: mujoco.MjSpec) -> None:
     kinds = {joint.name: joint.type for joint in spec.joints}
+    ranges = {joint.name: joint.range for joint in spec.joints}
     moving = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
     for name in (*arm.joints, *arm.gripper):
         if name not in kinds:
             raise unknown(f"joint of {path}", name, kinds)
         if kinds[name] not in moving:
             raise EmbodiedError(f"{path}: joint {name!r} is neither a hinge nor a slide.")
+        if not ranges[name][0] < ranges[name][1]:
+            raise EmbodiedError(f"{path}: joint {name!r} has no range; its model must give it one.")
     geoms = [geom.name for geom in spec.geoms if geom.name]
     for name in arm.jaws:
         if name not in geoms:

@@ -163,6 +163,9 @@ class _Tabletop:
 
     def _begin(self, options: dict[str, Any] | None, seeds: Array | None) -> None:
         """Reset every world; `options["variation"]` sets or freezes factors by name until the next call."""
+        for option in options or {}:
+            if option != "variation":
+                raise unknown("reset option", option, ("variation",))
         self._fixed = (options or {}).get("variation")
         self.worlds.reset(seeds=seeds, fixed=self._fixed)
 

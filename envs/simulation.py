@@ -242,7 +242,7 @@ class Simulation:
         self.fields.check(declared)
         if truth is not declared:
             self.fields.check(truth)
-        check_apart(layout, declared.half_extents, scene.objects)
+        check_apart(layout, declared.half_extents, scene.objects, scene.config.fixtures)
         self._batch.reset(np.sort(chosen), keyframe=scene.model.key("home").id, stage=_NO_STAGE)
         self._batch.warning[chosen] = 0
         self._qpos[chosen[:, None], scene.joint_qpos] = layout.joints

@@ -33,6 +33,7 @@ ARM = """
       <body name="upper" pos="0 0 0.1">
         <joint name="swing" axis="0 0 1" range="-2 2"/>
         <joint name="loose" axis="0 1 0" range="-1 1"/>
+        <joint name="free" axis="1 0 0"/>
         <geom type="capsule" fromto="0 0 0 0.2 0 0" size="0.02"/>
         <body name="finger" pos="0.2 0 0">
           <joint name="pinch" type="slide" axis="0 1 0" range="0 0.03"/>
@@ -182,6 +183,14 @@ def test_an_arm_of_any_file_stands_alone_in_the_scene(tmp_path: Path) -> None:
         (FILE.replace("tcp: tip", "tip: tip"), r"a robot file says at least mjcf, joints and tcp"),
         (FILE + "colour: red\n", r"Unknown key of arm\.yaml 'colour'"),
         (FILE + "servo: {dampng: 3}\n", r"Unknown servo parameter of arm\.yaml 'dampng'\. Did you mean 'damping'\?"),
+        (FILE + "home: [a]\n", r"home must be a list of numbers, not \['a'\]"),
+        (FILE + "servo: 3\n", r"servo must be numbers by name, not 3"),
+        (FILE + "area: [[0.1, 0.2]]\n", r"area must be two ranges, as in"),
+        (FILE + "jaws: [one]\n", r"jaws must be a list of two names, or of none, not \['one'\]"),
+        (FILE.replace("[swing]", "swing"), r"joints must be a list of names, at least one, not 'swing'"),
+        (FILE.replace("[swing]", "[swing"), r"arm\.yaml is not YAML: "),
+        (FILE.replace("arm.xml", "arm.yaml"), r"MuJoCo cannot read '.*arm\.yaml'"),
+        (FILE.replace("[swing]", "[free]"), r"joint 'free' has no range"),
         (FILE + "home: [0.0]\n", r"home has 1 numbers for the 2 joints swing, pinch"),
     ],
 )
@@ -266,4 +275,4 @@ def test_a_robot_that_cannot_do_a_task_is_told_why(tmp_path: Path) -> None:
     with pytest.raises(EmbodiedError, match=r"Unknown robot 'koh'\. Did you mean 'koch'\?"):
         task("place", robot="koh")
     with pytest.raises(EmbodiedError, match=r"Unknown geom of .*arm\.yaml 'pad'"):
-        SceneConfig(robot=write(tmp_path, FILE + "jaws: [pad]\n"))
+        SceneConfig(robot=write(tmp_path, FILE + "jaws: [pad, pad]\n"))
