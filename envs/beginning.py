@@ -35,7 +35,7 @@ def beginning(scene: "Scene", rows: "EntityRows", fields: ModelFields, layout: L
     fields.check(declared)
     if truth is not declared:
         fields.check(truth)
-    check_apart(layout, declared.half_extents, scene.objects)
+    check_apart(layout, declared.half_extents, scene.objects, scene.config.fixtures)
     state = rows.at_home(worlds, layout.joints)
     _place_held(scene, rows, layout, state)
     position = layout.object_position.copy()

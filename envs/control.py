@@ -6,7 +6,7 @@ the simulator, the world model and the real arm all execute the same joint targe
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -14,7 +14,7 @@ from array_api_compat import array_namespace
 
 from envs import pusher
 from envs.errors import EmbodiedError, unknown
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward, project
+from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, SO101, Arm, forward, project
 from envs.two_arms import OTHER
 from envs.types import ActionSpec, Array
 
@@ -59,6 +59,16 @@ class CartesianDelta:
     """[rad] yaw for an action of 1."""
     rate: float = 10.0
     """[Hz]."""
+
+    @property
+    def arm(self) -> Arm:
+        """What it moves."""
+        return SO101
+
+    @property
+    def opening(self) -> tuple[float, float]:
+        """[rad] What -1 and 1 mean to the gripper."""
+        return GRIPPER_RANGE
 
     @property
     def spec(self) -> ActionSpec:
@@ -253,16 +263,19 @@ OWN = "own"
 
 
 def default_control(robot: str, rate: float = 10.0) -> Controller:
-    """What actions mean unless said otherwise: deltas of the tools, of a pusher in the plane, else of the joints."""
+    """What actions mean unless said otherwise: deltas of the tools, of a pusher in the plane, or of the joints.
+
+    Of the joints where a robot file says nothing of tasks, which its arm could do.
+    """
     tool = CartesianDelta(rate=rate)
     own: Mapping[str, Controller] = {"so101": tool, "two_so101": TwoArms(tool), "pusher": PlanarDelta(rate=rate)}
     if robot in own:
         return own[robot]
     # Files are read by MuJoCo, which who wants the controllers alone should not load.
-    from envs.foreign import joint_control
+    from envs.foreign import own_control
     from envs.robot import robot_file
 
-    return replace(joint_control(robot_file(robot)), rate=rate)
+    return own_control(robot_file(robot), rate)
 
 
 def targets(control: Controller, start: Array, actions: Array) -> Array:
@@ -277,7 +290,10 @@ def targets(control: Controller, start: Array, actions: Array) -> Array:
 
 def check_action(action: Array, spec: ActionSpec, worlds: int) -> Array:
     """The action as float64 `[N A]`, clipped to the spec; raises `EmbodiedError` on a wrong shape or a NaN."""
-    array = np.asarray(action, dtype=np.float64)
+    try:
+        array = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise EmbodiedError(f"An action {action!r} was given; actions are arrays of numbers.") from None
     if array.shape != (worlds, spec.size):
         raise EmbodiedError(
             f"An action of shape {array.shape} was given; {worlds} worlds with {', '.join(spec.names)} need "
@@ -295,6 +311,8 @@ def check_action(action: Array, spec: ActionSpec, worlds: int) -> Array:
 
 
 def _normalised(names: tuple[str, ...], rate: float) -> ActionSpec:
+    if not 0.0 < rate < math.inf:
+        raise EmbodiedError(f"A rate of {rate} Hz was given; control needs a positive one.")
     size = len(names)
     return ActionSpec(names=names, units=("1",) * size, low=-np.ones(size), high=np.ones(size), rate=rate)
 

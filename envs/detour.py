@@ -23,7 +23,7 @@ def over_obstacles(observation: Observation, action: Array, to: Array, control: 
     blocks = np.flatnonzero(np.asarray(objects.kind) == Kind.OBSTACLE)
     if not len(blocks):
         return action
-    hand = Hand.of(observation)
+    hand = Hand.of(observation, control.arm)
     there = np.asarray(objects.present)[..., blocks]
     centre = np.asarray(objects.position_in_world, np.float64)[..., blocks, :]
     half = np.asarray(objects.half_extents, np.float64)[..., blocks, :]

@@ -4,20 +4,20 @@ Each is a `Policy`: it sees no simulator internals, so the same code drives the 
 `embodied bench experts`; the workspace and pad facts they rest on are in `envs/kinematics.py`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 import numpy as np
 
-from envs.control import GRIPPER_RANGE, CartesianDelta
+from envs.control import CartesianDelta, default_control
 from envs.detour import over_obstacles
 from envs.errors import unknown
 from envs.geometry import quat_rotate, yaw_of
 from envs.goals import Goal
 from envs.hand import Hand
-from envs.kinematics import forward
+from envs.kinematics import SO101, Arm
 from envs.suite import NAMES
-from envs.types import PROPRIOCEPTION, Array, Kind, Observation, Policy
+from envs.types import Array, Kind, Observation, Policy
 
 OPEN = 0.55
 """[rad] Pads 46 mm apart: room around a 28 mm cube, and the pads still face each other."""
@@ -58,7 +58,7 @@ class PickAndPlace:
 
     def act(self, observation: Observation, goal: Goal) -> Array:
         """Actions `[*B 5]`."""
-        scene = View.of(observation, self.subject)
+        scene = View.of(observation, self.subject, self.control.arm)
         aim, rim = self.aim(observation, scene)
         to = np.where(scene.held[..., None], aim, scene.cube)
         return over_obstacles(observation, self.law(scene, aim, rim), to, self.control)
@@ -138,7 +138,7 @@ class Reach:
 
     def act(self, observation: Observation, goal: Goal) -> Array:
         """Actions `[*B 5]`."""
-        tool = forward(observation.proprioception[..., PROPRIOCEPTION["joint_target"]])
+        tool = Hand.of(observation, self.control.arm).command
         actual = observation.objects.position_in_world[..., observation.objects.index("gripper"), :]
         target = observation.objects.position_in_world[..., observation.objects.index("target"), :]
         # The servos droop under the arm's weight: aim past the target by what the tool lacks now.
@@ -160,7 +160,7 @@ class Push:
 
     def act(self, observation: Observation, goal: Goal) -> Array:
         """Actions `[*B 5]`."""
-        scene = View.of(observation, self.subject)
+        scene = View.of(observation, self.subject, self.control.arm)
         target = observation.objects.position_in_world[..., observation.objects.index("target"), :]
         # Closed, the pads meet beside the tool centre point: what pushes is between them.
         jaws = [observation.objects.index(name) for name in ("fixed_jaw", "moving_jaw")]
@@ -205,10 +205,10 @@ class View:
     held: Array
 
     @classmethod
-    def of(cls, observation: Observation, subject: str) -> "View":
+    def of(cls, observation: Observation, subject: str, arm: Arm = SO101) -> "View":
         """The view of a cube or the like, whose faces are all as good to grip."""
         objects = observation.objects
-        hand, cube = Hand.of(observation), objects.index(subject)
+        hand, cube = Hand.of(observation, arm), objects.index(subject)
         position = np.asarray(objects.position_in_world, dtype=np.float64)
         quaternion = np.asarray(objects.quaternion_in_world, dtype=np.float64)
         inside = hand.around(position[..., cube, :], (0.016, 0.014, 0.014))
@@ -229,7 +229,7 @@ class View:
 
 def cartesian_action(control: CartesianDelta, move: Array, turn: Array, gripper: Array) -> Array:
     """Actions `[*B 5]` for a displacement `[*B 3]` [m], a turn and an opening of the jaws `[*B]` [rad]."""
-    low, high = GRIPPER_RANGE
+    low, high = control.opening
     return np.concatenate(
         [
             np.clip(move / control.step, -1.0, 1.0),
@@ -240,8 +240,18 @@ def cartesian_action(control: CartesianDelta, move: Array, turn: Array, gripper:
     )
 
 
-def expert(task: str) -> Policy:
-    """The scripted demonstrator of a task; raises `EmbodiedError` for a task that has none."""
+def expert(task: str, robot: str = "so101") -> Policy:
+    """The scripted demonstrator of a task, for another robot than its own if told so.
+
+    Raises `EmbodiedError` for a task that has none.
+    """
+    law = _law(task)
+    if robot in ("so101", "two_so101"):
+        return law
+    return replace(law, control=default_control(robot))  # type: ignore[type-var]
+
+
+def _law(task: str) -> Policy:
     if task in NAMES:
         made: Policy = import_module(f"envs.suite.{task}").expert()
         return made

@@ -72,6 +72,8 @@ def _hands(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
 
 def _places(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
     for literal in literals:
+        if literal.predicate in ("near", "at") and literal.parameters[-1] == 0.0:
+            return f"{literal} allows no distance at all"
         if literal.predicate == "lifted" and literal.parameters[0] > CEILING:
             return f"nothing is lifted by more than {CEILING:g} m"
         if literal.predicate != "at" or literal.frame != "world":

@@ -6,15 +6,18 @@ controllers do.
 """
 
 import importlib.util
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mujoco
+import numpy as np
 import yaml
 
-from envs.control import JointDelta
+from envs.arm import SerialArm, serial_arm
+from envs.control import CartesianDelta, Controller, JointDelta
 from envs.errors import EmbodiedError, unknown
 from envs.physics import Physics
 from envs.robot import ARM_AFFINITY, ARM_TYPE, GRIPPER_HALF_EXTENTS, Robot, RobotPart
@@ -36,6 +39,12 @@ class ArmFile:
     """Joints that open and close it; those after the first follow it."""
     home: tuple[float, ...] = ()
     """[rad or m] of the arm's joints, then of the gripper; zeros, brought into range, where none are given."""
+    jaws: tuple[str, ...] = ()
+    """Geoms that grip, the fixed one first, then the moving one; or none."""
+    area: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """[m] x and y of what tasks put on the table; None where no task is for this arm."""
+    start: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] | None = None
+    """[m] x, y and z of the tool where episodes begin."""
     servo: Servo = Servo(kp=1000.0, kv=50.0, damping=1.0, frictionloss=0.0, armature=0.1, force_limit=100.0)  # noqa: RUF009
     """`kp`, `kv`, `force_limit` and the like, see `envs.servo.Servo`."""
 
@@ -58,6 +67,9 @@ def load_robot(path: str) -> Robot:
     geoms = tuple(geom.name for geom in spec.body(body.name).geoms if geom.contype)
     gripper = RobotPart("gripper", Kind.GRIPPER, body.name, geoms, GRIPPER_HALF_EXTENTS, _three(site.pos),
                         _four(site.quat), whole_body=True)  # fmt: skip
+    parts = [gripper]
+    for name, jaw in zip(("fixed_jaw", "moving_jaw"), arm.jaws, strict=False):
+        parts.append(RobotPart(name, Kind.JAW, model.body(int(model.geom(jaw).bodyid[0])).name, (jaw,)))
     followers = tuple((name, arm.gripper[0]) for name in arm.gripper[1:])
 
     def build(physics: Physics) -> mujoco.MjSpec:
@@ -66,7 +78,61 @@ def load_robot(path: str) -> Robot:
             geom.friction, geom.condim, geom.priority = (physics.pad_friction, 0.005, 0.0001), 4, 1
         return built
 
-    return Robot(joints, home, (gripper,), build, servo=arm.servo, followers=followers)
+    return Robot(joints, home, tuple(parts), build, servo=arm.servo, followers=followers)
+
+
+@cache
+def arm_of_file(path: str) -> SerialArm:
+    """The kinematics of the arm that a YAML file describes."""
+    arm, robot = _read(Path(path)), load_robot(path)
+    return serial_arm(_arm_alone(path, arm).compile(), arm.joints, robot.home, arm.tcp)
+
+
+def workspace(path: str) -> tuple[Any, Any]:
+    """The `area` and `start` of tasks for that arm; raises `EmbodiedError` where its file does not say them."""
+    arm = _read(Path(path))
+    if arm.area is None or arm.start is None:
+        raise EmbodiedError(f"{path} does not say where tasks take place: give it area and start, see docs/tasks.md.")
+    return tuple(map(tuple, arm.area)), tuple(map(tuple, arm.start))
+
+
+@dataclass(frozen=True)
+class ToolDelta(CartesianDelta):
+    """Like `CartesianDelta`, of the arm in a robot file; numpy alone."""
+
+    path: str = field(kw_only=True)
+
+    @property
+    def arm(self) -> SerialArm:
+        """See `CartesianDelta.arm`."""
+        return arm_of_file(self.path)
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """See `Controller.joints`."""
+        return load_robot(self.path).joints
+
+    def target(self, previous: Array, action: Array) -> Array:
+        """See `Controller.target`."""
+        tool, (low, high) = self.arm.forward(previous), self.opening
+        place, yaw = tool.position + self.step * action[..., :3], tool.yaw + self.turn * action[..., 3]
+        reached = self.arm.project(place, yaw, previous).joints
+        return np.concatenate([reached, low + (high - low) * 0.5 * (action[..., 4:5] + 1.0)], axis=-1)
+
+    def action(self, previous: Array, target: Array) -> Array:
+        """See `Controller.action`."""
+        before, after, (low, high) = self.arm.forward(previous), self.arm.forward(target), self.opening
+        turned = np.remainder(after.yaw - before.yaw + np.pi, 2.0 * np.pi) - np.pi
+        moved = (after.position - before.position) / self.step
+        opened = 2.0 * (target[..., -1:] - low) / (high - low) - 1.0
+        return np.clip(np.concatenate([moved, (turned / self.turn)[..., None], opened], axis=-1), -1.0, 1.0)
+
+
+def own_control(path: str, rate: float) -> Controller:
+    """Moves the tool of the robot in a YAML file where that says how tasks are done with it, else its joints."""
+    if _read(Path(path)).area is None:
+        return replace(joint_control(path), rate=rate)
+    return ToolDelta(rate=rate, path=path)
 
 
 def joint_control(path: str) -> JointDelta:
@@ -81,24 +147,61 @@ def joint_control(path: str) -> JointDelta:
 def _read(path: Path) -> ArmFile:
     if not path.is_file():
         raise EmbodiedError(f"There is no robot file {str(path)!r}.")
-    given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    allowed = [field.name for field in fields(ArmFile)]
+    try:
+        given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise EmbodiedError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    allowed = [each.name for each in fields(ArmFile)]
     if not isinstance(given, dict) or not {"mjcf", "joints", "tcp"} <= set(given):
         raise EmbodiedError(
             f"{path}: a robot file says at least mjcf, joints and tcp; it may say {', '.join(allowed)}."
         )
-    for key in given:
+    for key, value in given.items():
         if key not in allowed:
             raise unknown(f"key of {path.name}", key, allowed)
+        fits, wanted = _FORMS[key]
+        if not fits(value):
+            raise EmbodiedError(f"{path}: {key} must be {wanted}, not {value!r}.")
     servo = given.pop("servo", None)
-    given |= {key: tuple(given[key]) for key in ("joints", "gripper", "home") if key in given}
+    given |= {key: tuple(given[key]) for key in ("joints", "gripper", "home", "jaws") if key in given}
     if servo is not None:
-        names = [field.name for field in fields(Servo)]
+        names = [each.name for each in fields(Servo)]
         for key in servo:
             if key not in names:
                 raise unknown(f"servo parameter of {path.name}", key, names)
         given["servo"] = Servo(**servo)
     return ArmFile(**given)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_ranges(value: Any, count: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) for ends in value)
+        and all(low <= high for low, high in value)
+    )
+
+
+_FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "mjcf": (lambda value: isinstance(value, str), "a path"),
+    "joints": (lambda value: _is_names(value) and bool(value), "a list of names, at least one"),
+    "tcp": (lambda value: isinstance(value, str), "the name of a site"),
+    "gripper": (_is_names, "a list of names"),
+    "jaws": (lambda value: _is_names(value) and len(value) in (0, 2), "a list of two names, or of none"),
+    "home": (lambda value: isinstance(value, list) and all(map(_is_number, value)), "a list of numbers"),
+    "area": (lambda value: _is_ranges(value, 2), "two ranges, as in [[0.1, 0.2], [-0.1, 0.1]]"),
+    "start": (lambda value: _is_ranges(value, 3), "three ranges, as in [[0.1, 0.2], [-0.1, 0.1], [0.05, 0.1]]"),
+    "servo": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "numbers by name"),
+}
+"""What a robot file may say, and how that is told."""
 
 
 def _model_path(path: str, mjcf: str) -> Path:
@@ -117,7 +220,11 @@ def _model_path(path: str, mjcf: str) -> Path:
 
 def _arm_alone(path: str, arm: ArmFile) -> mujoco.MjSpec:
     """The model without all that is not the arm."""
-    spec = mujoco.MjSpec.from_file(str(_model_path(path, arm.mjcf)))
+    model = str(_model_path(path, arm.mjcf))
+    try:
+        spec = mujoco.MjSpec.from_file(model)
+    except ValueError as error:
+        raise EmbodiedError(f"{path}: MuJoCo cannot read {model!r}: {' '.join(str(error).split())}.") from error
     _check_names(path, arm, spec)
     wanted = {*arm.joints, *arm.gripper}
     for kept in (spec.actuators, spec.keys, spec.sensors, spec.tendons, spec.equalities, spec.excludes, spec.pairs):
@@ -147,12 +254,19 @@ def _arm_alone(path: str, arm: ArmFile) -> mujoco.MjSpec:
 
 def _check_names(path: str, arm: ArmFile, spec: mujoco.MjSpec) -> None:
     kinds = {joint.name: joint.type for joint in spec.joints}
+    ranges = {joint.name: joint.range for joint in spec.joints}
     moving = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
     for name in (*arm.joints, *arm.gripper):
         if name not in kinds:
             raise unknown(f"joint of {path}", name, kinds)
         if kinds[name] not in moving:
             raise EmbodiedError(f"{path}: joint {name!r} is neither a hinge nor a slide.")
+        if not ranges[name][0] < ranges[name][1]:
+            raise EmbodiedError(f"{path}: joint {name!r} has no range; its model must give it one.")
+    geoms = [geom.name for geom in spec.geoms if geom.name]
+    for name in arm.jaws:
+        if name not in geoms:
+            raise unknown(f"geom of {path}", name, geoms)
     sites = [site.name for site in spec.sites]
     if arm.tcp not in sites:
         raise unknown(f"site of {path}", arm.tcp, sites)

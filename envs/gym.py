@@ -133,11 +133,11 @@ class _Tabletop:
         self, name: str, worlds: int, goal: str | None, action: str | None, horizon: int | None,
         cameras: tuple[str, ...], image_size: int, images: tuple[str, ...], render_mode: str | None, threads: int,
         rate: float, variation: Variation | str, sensors: SensorConfig | None, language: bool,
-        distractors: tuple[str, ...], obstacles: tuple[str, ...], engine: Engine = BATCH,
+        distractors: tuple[str, ...], obstacles: tuple[str, ...], robot: str | None, engine: Engine = BATCH,
     ) -> None:  # fmt: skip
         if render_mode not in (None, *RENDER_MODES):
             raise unknown("render mode", render_mode, RENDER_MODES)
-        self.task = task(name, goal, horizon, distractors, obstacles)
+        self.task = task(name, goal, horizon, distractors, obstacles, robot)
         control = default_control(self.task.scene.robot, rate) if action is None else controller(action, rate)
         if isinstance(variation, str):
             variation = Variation.parse(variation)
@@ -164,6 +164,9 @@ class _Tabletop:
 
     def _begin(self, options: dict[str, Any] | None, seeds: Array | None) -> None:
         """Reset every world; `options["variation"]` sets or freezes factors by name until the next call."""
+        for option in options or {}:
+            if option != "variation":
+                raise unknown("reset option", option, ("variation",))
         self._fixed = (options or {}).get("variation")
         self.worlds.reset(seeds=seeds, fixed=self._fixed)
 
@@ -224,15 +227,16 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         language: bool = False,
         distractors: tuple[str, ...] = (),
         obstacles: tuple[str, ...] = (),
+        robot: str | None = None,
     ) -> None:
         """`cameras` names of the scene's cameras whose square images join the observation, each in the kinds `images`.
 
         `action` is a name in `envs.control.CONTROLLERS`, None the robot's own. `variation` may be words for
         `Variation.parse`; `sensors` says what else is wrong with what is observed. `distractors` and `obstacles` are
-        more on the table, see `envs.tasks.task`.
+        more on the table, `robot` does the task instead of its own, see `envs.tasks.task`.
         """
         self._build(task_name, 1, goal, action, horizon, cameras, image_size, images, render_mode, 1, rate, variation,
-                    sensors, language, distractors, obstacles)  # fmt: skip
+                    sensors, language, distractors, obstacles, robot)  # fmt: skip
         self.action_space = self.action_box
         self.observation_space = self.observation_box
 
@@ -293,6 +297,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         language: bool = False,
         distractors: tuple[str, ...] = (),
         obstacles: tuple[str, ...] = (),
+        robot: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         engine: Engine | str = BATCH,
     ) -> None:
@@ -307,7 +312,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         self.autoreset_mode = modes[getattr(autoreset_mode, "value", autoreset_mode)]
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, images, render_mode, threads, rate,
-                    variation, sensors, language, distractors, obstacles,
+                    variation, sensors, language, distractors, obstacles, robot,
                     engine if isinstance(engine, Engine) else Engine(engine))  # fmt: skip
         self.num_envs = num_envs
         self._ended = np.zeros(num_envs, bool)

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 
 from envs.geometry import quat_conjugate, quat_rotate
-from envs.kinematics import ToolPose, forward
-from envs.types import PROPRIOCEPTION, Array, Observation
+from envs.kinematics import SO101, Arm, ToolPose
+from envs.types import Array, Observation, proprioception
 
 ROLL_LIMIT = 2.5
 """[rad] The wrist turns no farther either way."""
@@ -33,18 +33,19 @@ class Hand:
     """`[*B]` bool, the jaws have come to rest."""
 
     @classmethod
-    def of(cls, observation: Observation) -> Self:
-        """The hand in an observation of an SO-101."""
+    def of(cls, observation: Observation, arm: Arm = SO101) -> Self:
+        """The hand in an observation of a robot with one arm, whose last joint is its gripper's."""
         objects, joints = observation.objects, np.asarray(observation.proprioception, np.float64)
-        target = joints[..., PROPRIOCEPTION["joint_target"]]
+        layout = proprioception(joints.shape[-1])
+        target = joints[..., layout["joint_target"]]
         hand = objects.index("gripper")
         return cls(
-            command=forward(target),
-            roll=target[..., 4],
+            command=arm.forward(target),
+            roll=target[..., -2],
             tool=np.asarray(objects.position_in_world, np.float64)[..., hand, :],
             quaternion=np.asarray(objects.quaternion_in_world, np.float64)[..., hand, :],
-            opening=joints[..., PROPRIOCEPTION["joint_position"]][..., 5],
-            still=np.abs(joints[..., PROPRIOCEPTION["joint_velocity"]][..., 5]) < STILL,
+            opening=joints[..., layout["joint_position"]][..., -1],
+            still=np.abs(joints[..., layout["joint_velocity"]][..., -1]) < STILL,
         )
 
     def towards(self, yaw: Array) -> Array:

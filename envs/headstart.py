@@ -14,7 +14,7 @@ from envs.errors import EmbodiedError
 from envs.geometry import yaw_of
 from envs.kinematics import body_poses, project
 from envs.layout import Layout
-from envs.task import START_GRIPPER
+from envs.robot import HOME
 
 GRIP = 0.29
 """[rad] The jaw on a 28 mm cube, squeezing a little."""
@@ -51,7 +51,7 @@ class HeadStart:
         quarter = np.pi / 2
         yaw = yaw_of(layout.object_quaternion[:, subject])
         arm = project(place, np.remainder(yaw + quarter / 2, quarter) - quarter / 2).joints
-        joints = np.concatenate([arm, np.where(held, GRIP, START_GRIPPER)[:, None]], axis=1)
+        joints = np.concatenate([arm, np.where(held, GRIP, HOME[-1])[:, None]], axis=1)
         position, quaternion = (np.array(each) for each in (layout.object_position, layout.object_quaternion))
         points, turns = body_poses(joints)
         position[held, subject], quaternion[held, subject] = points[held, 0], turns[held, 0]

@@ -10,6 +10,7 @@ Distances in metres, angles in radians. Everything works on any leading batch sh
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -64,6 +65,36 @@ class Projection(ToolPose):
 
     joints: Array
     """`[*B 5]` the arm's joints without the gripper [rad]."""
+
+
+class Arm(Protocol):
+    """An arm that points its tool down at things."""
+
+    def forward(self, joints: Array) -> ToolPose:
+        """The tool pose of joints `[*B J]`; further ones are left out."""
+        ...
+
+    def project(self, position: Array, yaw: Array, start: Array | None = None) -> Projection:
+        """The tool pose nearest to `position` `[*B 3]` and `yaw` `[*B]` that can be reached, with little tilt.
+
+        `start` `[*B J]` are joints near which to look, where that matters.
+        """
+        ...
+
+
+class So101:
+    """The SO-101 as an `Arm`, in closed form."""
+
+    def forward(self, joints: Array) -> ToolPose:
+        """See `forward`."""
+        return forward(joints)
+
+    def project(self, position: Array, yaw: Array, start: Array | None = None) -> Projection:
+        """See `project`."""
+        return project(position, yaw)
+
+
+SO101 = So101()
 
 
 def forward(joints: Array) -> ToolPose:

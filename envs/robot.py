@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envs import pusher
 from envs.errors import unknown
-from envs.kinematics import JOINTS, TCP_IN_GRIPPER
+from envs.kinematics import JOINTS, SO101, TCP_IN_GRIPPER, Arm
 from envs.physics import PUSHING, Physics
 from envs.servo import PUSHER_SERVO, SERVOS, Servo
 from envs.two_arms import BASE, HALF_TURN, OTHER
@@ -126,8 +126,8 @@ ROBOTS: Mapping[str, Robot] = {
 }  # fmt: skip
 
 
-FILES = ("omx",)
-"""Robots of YAML files that are shipped in `assets`: an OpenMANIPULATOR-X."""
+FILES = ("omx", "koch")
+"""Robots of YAML files that are shipped in `assets`: an OpenMANIPULATOR-X and a Koch arm."""
 
 
 def robot_of(name: str) -> Robot:
@@ -146,3 +146,12 @@ def robot_file(name: str) -> str:
     if not name.endswith((".yaml", ".yml")):
         raise unknown("robot", name, (*ROBOTS, *FILES, "PATH.yaml"))
     return name
+
+
+def arm_of(name: str) -> Arm:
+    """The kinematics of the robot's arm, of two the first one's."""
+    if name in ("so101", "two_so101"):
+        return SO101
+    from envs.foreign import arm_of_file
+
+    return arm_of_file(robot_file(name))

@@ -9,10 +9,10 @@ from envs.errors import EmbodiedError
 from envs.fixtures import BIN_HALF_EXTENTS, FIXTURES, OBSTACLES
 from envs.geometry import quat_from_yaw, quat_rotate
 from envs.goals import Goal
-from envs.kinematics import JOINTS, project
+from envs.kinematics import Arm
 from envs.layout import Layout
 from envs.objects import CUBE_HALF_EXTENT, object_type
-from envs.robot import robot_of
+from envs.robot import arm_of, robot_of
 from envs.scene import SceneConfig
 from envs.types import Array
 
@@ -22,8 +22,6 @@ PUSH_AREA = ((0.18, 0.30), (-0.09, 0.09))
 """[m] Smaller, so that the closed jaws find room behind the cube on every side."""
 START = ((0.18, 0.24), (-0.04, 0.04), (0.065, 0.105))
 """[m] x, y and z of the tool at reset."""
-START_GRIPPER = 0.6
-"""[rad]."""
 AIR = (0.03, 0.10)
 """[m] height of a `reach` target."""
 ALOFT = (0.04, 0.15)
@@ -129,10 +127,10 @@ class Task:
         present = draws[:, -1, 0 : len(self.scene.objects), 3] < self.distractor_probability
         if self.subject in self.scene.objects:
             present[:, self.scene.objects.index(self.subject)] = True
-        arm = project(self._tool(draws), np.zeros(worlds)).joints
-        # A second arm begins at home.
-        rest = np.tile(robot_of(self.scene.robot).home[len(JOINTS) :], (worlds, 1))
-        joints = np.concatenate([arm, np.full((worlds, 1), START_GRIPPER), rest], axis=1)
+        arm = self._arm.project(self._tool(draws), np.zeros(worlds)).joints
+        # The gripper begins half open, and a second arm at home.
+        rest = np.tile(robot_of(self.scene.robot).home[arm.shape[1] :], (worlds, 1))
+        joints = np.concatenate([arm, rest], axis=1)
         return Layout(
             joints=joints,
             object_position=position[:, first:],
@@ -144,6 +142,10 @@ class Task:
             fixture_quaternion=quaternion[:, base:first],
             seed=np.array([generator.integers(2**52) for generator in generators]),
         )
+
+    @property
+    def _arm(self) -> Arm:
+        return arm_of(self.scene.robot)
 
     @property
     def _movable(self) -> list[str]:
@@ -170,7 +172,7 @@ class Task:
             for other, where in placed:
                 apart = np.linalg.norm(candidate[..., :2] - where[:, None, :2], axis=-1)
                 free &= apart > max(self._clearance(name), self._clearance(other))
-            found = _first_allowed(name, candidate, free)
+            found = _first_allowed(self._arm, name, candidate, free)
             missing = np.where((found < 0) & (missing < 0), index, missing)
             placed.append((name, candidate[np.arange(worlds), found]))
         return np.stack([where for _, where in placed], axis=1) if placed else np.zeros((worlds, 0, 4)), missing
@@ -223,7 +225,7 @@ def _drawn(place: Place, name: str, draws: Array) -> Array:
     return drawn
 
 
-def _first_allowed(name: str, candidate: Array, free: Array) -> Array:
+def _first_allowed(arm: Arm, name: str, candidate: Array, free: Array) -> Array:
     """`[N]` the first of the candidates `[N TRIES 4]` that is free `[N TRIES]` and in reach; -1 where none is.
 
     Reach is asked a few tries at a time, as nearly all worlds are content with one of the first.
@@ -234,27 +236,27 @@ def _first_allowed(name: str, candidate: Array, free: Array) -> Array:
         if not len(seeking):
             break
         some = candidate[seeking, start : start + TRIES_AT_ONCE]
-        allowed = _in_reach(name, some)
+        allowed = _in_reach(arm, name, some)
         allowed &= free[seeking, start : start + TRIES_AT_ONCE]
         hit = allowed.any(axis=1)
         found[seeking[hit]] = start + np.argmax(allowed[hit], axis=1)
     return found
 
 
-def _in_reach(name: str, candidate: Array) -> Array:
+def _in_reach(arm: Arm, name: str, candidate: Array) -> Array:
     if name == "target":
-        return _reachable(candidate)
+        return _within(arm, candidate[..., :3], np.zeros_like(candidate[..., 3]), 0.35)
     if name not in FIXTURES:
-        return _graspable(candidate, bin_=name == "bin")
+        return _graspable(arm, candidate, bin_=name == "bin")
     allowed = np.ones(candidate.shape[:-1], bool)
     turned = quat_from_yaw(candidate[..., 3])
     for point in FIXTURES[name].reach:
         place = candidate[..., :3] + quat_rotate(turned, np.broadcast_to(np.array(point), (*turned.shape[:-1], 3)))
-        allowed &= _within(place, np.zeros_like(candidate[..., 3]), 0.35)
+        allowed &= _within(arm, place, np.zeros_like(candidate[..., 3]), 0.35)
     return allowed
 
 
-def _graspable(candidate: Array, *, bin_: bool) -> Array:
+def _graspable(arm: Arm, candidate: Array, *, bin_: bool) -> Array:
     """Whether the tool gets there, and above, with little tilt, at the nearest of the four equivalent yaws."""
     quarter = np.pi / 2
     yaw = (
@@ -265,14 +267,10 @@ def _graspable(candidate: Array, *, bin_: bool) -> Array:
     allowed = np.ones(yaw.shape, bool)
     for height in (0.06,) if bin_ else (0.010, 0.035):
         place = np.concatenate([candidate[..., :2], np.full((*yaw.shape, 1), height)], axis=-1)
-        allowed &= _within(place, yaw, 0.35 if bin_ else GRASP_TILT)
+        allowed &= _within(arm, place, yaw, 0.35 if bin_ else GRASP_TILT)
     return allowed
 
 
-def _reachable(candidate: Array) -> Array:
-    return _within(candidate[..., :3], np.zeros_like(candidate[..., 3]), 0.35)
-
-
-def _within(place: Array, yaw: Array, tilt: float) -> Array:
-    tool = project(place, yaw)
+def _within(arm: Arm, place: Array, yaw: Array, tilt: float) -> Array:
+    tool = arm.project(place, yaw)
     return (np.abs(tool.tilt) <= tilt) & (np.linalg.norm(tool.position - place, axis=-1) < 0.003)

@@ -10,7 +10,7 @@ from envs.feasibility import check_feasible
 from envs.fixtures import OBSTACLES
 from envs.goals import Goal
 from envs.objects import CATALOGUE
-from envs.robot import robot_of
+from envs.robot import robot_file, robot_of
 from envs.scene import SceneConfig
 from envs.suite import NAMES
 from envs.task import AIR, ALOFT, PUSH_AREA, Task
@@ -23,6 +23,9 @@ def _task(name: str, goal: str, subject: str, objects: tuple[str, ...], goal_ent
 
 MOST_OBJECTS = 8
 """As many find room in the area of the tasks."""
+
+ANY_ARM = ("reach", "push", "lift", "place")
+"""Tasks that other arms than their own can do."""
 
 _RED, _ALL = ("red_cube",), ("red_cube", "blue_cube", "green_cube")
 
@@ -57,12 +60,14 @@ def task(
     horizon: int | None = None,
     distractors: Sequence[str] = (),
     obstacles: Sequence[str] = (),
+    robot: str | None = None,
 ) -> Task:
     """The task of that name, with another goal in text form or another horizon if given.
 
     `distractors` are further objects, `obstacles` fixed things in the way, out of `envs.fixtures.OBSTACLES`; worlds
-    begin with them anywhere in the task's area, clear of all else. Raises `EmbodiedError` for an unknown task, object
-    or obstacle, a goal that does not parse or is impossible, and a goal about objects that the task has not.
+    begin with them anywhere in the task's area, clear of all else. `robot` does the task instead of its own, where its
+    file says on which part of the table. Raises `EmbodiedError` for an unknown task, object or obstacle, a goal that
+    does not parse or is impossible, a goal about objects that the task has not, and a robot that cannot do the task.
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
@@ -75,10 +80,12 @@ def task(
     if len(objects) > MOST_OBJECTS:
         raise EmbodiedError(f"{len(objects)} objects were asked for, {', '.join(objects)}; {MOST_OBJECTS} are allowed.")
     chosen = replace(chosen, scene=replace(scene, objects=objects, fixtures=fixtures))
+    if robot not in (None, scene.robot):
+        chosen = _by(chosen, str(robot))
     if goal is not None:
         parsed = Goal.parse(goal)
-        robot = tuple(part.name for part in robot_of(chosen.scene.robot).parts)
-        parsed.check(("table", *robot, *chosen.entities))
+        parts = tuple(part.name for part in robot_of(chosen.scene.robot).parts)
+        parsed.check(("table", *parts, *chosen.entities))
         check_feasible(parsed, fixed=("table", *set(chosen.entities) - set(chosen.scene.objects)))
         chosen = replace(chosen, goal=parsed)
     if horizon is not None:
@@ -86,6 +93,21 @@ def task(
             raise EmbodiedError(f"A horizon of {horizon} was given; an episode has at least one step.")
         chosen = replace(chosen, horizon=horizon)
     return chosen
+
+
+def _by(chosen: Task, robot: str) -> Task:
+    """The task for another robot, on its part of the table."""
+    if chosen.name not in ANY_ARM:
+        raise EmbodiedError(
+            f"The task {chosen.name!r} is for {chosen.scene.robot} alone; {robot} can do {', '.join(ANY_ARM)}."
+        )
+    # Files are read by MuJoCo, which who reads the catalogue alone should not load.
+    from envs.foreign import workspace
+
+    area, start = workspace(robot_file(robot))
+    own = SceneConfig(objects=chosen.scene.objects, goal_entity=chosen.scene.goal_entity, robot=robot,
+                      fixtures=chosen.scene.fixtures)  # fmt: skip
+    return replace(chosen, scene=own, area=area, start=start)
 
 
 def task_among(name: str, entities: Sequence[str]) -> Task:

@@ -43,7 +43,7 @@ def validate(task: Task, resets: int = 128, seed: int = 0, threads: int = 0) -> 
     seeds = np.arange(seed, seed + resets)
     start = worlds.reset(seeds=seeds)
     done = np.asarray(task.goal.satisfied(start.objects))
-    demonstrator = expert(task.name)
+    demonstrator = expert(task.name, task.scene.robot)
     size = worlds.simulation.control.spec.size
     rng = np.random.default_rng(seed)
 

@@ -106,6 +106,8 @@ class TaskWorlds:
             if len(seeds) != len(ids):
                 raise EmbodiedError(f"{len(seeds)} seeds were given for {len(ids)} worlds; give one each.")
             beginnings = [tuple(map(int, np.atleast_1d(np.asarray(seed)))) for seed in seeds]
+            if any(number < 0 for beginning in beginnings for number in beginning):
+                raise EmbodiedError(f"Seeds {list(seeds)} were given; they must not be negative.")
         else:
             beginnings = self._numbered(ids)
         if len(ids):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -109,6 +110,39 @@ def test_obstacles_are_moved_and_removed_by_hand_alone() -> None:
     assert simulation.observe().objects.present[:, k].tolist() == [True, False]
     with pytest.raises(EmbodiedError, match="'mass' cannot act on 'post'"):
         simulation.do(Intervention.parse("mass(post, 1)"))
+
+
+def test_an_object_in_an_obstacle_is_refused() -> None:
+    chosen = task("place", obstacles=("post",))
+    worlds, layout = TaskWorlds(chosen, 1, threads=1), chosen.layout(streams(1))
+    assert layout.fixture_position is not None
+    inside = replace(layout, object_position=layout.fixture_position * (1.0, 1.0, 0.5))
+    with pytest.raises(EmbodiedError, match="In world 0 of the layout, red_cube is in the obstacle post"):
+        worlds.simulation.reset(inside)
+    worlds.simulation.reset(replace(inside, present=np.array([[False]])))
+
+
+def test_what_is_no_action_seed_or_option_is_told() -> None:
+    worlds = TaskWorlds(TASKS["reach"], 1, threads=1)
+    with pytest.raises(EmbodiedError, match="An action 'x' was given; actions are arrays of numbers"):
+        worlds.step("x")
+    with pytest.raises(EmbodiedError, match=r"Seeds \[-1\] were given; they must not be negative"):
+        worlds.reset(seeds=[-1])
+    with pytest.raises(EmbodiedError, match="A rate of 0 Hz was given; control needs a positive one"):
+        gym.make("envs:SO101Reach-v0", rate=0)
+    env = gym.make("envs:SO101Reach-v0", disable_env_checker=True)
+    with pytest.raises(EmbodiedError, match=r"Unknown reset option 'variatoin'\. Did you mean 'variation'"):
+        env.reset(options={"variatoin": {}})
+    with pytest.raises(EmbodiedError, match="allows no distance at all"):
+        task("place", goal="near(red_cube, target, 0)")
+
+
+def test_gymnasium_takes_them() -> None:
+    env = gym.make("envs:SO101Place-v0", obstacles=("wall",), distractors=("blue_t",), disable_env_checker=True)
+    plain = gym.make("envs:SO101Place-v0", disable_env_checker=True)
+    assert env.reset(seed=0)[0]["observation"].shape > plain.reset(seed=0)[0]["observation"].shape
+    koch = gym.make("envs:SO101Place-v0", robot="koch", disable_env_checker=True)
+    assert koch.action_space.shape == (5,)
 
 
 def test_settings_and_stored_episodes_say_what_was_on_the_table() -> None:

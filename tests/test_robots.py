@@ -1,20 +1,23 @@
 """Robots: two arms are each what a lone one is, and an arm of any MJCF file joins by a few lines of YAML."""
 
 import importlib.util
+from importlib import resources
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 
+from embodied.bench.experts import succeeded
+from envs.arm import SerialArm, serial_arm
 from envs.control import CartesianDelta, JointDelta, TwoArms, default_control
 from envs.errors import EmbodiedError
 from envs.foreign import load_robot
-from envs.kinematics import project
+from envs.kinematics import JOINTS, TCP_IN_GRIPPER, forward, project
 from envs.robot import FILES, HOME, ROBOTS, robot_of
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
-from envs.tasks import TASKS
+from envs.tasks import ANY_ARM, TASKS, task
 from envs.two_arms import BASE, OTHER, of_first, seen_by_other
 from envs.worlds import TaskWorlds
 
@@ -30,6 +33,7 @@ ARM = """
       <body name="upper" pos="0 0 0.1">
         <joint name="swing" axis="0 0 1" range="-2 2"/>
         <joint name="loose" axis="0 1 0" range="-1 1"/>
+        <joint name="free" axis="1 0 0"/>
         <geom type="capsule" fromto="0 0 0 0.2 0 0" size="0.02"/>
         <body name="finger" pos="0.2 0 0">
           <joint name="pinch" type="slide" axis="0 1 0" range="0 0.03"/>
@@ -125,13 +129,13 @@ def test_shipped_robot_files_hold_and_move(name: str) -> None:
     simulation.settle(duration=0.5)
     start = simulation.observe()
     np.testing.assert_allclose(start.proprioception[0, : len(robot.joints)], robot.home, atol=0.02)
-    action = np.zeros((2, len(robot.joints)))
-    action[0, 0] = 1.0
-    for _ in range(5):
-        after = simulation.step(action)
+    target = np.tile(robot.home, (2, 1))
+    target[0, 0] += 0.5
+    simulation.run(target, 200)
+    after = simulation.observe()
     tool = after.objects.position_in_world[:, after.objects.index("gripper")]
-    turned = np.arctan2(tool[:, 1], tool[:, 0])
-    assert turned[0] > 0.3
+    turned = np.arctan2(tool[:, 1], tool[:, 0]) - np.arctan2(*start.objects.position_in_world[0, 1, 1::-1])
+    assert abs(turned[0]) > 0.3
     assert abs(turned[1]) < 0.01
 
 
@@ -179,6 +183,14 @@ def test_an_arm_of_any_file_stands_alone_in_the_scene(tmp_path: Path) -> None:
         (FILE.replace("tcp: tip", "tip: tip"), r"a robot file says at least mjcf, joints and tcp"),
         (FILE + "colour: red\n", r"Unknown key of arm\.yaml 'colour'"),
         (FILE + "servo: {dampng: 3}\n", r"Unknown servo parameter of arm\.yaml 'dampng'\. Did you mean 'damping'\?"),
+        (FILE + "home: [a]\n", r"home must be a list of numbers, not \['a'\]"),
+        (FILE + "servo: 3\n", r"servo must be numbers by name, not 3"),
+        (FILE + "area: [[0.1, 0.2]]\n", r"area must be two ranges, as in"),
+        (FILE + "jaws: [one]\n", r"jaws must be a list of two names, or of none, not \['one'\]"),
+        (FILE.replace("[swing]", "swing"), r"joints must be a list of names, at least one, not 'swing'"),
+        (FILE.replace("[swing]", "[swing"), r"arm\.yaml is not YAML: "),
+        (FILE.replace("arm.xml", "arm.yaml"), r"MuJoCo cannot read '.*arm\.yaml'"),
+        (FILE.replace("[swing]", "[free]"), r"joint 'free' has no range"),
         (FILE + "home: [0.0]\n", r"home has 1 numbers for the 2 joints swing, pinch"),
     ],
 )
@@ -211,3 +223,56 @@ def test_arms_that_packages_ship_join(package: str, tmp_path: Path) -> None:
     simulation = Simulation(build_scene(SceneConfig(robot=write(tmp_path, text))), 1, threads=1)
     simulation.settle(duration=0.2)
     assert np.isfinite(simulation.step(np.zeros((1, len(joints) + bool(gripper)))).proprioception).all()
+
+
+@pytest.fixture(scope="module")
+def twin() -> SerialArm:
+    """The SO-101 as any arm of a file, its tool where the closed form has it."""
+    spec = mujoco.MjSpec.from_string(resources.files("assets").joinpath("so101.xml").read_text())
+    spec.body("gripper").add_site(name="twin", pos=TCP_IN_GRIPPER)
+    return serial_arm(spec.compile(), JOINTS[:5], HOME, "twin")
+
+
+def test_kinematics_of_any_arm_are_the_closed_ones(twin: SerialArm) -> None:
+    joints = np.random.default_rng(0).uniform(-0.6, 0.6, (200, 5)) + HOME[:5]
+    closed, own = forward(joints), twin.forward(joints)
+    np.testing.assert_allclose(own.position, closed.position, atol=1e-6)
+    np.testing.assert_allclose(own.tilt, np.abs(closed.tilt), atol=1e-5)
+
+
+def test_what_can_be_reached_is_reached_as_upright_as_in_closed_form(twin: SerialArm) -> None:
+    rng = np.random.default_rng(1)
+    place = np.stack([rng.uniform(0.14, 0.34, 200), rng.uniform(-0.1, 0.1, 200), rng.uniform(0.015, 0.12, 200)], -1)
+    yaw = rng.uniform(-0.7, 0.7, 200)
+    closed, own = project(place, yaw), twin.project(place, yaw)
+    there = np.linalg.norm(closed.position - place, axis=-1) < 1e-6
+    assert there.mean() > 0.9
+    assert np.linalg.norm(own.position - place, axis=-1)[there].max() < 5e-4
+    upright = there & (closed.tilt == 0.0)
+    np.testing.assert_allclose(own.joints[upright], closed.joints[upright], atol=1e-2)
+    assert (own.tilt - np.abs(closed.tilt))[there].max() < 0.03
+
+
+@pytest.mark.parametrize("name", ANY_ARM)
+def test_a_koch_arm_does_the_tasks_of_any_arm(name: str) -> None:
+    assert succeeded(task(name, robot="koch"), np.arange(5)).all()
+
+
+def test_a_tool_goes_where_its_actions_say_and_back() -> None:
+    control = default_control("koch")
+    start = np.array([robot_of("koch").home])
+    action = np.array([[0.5, -0.4, 0.6, 0.3, 0.2]])
+    target = control.target(start, action)
+    np.testing.assert_allclose(control.action(start, target), action, atol=5e-3)
+    assert control.spec.names == CartesianDelta().spec.names
+
+
+def test_a_robot_that_cannot_do_a_task_is_told_why(tmp_path: Path) -> None:
+    with pytest.raises(EmbodiedError, match=r"'stack' is for so101 alone; koch can do reach, push, lift, place"):
+        task("stack", robot="koch")
+    with pytest.raises(EmbodiedError, match=r"omx\.yaml does not say where tasks take place: give it area and start"):
+        task("place", robot="omx")
+    with pytest.raises(EmbodiedError, match=r"Unknown robot 'koh'\. Did you mean 'koch'\?"):
+        task("place", robot="koh")
+    with pytest.raises(EmbodiedError, match=r"Unknown geom of .*arm\.yaml 'pad'"):
+        SceneConfig(robot=write(tmp_path, FILE + "jaws: [pad, pad]\n"))

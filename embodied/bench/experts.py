@@ -64,7 +64,7 @@ def succeeded(task: Task, seeds: Array) -> Array:
     """`[N]` whether the expert's episode from each of the seeds ends with the goal reached."""
     worlds = TaskWorlds(task, len(seeds))
     worlds.reset(seeds=seeds)
-    demonstrator = expert(task.name)
+    demonstrator = expert(task.name, task.scene.robot)
     success: Array = np.zeros(len(seeds), bool)
     for _ in range(task.horizon):
         success = np.asarray(worlds.step(demonstrator.act(worlds.observation, task.goal)).success)
