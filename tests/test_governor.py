@@ -351,9 +351,19 @@ def test_what_is_pressed_on_for_long_stops_the_arm():
     side = Clocked(arm=Stuck())
     found = pressed(side, 100)
     when = next(k for k, report in enumerate(found) if report.fault is not None)
-    assert found[-1].fault == "elbow_flex has pressed on something for 1 s"
+    assert found[-1].fault == "elbow_flex has pressed on something for 0.8 s"
     assert when * TICK == pytest.approx(LIMITS.pressing, abs=0.2)
     assert found[-1].reading.health.load[2] < LIMITS.strained
+
+
+def test_pressing_again_and_again_is_pressing():
+    side = Clocked(arm=Stuck())
+    for ticks in range(60):
+        side.guard.go(START + (-0.05 if ticks % 6 == 5 else 0.1) * ELBOW, 5)
+        report = side.tick(5)
+        if report.fault is not None:
+            break
+    assert report.fault == "elbow_flex has pressed on something for 0.8 s"
 
 
 def test_what_is_held_off_from_where_it_should_be_stops_the_arm():

@@ -202,7 +202,7 @@ class Guard:
             # What is stuck is not pushed on; jaws keep what they hold.
             off |= arm & (np.abs(reading.health.load) >= limits.strained)
             self._wanted = np.where(off, reading.position, self.governor.command)
-        wanted, cut = self._wanted, ()
+        wanted, cut = self._wanted, tuple[str, ...]()
         if self.moving and self.state in (State.READY, State.FOLLOWING):
             wanted = self._yielding.ease(wanted, self.governor.command, reading, self.period)
             cut = ("load",) if self._yielding.joints else ()

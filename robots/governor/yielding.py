@@ -19,14 +19,14 @@ SOON = 2
 class Yielding:
     """Call `ease` once per servo tick. What is pressed on is told by load: a joint that is stuck, and pushes.
 
-    Additive or not, what regains slowly and gives quickly keeps near the limit without knowing how stiff a servo is.
+    What gives quickly and regains slowly stays near the limit without knowing how stiff a servo is.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._ahead: Array = np.full(6, np.inf)
         """`[6]` by how much a command may be ahead of its joint [rad]; infinite where nothing is pressed on."""
-        self._strained = np.zeros(6, np.int64)
+        self._strained: Array = np.zeros(6, np.int64)
         self._lasted: Array = np.zeros(6)
         self._strayed: Array = np.zeros(6)
 
@@ -41,7 +41,8 @@ class Yielding:
         ahead = np.where(gives, GIVE * least, REGAIN * self._ahead)
         self._ahead = np.where(pushes & (ahead < np.abs(away)), ahead, np.inf)
         yields = np.isfinite(self._ahead)
-        self._lasted = np.where(yields, self._lasted + seconds, 0.0)
+        # Who pulls back for a moment and presses on again has not stopped pressing.
+        self._lasted = np.where(yields, self._lasted + seconds, np.maximum(self._lasted - seconds, 0.0))
         self._strayed = np.where(yields & (np.abs(away) >= self.limits.astray), self._strayed + seconds, 0.0)
         return reading.position + np.clip(away, -self._ahead, self._ahead)
 
