@@ -106,6 +106,15 @@ def half_height(quaternion: Array, half: Array) -> Array:
     )
 
 
+def point_box_distance(point: Array, position: Array, quaternion: Array, half: Array) -> Array:
+    """Signed distance `[*B]` from a point `[*B 3]` to a box's surface, negative inside [m]."""
+    xp = array_namespace(point, position)
+    excess = xp.abs(quat_rotate(quat_conjugate(quaternion), point - position)) - half
+    outside = xp.clip(excess, 0.0, None)
+    inside = xp.clip(xp.max(excess, axis=-1), None, 0.0)
+    return xp.sqrt(xp.sum(outside * outside, axis=-1)) + inside
+
+
 def box_signed_distance(
     pos_a: Array, quat_a: Array, half_a: Array, pos_b: Array, quat_b: Array, half_b: Array
 ) -> Array:
