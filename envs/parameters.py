@@ -107,7 +107,7 @@ class ModelFields:
         objects = np.flatnonzero(scene.qpos >= 0)
         self._bodies = scene.body[objects]
         self._solids = [solid for name in scene.objects for solid in object_type(name).solids]
-        self._geoms = scene.solid_geom[[geom for k in objects for geom in scene.geoms[k]]]
+        self._geoms = scene.stepped_geom[[geom for k in objects for geom in scene.geoms[k]]]
         self._owner = np.array([o for o, k in enumerate(objects) for _ in scene.geoms[k]], np.int64)
         self._compound = scene.kind[objects] == Kind.COMPOUND
         self._nominal = Parameters.nominal(scene, 1)
@@ -174,7 +174,7 @@ class ModelFields:
             )  # fmt: skip
             for k, geoms in enumerate(self._scene.geoms):
                 for geom in geoms:
-                    table[ids, self._scene.solid_geom[geom], 0] = model.geom_friction[geom, 0] * ratio[:, k]
+                    table[ids, self._scene.stepped_geom[geom], 0] = model.geom_friction[geom, 0] * ratio[:, k]
         if "servo_gain" in changed:
             actuators = self._scene.actuator
             gain, bias = self._batch.expand("actuator_gainprm"), self._batch.expand("actuator_biasprm")

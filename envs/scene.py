@@ -18,8 +18,8 @@ from envs.objects import CUBE_HALF_EXTENT, object_type
 from envs.physics import Physics
 from envs.robot import Robot, RobotPart, robot_of
 from envs.servo import Servos, per_joint
-from envs.solid import solid_ids, without_drawn
 from envs.solids import add_object, open_up
+from envs.stepped import stepped_ids, without_drawn
 from envs.types import Array, Kind
 
 FLOOR_HEIGHT = -0.6
@@ -95,8 +95,8 @@ class Scene:
     """A compiled model and where its entities are in it. K entities; -1 stands for "has none"."""
 
     model: mujoco.MjModel
-    solid: mujoco.MjModel
-    """What is stepped: `model` without what is only drawn, see `envs.solid`. State rows are the same of both."""
+    stepped: mujoco.MjModel
+    """What is stepped: `model` without what is only drawn, see `envs.stepped`. State rows are the same of both."""
     config: SceneConfig
     names: tuple[str, ...]
     """K entity names: the table, the robot's parts, the goal entity if any, parts of fixtures, then the objects."""
@@ -109,8 +109,8 @@ class Scene:
     geoms: tuple[tuple[int, ...], ...]
     """Per entity, ids in `model` of the geoms it collides with; the entity `gripper`: palm and fingers without the
     pads."""
-    solid_geom: Array
-    """`[ngeom]` ids in `solid` of the geoms of `model`; -1 of those that are only drawn."""
+    stepped_geom: Array
+    """`[ngeom]` ids in `stepped` of the geoms of `model`; -1 of those that are only drawn."""
     qpos: Array
     """`[K]` address of a free body's pose in `qpos` (7 numbers)."""
     dof: Array
@@ -190,10 +190,10 @@ def build_scene(config: SceneConfig | None = None) -> Scene:
     spec.add_key(name="home")
     model = spec.compile()
     _set_home(model, robot)
-    solid = without_drawn(spec, model)
-    for each in (model, solid):
+    stepped = without_drawn(spec, model)
+    for each in (model, stepped):
         open_up(each, config.objects)
-    return _index(model, solid, config)
+    return _index(model, stepped, config)
 
 
 def _set_home(model: mujoco.MjModel, robot: Robot) -> None:
@@ -275,7 +275,7 @@ def _add_target(spec: mujoco.MjSpec) -> None:
                   mass=0.0)  # fmt: skip
 
 
-def _index(model: mujoco.MjModel, solid: mujoco.MjModel, config: SceneConfig) -> Scene:
+def _index(model: mujoco.MjModel, stepped: mujoco.MjModel, config: SceneConfig) -> Scene:
     goal = (config.goal_entity,) if config.goal_entity else ()
     parts = {part.name: part for part in _parts(config)}
     robot = robot_of(config.robot)
@@ -288,14 +288,14 @@ def _index(model: mujoco.MjModel, solid: mujoco.MjModel, config: SceneConfig) ->
     joints = [model.joint(name) for name in robot.joints]
     return Scene(
         model=model,
-        solid=solid,
+        stepped=stepped,
         config=config,
         names=names,
         kind=np.array(kind, np.int64),
         body=np.array(body, np.int64),
         local_pose=np.array(local_pose),
         geoms=tuple(geoms),
-        solid_geom=solid_ids(model, solid),
+        stepped_geom=stepped_ids(model, stepped),
         qpos=np.array([joint[0] if joint else -1 for joint in free], np.int64),
         dof=np.array([joint[1] if joint else -1 for joint in free], np.int64),
         mocap=np.array([int(model.body_mocapid[b]) if b else -1 for b in body], np.int64),

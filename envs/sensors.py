@@ -125,10 +125,10 @@ class Sensors:
         self._eye: Array | None = None
         if occlusion is not None:
             # Imported here, as who only configures sensors should not load MuJoCo.
-            from envs.solid import Drawn
+            from envs.stepped import Drawn
 
             self._eye = views_of(scene, [occlusion]).position[0]
-            self._drawn = Drawn(scene.model, simulation.batch, scene.solid_geom)
+            self._drawn = Drawn(scene.model, simulation.batch, scene.stepped_geom)
         self._objects = np.flatnonzero(scene.qpos >= 0)
 
     def read(

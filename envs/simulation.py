@@ -23,7 +23,7 @@ from envs.parameters import ModelFields, Parameters
 from envs.readout import chain_of, column, read_poses
 from envs.rows import EntityRows
 from envs.scene import Scene
-from envs.solid import dress
+from envs.stepped import dress
 from envs.types import Array, ObjectState, Observation
 
 RAMP = 5
@@ -87,7 +87,7 @@ class Simulation:
                 f"{scene.model.opt.timestep} s."
             )
         stop_timers()
-        self._batch = engine.batch(scene.solid, worlds, threads or len(os.sched_getaffinity(0)))
+        self._batch = engine.batch(scene.stepped, worlds, threads or len(os.sched_getaffinity(0)))
         self.fields = ModelFields(self._batch, scene)
         """The true physics of every world."""
         self.rows = EntityRows(self._batch, scene)
@@ -235,7 +235,7 @@ class Simulation:
 
     @property
     def batch(self) -> Batch:
-        """MuJoCo's batch of `Scene.solid` underneath, for what is built on a simulation within this package."""
+        """MuJoCo's batch of `Scene.stepped` underneath, for what is built on a simulation within this package."""
         return self._batch
 
     @property
@@ -345,7 +345,7 @@ class Simulation:
     def model(self, world: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:
         """The compiled model with one world's own physics: a copy, or written into an earlier such `model`."""
         model = copy.copy(self.scene.model) if model is None else model
-        dress(model, self._batch, world, self.scene.solid_geom)
+        dress(model, self._batch, world, self.scene.stepped_geom)
         return model
 
     def data(self, world: int, data: mujoco.MjData | None = None) -> mujoco.MjData:

@@ -73,7 +73,7 @@ def different(a: mujoco.MjModel, b: mujoco.MjModel) -> set[str]:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_physical_factor_changes_what_it_says_and_nothing_else(name):
-    batch = Batch(SCENE.solid, 2, 1)
+    batch = Batch(SCENE.stepped, 2, 1)
     own, many = ModelFields(batch, SCENE), count(SCENE)
     share = np.random.default_rng(5).random((1, coordinates(many)))
     nominal, wide = Parameters.nominal(SCENE, 1), Variation.wide(name)
@@ -87,7 +87,7 @@ def test_a_physical_factor_changes_what_it_says_and_nothing_else(name):
     # Objects and surfaces share a field: which geoms differ tells them apart.
     if name in ("friction", "surface_friction"):
         rows = np.flatnonzero((batch.get_model(0).geom_friction != batch.get_model(1).geom_friction).any(axis=1))
-        objects = {SCENE.solid_geom[SCENE.geoms[SCENE.index(cube)][0]] for cube in SCENE.objects}
+        objects = {SCENE.stepped_geom[SCENE.geoms[SCENE.index(cube)][0]] for cube in SCENE.objects}
         assert set(rows) == objects if name == "friction" else objects.isdisjoint(rows) and len(rows) > 2
     low, high = FACTORS[name].wide
     assert ((values[name] >= low) & (values[name] <= high)).all()
@@ -149,7 +149,7 @@ def test_bad_ranges_are_refused(limits):
 
 
 def test_bad_parameters_are_refused():
-    fields_of = ModelFields(Batch(SCENE.solid, 50, 1), SCENE)
+    fields_of = ModelFields(Batch(SCENE.stepped, 50, 1), SCENE)
     for change, word in (({"mass": -NOMINAL.mass}, "mass"), ({"friction": -NOMINAL.friction}, "friction"),
                          ({"gravity": NOMINAL.gravity * np.nan}, "gravity")):  # fmt: skip
         with pytest.raises(EmbodiedError, match=word):
@@ -158,21 +158,21 @@ def test_bad_parameters_are_refused():
 
 
 def test_unvaried_worlds_expand_nothing():
-    batch = Batch(SCENE.solid, 50, 1)
+    batch = Batch(SCENE.stepped, 50, 1)
     ModelFields(batch, SCENE).write(np.arange(50), NOMINAL)
     for name in ("body_mass", "geom_friction", "geom_size", "actuator_gainprm", "opt.gravity"):
         assert batch.expanded(name) is None
 
 
 def test_a_varied_world_has_the_physics_of_its_parameters():
-    batch = Batch(SCENE.solid, 3, 1)
+    batch = Batch(SCENE.stepped, 3, 1)
     values = replace(WIDE, surface_friction=(1.0, 1.0)).sample(Parameters.nominal(SCENE, 3), np.random.default_rng(1))
     # Three different sides, so that the order of principal axes matters.
     values.half_extents[:, 0] *= (1.3, 0.8, 1.0)
     ModelFields(batch, SCENE).write(np.arange(3), values)
     for world in range(3):
         model, body = batch.get_model(world), SCENE.body[-2:]
-        geom = SCENE.solid_geom[[SCENE.geoms[-2][0], SCENE.geoms[-1][0]]]
+        geom = SCENE.stepped_geom[[SCENE.geoms[-2][0], SCENE.geoms[-1][0]]]
         for o in range(2):
             side = values.half_extents[world, o]
             inertia = values.mass[world, o] / 3 * ((side**2).sum() - side**2)

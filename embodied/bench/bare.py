@@ -19,7 +19,7 @@ class Bare:
 
     def __init__(self, simulation: Simulation, rows: Array, plan: Sequence[Array], threads: int) -> None:
         """`rows` `[N S]` start states, `plan` T + 1 joint targets `[N 6]` from the one before the first step on."""
-        self._model = simulation.scene.solid
+        self._model = simulation.scene.stepped
         # The servos' commands of every control step, each with the physics steps it holds for.
         self._steps = [
             [(new if share == 1.0 else old + share * (new - old), steps) for share, steps in simulation.ramp]

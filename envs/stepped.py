@@ -31,25 +31,25 @@ def without_drawn(spec: mujoco.MjSpec, model: mujoco.MjModel) -> mujoco.MjModel:
         if not (geom.contype or geom.conaffinity):
             spec.delete(geom)
     try:
-        solid = spec.compile()
+        stepped = spec.compile()
     except ValueError:  # A body's mass was theirs, or something refers to them.
         return model
-    solid.key_qpos[:], solid.key_ctrl[:] = model.key_qpos, model.key_ctrl
-    same = all(np.array_equal(getattr(solid, name), getattr(model, name)) for name in _OF_MASSES)
-    return solid if same else model
+    stepped.key_qpos[:], stepped.key_ctrl[:] = model.key_qpos, model.key_ctrl
+    same = all(np.array_equal(getattr(stepped, name), getattr(model, name)) for name in _OF_MASSES)
+    return stepped if same else model
 
 
-def solid_ids(model: mujoco.MjModel, solid: mujoco.MjModel) -> Array:
-    """`[ngeom]` what the geoms of `model` are called in `solid`; -1 for those that are only drawn."""
+def stepped_ids(model: mujoco.MjModel, stepped: mujoco.MjModel) -> Array:
+    """`[ngeom]` what the geoms of `model` are called in `stepped`; -1 for those that are only drawn."""
     kept = np.ones(model.ngeom, bool)
-    if solid is not model:
+    if stepped is not model:
         # Both go through the bodies in the same order.
         kept = (model.geom_contype | model.geom_conaffinity) != 0
     return np.where(kept, np.cumsum(kept) - 1, -1)
 
 
 def dress(model: mujoco.MjModel, batch: Batch, world: int, ids: Array) -> None:
-    """Write one world's own values in a batch of `solid` into `model`, with `ids` of `solid_ids`."""
+    """Write one world's own values in a batch of `stepped` into `model`, with `ids` of `stepped_ids`."""
     for name in OWN_FIELDS:
         values = batch.expanded(name)
         if values is not None:
@@ -61,18 +61,18 @@ def dress(model: mujoco.MjModel, batch: Batch, world: int, ids: Array) -> None:
 
 
 class Drawn:
-    """The worlds of a batch of `solid` with all that is drawn, to look at."""
+    """The worlds of a batch of `stepped` with all that is drawn, to look at."""
 
     def __init__(self, model: mujoco.MjModel, batch: Batch, ids: Array) -> None:
-        """`ids` are those of `solid_ids`."""
-        self._solid, self._geoms = batch, np.flatnonzero(ids >= 0)
+        """`ids` are those of `stepped_ids`."""
+        self._stepped, self._geoms = batch, np.flatnonzero(ids >= 0)
         self._batch = Batch(model, batch.nsim, batch.nthread)
 
     def first_hit(self, eye: Array, rays: Array, ids: Array) -> Array:
         """`[n R]` the geom that each of `rays` `[n R 3]` from `eye` `[3]` [m] meets first in worlds `ids`, or -1."""
-        self._batch.state[ids] = self._solid.state[ids]
+        self._batch.state[ids] = self._stepped.state[ids]
         for name in ("geom_size", "geom_pos"):
-            own = self._solid.expanded(name)
+            own = self._stepped.expanded(name)
             if own is not None:
                 self._batch.expand(name)[ids[:, None], self._geoms] = own[ids]
         _, geom = self._batch.ray(eye, rays, geomgroup=_DRAWN_GROUPS, ids=ids.astype(np.int32))

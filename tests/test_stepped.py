@@ -7,7 +7,7 @@ from mujoco.batch import MODEL_FIELDS
 
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
-from envs.solid import Drawn, without_drawn
+from envs.stepped import Drawn, without_drawn
 from envs.tasks import TASKS
 from envs.variation import Variation
 from envs.worlds import TaskWorlds
@@ -20,10 +20,10 @@ VARIED = Variation(mass=(0.5, 2.0), friction=(0.5, 2.0), size=(0.8, 1.2), servo_
 @pytest.mark.parametrize("name", ["place", "clutter", "drawer", "handover"])
 def test_it_steps_to_the_same_bits(name: str) -> None:
     scene = build_scene(TASKS[name].scene)
-    assert scene.solid.ngeom < scene.model.ngeom
+    assert scene.stepped.ngeom < scene.model.ngeom
     rng, ends = np.random.default_rng(0), []
     commands = rng.uniform(*scene.joint_range.T, (6, len(scene.joints)))
-    for model in (scene.model, scene.solid):
+    for model in (scene.model, scene.stepped):
         data = mujoco.MjData(model)
         mujoco.mj_resetDataKeyframe(model, data, model.key("home").id)
         for command in commands:
@@ -37,11 +37,11 @@ def test_it_steps_to_the_same_bits(name: str) -> None:
 
 def test_geoms_are_the_same_by_their_new_ids() -> None:
     scene = build_scene(TASKS["sort"].scene)
-    solid = scene.solid_geom >= 0
-    assert 0 < solid.sum() == scene.solid.ngeom < scene.model.ngeom
+    kept = scene.stepped_geom >= 0
+    assert 0 < kept.sum() == scene.stepped.ngeom < scene.model.ngeom
     for name in ("geom_size", "geom_bodyid", "geom_friction", "geom_pos", "geom_contype"):
-        kept = getattr(scene.solid, name)[scene.solid_geom[solid]]
-        np.testing.assert_array_equal(kept, getattr(scene.model, name)[solid])
+        values = getattr(scene.stepped, name)[scene.stepped_geom[kept]]
+        np.testing.assert_array_equal(values, getattr(scene.model, name)[kept])
 
 
 @pytest.mark.parametrize("mass", [0.0, 1.0])
@@ -74,8 +74,8 @@ def test_a_model_of_one_world_has_all_that_is_its_own(simulation: Simulation) ->
         values = batch.expanded(name)
         if values is not None:
             field = getattr(model.opt, name[4:]) if name.startswith("opt.") else getattr(model, name)
-            solid = scene.solid_geom >= 0 if name.startswith("geom_") else slice(None)
-            np.testing.assert_array_equal(field[solid], values[1], err_msg=name)
+            kept = scene.stepped_geom >= 0 if name.startswith("geom_") else slice(None)
+            np.testing.assert_array_equal(field[kept], values[1], err_msg=name)
             own += 1
     assert own > 8
     assert not np.array_equal(model.geom_size, scene.model.geom_size)
@@ -87,7 +87,7 @@ def test_rays_meet_what_is_drawn_and_objects_in_their_own_sizes() -> None:
     parameters = simulation.parameters
     parameters.half_extents[1] *= 2.0
     simulation.fields.write(np.arange(2), parameters)
-    drawn = Drawn(scene.model, simulation.batch, scene.solid_geom)
+    drawn = Drawn(scene.model, simulation.batch, scene.stepped_geom)
     simulation.rows.put(np.arange(2), scene.index("red_cube"), np.tile((0.2, 0.3, 0.014), (2, 1)))
     eye = np.array((0.22, 0.3, 0.5))
     hit = drawn.first_hit(eye, np.tile((0.0, 0.0, -1.0), (2, 1, 1)), np.arange(2))[:, 0]
@@ -95,4 +95,4 @@ def test_rays_meet_what_is_drawn_and_objects_in_their_own_sizes() -> None:
     assert names == ["table", "red_cube"]
     above = scene.model.body("shoulder").pos + np.array((0.0, 0.0, 0.5))
     arm = drawn.first_hit(above, np.array([[[0.0, 0.0, -1.0]]]), np.array([0]))
-    assert scene.solid_geom[arm[0, 0]] == -1
+    assert scene.stepped_geom[arm[0, 0]] == -1
