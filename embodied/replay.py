@@ -8,6 +8,7 @@ from embodied.arguments import ReplayArguments
 from embodied.checkpoint import write_atomically
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
+from embodied.data.journal import RECORDING
 from embodied.data.rerun import from_origin, from_states, same, scene_of
 from embodied.report.video import encode
 from envs.cameras import CameraConfig, Cameras
@@ -44,7 +45,9 @@ def replay(arguments: ReplayArguments, console: Console) -> int:
     exact = lived_again(episode)
     for how, is_same in exact.items():
         console.say(f"again    from its {how}: {'the same to the bit' if is_same else 'NOT the same'}")
-    if not exact:
+    if RECORDING in episode.versions:
+        console.say("again    no: it was recorded on an arm, whose servos are not the simulator's")
+    elif not exact:
         console.say("again    no: it holds neither its origin nor simulator states")
     console.say(f"film     {path}")
     return 0 if all(exact.values()) else 1
@@ -69,7 +72,7 @@ def filmed(episode: Episode, camera: str, width: int, height: int) -> Array:
 def lived_again(episode: Episode) -> dict[str, bool]:
     """By what it was begun from, whether the simulator gives the episode again to the bit."""
     exact: dict[str, bool] = {}
-    if episode.origin is not None:
+    if episode.origin is not None and RECORDING not in episode.versions:
         exact["seed"] = same(from_origin(episode), episode.observation)
     if episode.simulator_state is not None and not episode.interventions:
         exact["states"] = np.array_equal(from_states(episode), np.asarray(episode.simulator_state)[1:])

@@ -88,6 +88,7 @@ def test_what_is_recorded_is_what_was_executed(done):
     store = EpisodeStore(folder / "episodes")
     assert list(store.lengths) == [50, 50]
     for episode in store:
+        assert (episode.origin.beginning, episode.origin.servo) == ((episode.seed,), "firm")
         told, body = commands(episode), episode.observation.proprioception
         # The policy wants more of the wrist than there is; the governor keeps a margin.
         wrist, margin = JOINTS.index("wrist_flex"), Limits().margin

@@ -13,6 +13,7 @@ from toy_worlds import toy_episodes
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import NAME, Journal, Told
 from envs.errors import EmbodiedError
+from envs.types import Origin
 
 
 @pytest.fixture
@@ -45,6 +46,16 @@ def cut(episode, steps, versions):
         episode, observation=episode.observation[: steps + 1], action=episode.action[:steps],
         success=episode.success[: steps + 1], simulator_state=None, versions=versions,
     )  # fmt: skip
+
+
+def test_where_it_began_is_read_back(tmp_path, episode):
+    began = Origin((7,), "joint_absolute", 10.0, variation="mass=0.5..2", factors={"mass": np.array([[1.7]])})
+    with Journal(EpisodeStore(tmp_path)) as journal:
+        journal.begin(replace(told(episode), origin=began), episode.observation[0], False)
+        journal.add(episode.action[0], episode.observation[1], False)
+    (read,) = EpisodeStore(tmp_path)
+    assert replace(read.origin, factors={}) == replace(began, factors={})
+    np.testing.assert_array_equal(read.origin.factors["mass"], began.factors["mass"])
 
 
 def test_what_is_recorded_is_read_back(tmp_path, episode):

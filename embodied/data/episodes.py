@@ -141,7 +141,7 @@ class _Shard:
             interventions=tuple(Intervention.parse(text) for text in head["interventions"]),
             simulator_state=stepwise("simulator_state") if "simulator_state" in self._keys else None,
             versions=head["versions"],
-            origin=_origin(head.get("origin")),
+            origin=read_origin(head.get("origin")),
         )
 
     @property
@@ -222,16 +222,17 @@ def _head(episode: Episode) -> Mapping[str, Any]:
         "goal": str(episode.goal),
         "interventions": [str(intervention) for intervention in episode.interventions],
         "versions": dict(episode.versions),
-        "origin": None if episode.origin is None else _plain(episode.origin),
+        "origin": None if episode.origin is None else plain_origin(episode.origin),
     }
 
 
-def _plain(origin: Origin) -> Mapping[str, Any]:
+def plain_origin(origin: Origin) -> Mapping[str, Any]:
     """For JSON, whose numbers are read back to the same bits."""
     return {**vars(origin), "factors": {name: np.asarray(value).tolist() for name, value in origin.factors.items()}}
 
 
-def _origin(values: Mapping[str, Any] | None) -> Origin | None:
+def read_origin(values: Mapping[str, Any] | None) -> Origin | None:
+    """What `plain_origin` gave."""
     if values is None:
         return None
     factors = {name: np.array(value, np.float64) for name, value in values["factors"].items()}

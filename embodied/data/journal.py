@@ -20,10 +20,10 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from safetensors.numpy import load, save
 
-from embodied.data.episodes import EpisodeStore
+from embodied.data.episodes import EpisodeStore, plain_origin, read_origin
 from envs.errors import EmbodiedError
 from envs.goals import Goal
-from envs.types import Array, Episode, ObjectState, Observation
+from envs.types import Array, Episode, ObjectState, Observation, Origin
 
 NAME = "episode.journal"
 RECORDING = "recording"
@@ -43,6 +43,8 @@ class Told:
     task: str
     robot: str
     versions: Mapping[str, str]
+    origin: Origin | None = None
+    """On a twin, what its table was laid from; its servos are not the simulator's, and its moments neither."""
 
 
 class Journal:
@@ -75,6 +77,7 @@ class Journal:
             "names": observation.objects.names, "kind": np.asarray(observation.objects.kind).tolist(),
             "goal": str(told.goal), "seed": told.seed, "task": told.task, "robot": told.robot,
             "versions": {**told.versions, RECORDING: uuid.uuid4().hex},
+            "origin": None if told.origin is None else plain_origin(told.origin),
         }  # fmt: skip
         self._write(json.dumps(head).encode())
         self._write(save(_packed(observation, success)))
@@ -152,7 +155,7 @@ def _read(path: Path) -> Episode | None:
     return Episode(
         observation=replace(seen, images=images), action=action, success=column["success"],
         goal=Goal.parse(head["goal"]), seed=head["seed"], task=head["task"], robot=head["robot"],
-        versions=head["versions"],
+        versions=head["versions"], origin=read_origin(head.get("origin")),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import Journal
 from embodied.deploy.episodes import SLOW, Assignment, Deployment, Manner
-from embodied.deploy.site import Site, arm_at, senses_at, site
+from embodied.deploy.site import OWN, Site, arm_at, senses_at, site
 from embodied.evaluation.evaluate import percent
 from embodied.evaluation.statistics import wilson
 from embodied.evaluation.success import held_out_seeds
@@ -29,9 +29,11 @@ from envs.control import CartesianDelta
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.kinematics import JOINTS
+from envs.scene import SceneConfig, build_scene
 from envs.servo_file import named_servos
 from envs.tasks import task as named_task
-from envs.types import Array, Policy
+from envs.types import Array, Origin, Policy
+from envs.variation import Variation, count, drawn
 from robots.governor.guard import Report
 from robots.governor.limits import Limits
 
@@ -100,6 +102,7 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
             rate=arguments.rate,
             robot=f"so101 ({assignment.servo}, {arguments.mode}{', on a twin' if place.tell else ''})",
             begin=_beginning(place, assignment, arguments, console),
+            origin=_origin(assignment, scene, arguments),
             show=_shown(arguments, console),
         )
         outcome = Deployment(assignment, manner, arm, senses, journal).run(seeds)
@@ -109,10 +112,10 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
                 f"the power back within {WAIT:g} s, and it is taken off; or cut the arm's power."
             )
         finished = arm.finish(WAIT)
-    count = len(outcome.each)
-    success = wilson(sum(each["success"] for each in outcome.each), count).as_dict() if count else None
+    done = len(outcome.each)
+    success = wilson(sum(each["success"] for each in outcome.each), done).as_dict() if done else None
     record = {
-        "episodes": count, "success": success, "fault": outcome.fault, "lost": outcome.lost, "cut": dict(outcome.cut),
+        "episodes": done, "success": success, "fault": outcome.fault, "lost": outcome.lost, "cut": dict(outcome.cut),
         "each": outcome.each, "loop": finished, "mode": arguments.mode, "perception": senses.source,
         "port": arguments.port, "twin": place.tell is not None, "task": task.name, "versions": versions(),
     }  # fmt: skip
@@ -142,6 +145,25 @@ def _beginning(
         return answer.endswith("\n") and not answer.strip()
 
     return begin
+
+
+def _origin(assignment: Assignment, scene: SceneConfig, arguments: DeployArguments) -> Callable[[int], Origin | None]:
+    """Of a twin that was started for this; what another draws it does not say, and a real table nobody draws."""
+    many = count(build_scene(scene))
+
+    def origin(seed: int) -> Origin | None:
+        if arguments.port != OWN:
+            return None
+        spread = (1.0 / arguments.variation, arguments.variation)
+        varied = Variation(mass=spread, friction=spread, servo_gain=spread)
+        variation = varied if arguments.variation > 1 else Variation()
+        values = drawn(variation, many, [(seed,)])
+        return Origin(
+            beginning=(seed,), control="joint_absolute", rate=assignment.control.spec.rate, servo=assignment.servo,
+            variation=str(variation), factors={name: value[0] for name, value in values.items()},
+        )  # fmt: skip
+
+    return origin
 
 
 def _shown(arguments: DeployArguments, console: Console) -> Callable[[int, Report, Array], None]:

@@ -16,7 +16,7 @@ from envs.kinematics import JOINT_HIGH, JOINT_LOW, project
 from envs.layout import Layout
 from envs.robot import HOME
 from envs.task import Task
-from envs.types import Array, Observation, Policy
+from envs.types import Array, Observation, Origin, Policy
 from robots.governor.client import SupervisedArm
 from robots.governor.guard import Report, State
 from robots.governor.stepped import SteppedArm
@@ -55,6 +55,8 @@ class Manner:
     """What episodes say of the arm."""
     begin: Callable[[int], bool]
     """Told each beginning's seed once the arm is at its start: objects are laid out then. False ends it all."""
+    origin: Callable[[int], Origin | None]
+    """Whence the beginning of that seed comes, where it can be begun again."""
     show: Callable[[int, Report, Array], None]
     """Told each step: its number, what came of it, and the joints [rad] that the policy asked for."""
 
@@ -135,7 +137,8 @@ class Deployment:
                 f"The {task.subject} is not seen by {self.senses.source}: put it where it is, and start again."
             )
         holds = bool(task.goal.satisfied(observation.objects))
-        self.journal.begin(Told(task.goal, seed, task.name, self.manner.robot, versions()), observation, holds)
+        told = Told(task.goal, seed, task.name, self.manner.robot, versions(), self.manner.origin(seed))
+        self.journal.begin(told, observation, holds)
         for step in range(task.horizon):
             # An action that is not finite is passed on: the governor refuses it, and says so.
             action = np.clip(np.asarray(policy.act(_batched(observation), task.goal))[0], -1.0, 1.0)
