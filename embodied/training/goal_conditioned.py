@@ -11,7 +11,6 @@ from embodied.config import AgentConfig
 from embodied.data.goal_replay import GoalObservation, GoalReplay, Reached
 from envs.types import Array
 
-
 RANDOM = 0.3
 """Share of actions that are drawn uniformly (Andrychowicz et al. 2017)."""
 
