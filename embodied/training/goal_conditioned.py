@@ -11,6 +11,9 @@ from embodied.config import AgentConfig
 from embodied.data.goal_replay import GoalObservation, GoalReplay, Reached
 from envs.types import Array
 
+RANDOM = 0.3
+"""Share of actions that are drawn uniformly (Andrychowicz et al. 2017)."""
+
 
 class GoalWorlds(Protocol):
     """N worlds whose episodes begin and end together."""
@@ -69,8 +72,10 @@ class GoalTrainer:
             self._slots = self.replay.begin(self._seen)
         chosen = self.learner.act(self.replay.state(self._seen), averaged=False)
         action = np.clip(chosen + self._spread * self._explore.standard_normal(chosen.shape), -1.0, 1.0)
-        if self.steps < self.worlds.horizon:
-            action = self._explore.uniform(-1.0, 1.0, chosen.shape)
+        # Noise around an actor that knows nothing yet stays where that is: what is to be moved is found by chance.
+        share = RANDOM if self.steps >= self.worlds.horizon else 1.0
+        blind = self._explore.random((len(chosen), 1)) < share
+        action = np.where(blind, self._explore.uniform(-1.0, 1.0, chosen.shape), action)
         following = self.worlds.step(action)
         if len(self.replay) >= self.config.batch:
             self._learn()
