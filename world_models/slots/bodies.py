@@ -18,6 +18,9 @@ from torch import Tensor
 from envs.geometry import matrix_to_quat, quat_to_matrix
 from envs.types import MOVABLE, Kind, ObjectState
 
+ROUND = (Kind.CYLINDER, Kind.SPHERE, Kind.CAPSULE)
+"""What the model takes for a cylinder; everything else that moves is a box to it."""
+
 
 @dataclass(frozen=True)
 class Bodies:
@@ -40,7 +43,7 @@ class Bodies:
     present: Float[Tensor, "*B N"]
     """1 or 0."""
     radius: Float[Tensor, "*B N"]
-    """Of an upright cylinder, or one around a ball or capsule [m]; 0 for a box."""
+    """Of an upright cylinder, or one around a ball or capsule [m]; 0 for a box, or one around a compound."""
 
     @property
     def core(self) -> Float[Tensor, "*B N 3"]:
@@ -77,7 +80,7 @@ def bodies_of(objects: ObjectState, device: torch.device | str = "cpu") -> Bodie
         return tensor[..., chosen] if rank == 0 else tensor[..., chosen, :]
 
     half_extents = take(objects.half_extents, 1)
-    round_ = torch.tensor([int(objects.kind[i]) != Kind.BOX for i in chosen], device=half_extents.device)
+    round_ = torch.tensor([int(objects.kind[i]) in ROUND for i in chosen], device=half_extents.device)
     return Bodies(
         position=take(objects.position_in_world, 1),
         rotation=quat_to_matrix(take(objects.quaternion_in_world, 1)),
