@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envs.errors import EmbodiedError
 from envs.kinematics import JOINT_HIGH, JOINT_LOW, forward
@@ -86,6 +88,32 @@ def test_speed_and_acceleration_are_limited_and_the_goal_is_reached_without_over
     assert np.abs(np.diff(pace, axis=0)).max() / TICK <= LIMITS.acceleration + 1e-6
     assert commands[-1] == pytest.approx(target, abs=1e-6)
     assert (np.abs(commands - START) <= np.abs(target - START) + 1e-9).all()
+
+
+@pytest.fixture(scope="module")
+def governor():
+    return Governor(LIMITS, RANGE)
+
+
+@given(st.integers(0, 2**32 - 1).map(np.random.default_rng))
+@settings(max_examples=30)
+def test_no_limit_is_passed_whatever_is_ordered_in_mid_course(governor, rng):
+    governor.begin(reading())
+    low, high = RANGE[:, 0] + LIMITS.margin, RANGE[:, 1] - LIMITS.margin
+    commands, paces = [], [np.zeros(6)]
+    for _ in range(40):
+        # Half of the joints are sent to an end of their range, some stay.
+        target = np.where(rng.random(6) < 0.5, np.where(rng.random(6) < 0.5, low, high), rng.uniform(low, high))
+        target = np.where(rng.random(6) < 0.2, governor.command, target)
+        for _ in range(rng.integers(1, 20)):
+            governor.command, governor._speed = governor._smooth(target, TICK, 1.0)
+            commands.append(governor.command)
+            paces.append(governor._speed)
+    top = np.append(np.full(5, LIMITS.velocity), LIMITS.gripper_velocity)
+    assert (np.abs(paces) <= top + 1e-9).all()
+    assert np.abs(np.diff(paces, axis=0)).max() <= LIMITS.acceleration * TICK + 1e-9
+    assert (np.array(commands) >= low - 1e-9).all()
+    assert (np.array(commands) <= high + 1e-9).all()
 
 
 def test_a_slower_arm_is_slower():
