@@ -160,11 +160,11 @@ def episode_lessons(rng: np.random.Generator, states: ObjectState, literals: int
     level = lessons.level.reshape(worlds, 4, len(chosen))
     rows = np.arange(level.size).reshape(level.shape)
     pairs: list[NDArray[np.int64]] = []
-    for now, then in ((0, 1), (1, 3)):
-        rises = level[:, then] - level[:, now]
+    for early, late in ((0, 1), (1, 3)):
+        rises = level[:, late] - level[:, early]
         moved = abs(rises) > 0.05
-        better = np.where(rises > 0, rows[:, then], rows[:, now])[moved]
-        worse = np.where(rises > 0, rows[:, now], rows[:, then])[moved]
+        better = np.where(rises > 0, rows[:, late], rows[:, early])[moved]
+        worse = np.where(rises > 0, rows[:, early], rows[:, late])[moved]
         pairs.append(np.stack([better, worse], axis=-1))
     return Lessons(lessons.features, lessons.predicate, lessons.level, np.concatenate(pairs))
 

@@ -71,11 +71,11 @@ class Imagined:
         length = self._trusted_length(rollout)
         self.trusted_steps = float(length.mean())
         slots = self.replay.begin(rollout.observation[:, 0])
-        for now in range(config.horizon):
-            alive = length > now
+        for step in range(config.horizon):
+            alive = length > step
             if alive.any():
-                following = rollout.observation[:, now + 1][alive]
-                self.replay.extend(slots[alive], np.asarray(rollout.action)[alive, now], following)
+                following = rollout.observation[:, step + 1][alive]
+                self.replay.extend(slots[alive], np.asarray(rollout.action)[alive, step], following)
 
     def _trusted_length(self, rollout: Rollout) -> Array:
         """Steps `[B]` of each rollout before the subject's uncertainty first exceeds what is trusted."""
