@@ -336,8 +336,12 @@ def pressed(side, ticks, target=0.3):
     return found
 
 
+PATIENT = 2.0
+"""[s] of pressing, to look at how it gives way."""
+
+
 def test_a_joint_that_presses_gives_way():
-    side = Clocked(arm=Stuck())
+    side = Clocked(arm=Stuck(), pressing=PATIENT)
     found = pressed(side, 40)
     load = np.array([report.reading.health.load[2] for report in found])
     assert load.max() >= LIMITS.strained
@@ -349,7 +353,7 @@ def test_a_joint_that_presses_gives_way():
 
 
 def test_a_joint_that_is_free_again_goes_on_where_it_was_sent():
-    side = Clocked(arm=Stuck())
+    side = Clocked(arm=Stuck(), pressing=PATIENT)
     assert "load" in pressed(side, 30)[-1].cut
     side.arm.wall = np.inf
     found = pressed(side, 60, target=0.2)
@@ -359,7 +363,7 @@ def test_a_joint_that_is_free_again_goes_on_where_it_was_sent():
 
 
 def test_a_joint_that_is_called_back_comes_at_once():
-    side = Clocked(arm=Stuck())
+    side = Clocked(arm=Stuck(), pressing=PATIENT)
     pressed(side, 30)
     side.guard.go(START - 0.1 * ELBOW, 5)
     side.tick(6)
@@ -379,7 +383,7 @@ def test_what_is_pressed_on_for_long_stops_the_arm():
     side = Clocked(arm=Stuck())
     found = pressed(side, 100)
     when = next(k for k, report in enumerate(found) if report.fault is not None)
-    assert found[-1].fault == "elbow_flex has pressed on something for 0.8 s"
+    assert found[-1].fault == "elbow_flex has pressed on something for 0.35 s"
     assert when * TICK == pytest.approx(LIMITS.pressing, abs=0.2)
     assert found[-1].reading.health.load[2] < LIMITS.strained
 
@@ -391,11 +395,11 @@ def test_pressing_again_and_again_is_pressing():
         report = side.tick(5)
         if report.fault is not None:
             break
-    assert report.fault == "elbow_flex has pressed on something for 0.8 s"
+    assert report.fault == "elbow_flex has pressed on something for 0.35 s"
 
 
 def test_what_is_held_off_from_where_it_should_be_stops_the_arm():
-    side = Clocked(arm=Stuck())
+    side = Clocked(arm=Stuck(), pressing=PATIENT)
     for k in range(60):
         side.guard.go(START + 0.012 * k * ELBOW, 1)
         report = side.tick()

@@ -41,7 +41,7 @@ class Limits:
     `patience`, or with less to go for `pressing`."""
     blocked: float = 0.08
     """[rad] from its command, where a joint that strains is held by something and not merely pressing on it."""
-    pressing: float = 0.8
+    pressing: float = 0.35
     """[s] for which a joint may press on something, giving way or not; the firmware lets it for 2 s."""
     current: float = 2.4
     """[A] at which it stops, like `overloaded`; a servo draws 2.7 when it stalls."""
