@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from resuming import check_resumes
 from toy_worlds import ToyTask, ToyWorlds, toy_episodes
 
 from embodied.agents.chunks import ChunkActor, ChunkPolicy
 from embodied.agents.diversity import CAP, bonus, distinctness
 from embodied.agents.staleness import CLIP, coefficients, effective_share
-from embodied.checkpoint import load, save
 from embodied.config import AgentConfig
 from embodied.training.onpolicy import OnPolicyTrainer
 from envs.errors import EmbodiedError
@@ -161,16 +161,7 @@ def test_it_learns_beyond_what_cloning_gives(correction):
 
 
 def test_training_resumes_bit_for_bit_within_an_episode(tmp_path):
-    whole, half = (trainer(worlds=8, lag=3, diversity=0.5) for _ in range(2))
-    whole.advance(31)
-    half.advance(17)
-    save(tmp_path / "half.safetensors", half.state_dict())
-    resumed = trainer(worlds=8, lag=3, diversity=0.5)
-    resumed.load_state_dict(load(tmp_path / "half.safetensors")[0])
-    resumed.advance(14)
-    assert torch.equal(resumed.learner.mean.flat, whole.learner.mean.flat)
-    np.testing.assert_array_equal(resumed._episode["chunk"], whole._episode["chunk"])
-    assert resumed.metrics() == whole.metrics()
+    check_resumes(lambda: trainer(worlds=8, lag=3, diversity=0.5), 17, 14, tmp_path)
 
 
 def test_uneven_chunks_and_groups_are_refused():

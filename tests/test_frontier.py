@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from resuming import check_resumes
 
-from embodied.checkpoint import load, save
 from embodied.config import AgentConfig
 from embodied.training.frontier import Frontier, FrontierWorlds
 from embodied.training.policy import PolicyTrainer
@@ -98,14 +98,5 @@ def test_the_end_of_an_episode_is_noted_and_training_resumes_bit_for_bit(tmp_pat
         worlds = FrontierWorlds(TaskWorlds(task("reach", horizon=4), 4, threads=1), 0.8, 3, proposed=16)
         return PolicyTrainer(worlds, AgentConfig(width=8, batch=8), 0, capacity=20)
 
-    whole, half = trainer(), trainer()
-    whole.advance(11)
-    assert len(whole.worlds.frontier._which) == 8
-    half.advance(6)
-    save(tmp_path / "half.safetensors", half.state_dict())
-    resumed = trainer()
-    resumed.load_state_dict(load(tmp_path / "half.safetensors")[0])
-    resumed.advance(5)
-    for name in ("actor", "critics"):
-        np.testing.assert_array_equal(resumed.state_dict()["learner"][name], whole.state_dict()["learner"][name])
-    np.testing.assert_array_equal(resumed.worlds._chosen, whole.worlds._chosen)
+    resumed = check_resumes(trainer, 6, 5, tmp_path)
+    assert len(resumed.worlds.frontier._which) == 8

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from resuming import check_resumes
 from toy_worlds import ToyExpert, ToyWorlds, toy_episodes
 
 from embodied.agents.history import HistoryPolicy
-from embodied.checkpoint import load, save
 from embodied.cli import compose
 from embodied.config import AgentConfig, EnvConfig
 from embodied.data.episodes import EpisodeStore
@@ -79,15 +79,8 @@ def test_training_with_history_resumes_bit_for_bit(tmp_path):
     def trainer() -> PolicyTrainer:
         return PolicyTrainer(ToyWorlds(4, seed=1), SMALL, 0, toy_episodes(4), ToyExpert(), capacity=50)
 
-    whole, half = trainer(), trainer()
-    whole.advance(27)
-    half.advance(14)
-    save(tmp_path / "half.safetensors", half.state_dict())
-    resumed = trainer()
-    resumed.load_state_dict(load(tmp_path / "half.safetensors")[0])
-    resumed.advance(13)
-    np.testing.assert_array_equal(resumed.learner.actor.flat, whole.learner.actor.flat)
-    assert isinstance(whole.policy, HistoryPolicy)
+    resumed = check_resumes(trainer, 14, 13, tmp_path)
+    assert isinstance(resumed.policy, HistoryPolicy)
     with pytest.raises(EmbodiedError, match=r"agent\.imagined needs agent\.history=1"):
         PolicyTrainer(ToyWorlds(4), AgentConfig(history=2, imagined=0.5), 0, imagine=lambda *_: None)
 

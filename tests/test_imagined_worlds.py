@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from resuming import check_resumes
 from slot_scenes import shaken
-from test_training_policy import SMALL, assert_equal
+from test_training_policy import SMALL
 
 from embodied.evaluation.success import success_in
 from embodied.training.imagined_worlds import ImaginedWorlds
@@ -88,14 +89,8 @@ def test_the_simulator_behind_is_never_stepped(monkeypatch):
     assert len(trainer.replay) == 5 * PLACE.horizon
 
 
-def test_learning_in_them_resumes_bit_for_bit():
-    whole, half = (PolicyTrainer(dreamt(), SMALL, 0) for _ in range(2))
-    whole.advance(7)
-    half.advance(6)  # in the middle of the second episode
-    resumed = PolicyTrainer(dreamt(), SMALL, 0)
-    resumed.load_state_dict(half.state_dict())
-    resumed.advance(1)
-    assert_equal(whole.state_dict(), resumed.state_dict())
+def test_learning_in_them_resumes_bit_for_bit_within_an_episode(tmp_path):
+    check_resumes(lambda: PolicyTrainer(dreamt(), SMALL, 0), 6, 1, tmp_path)
 
 
 def test_what_cannot_be_imagined_is_refused():

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from tabletop import NAMES, held, tabletop
 
+from embodied.evaluation.mined import read_off_pictures
+from embodied.training.pixels import shipped_encoder
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.types import ObjectState
@@ -98,6 +100,19 @@ def test_one_example_of_twenty_may_be_wrong(rng):
     wrong = of(ends, "red_cube").copy()
     wrong[0] += [0.1, 0, 0]
     assert "on(red_cube, blue_cube)" in literals(mine(with_cube(ends, "red_cube", wrong), starts))
+
+
+def test_where_the_hand_happened_to_stay_is_not_what_was_meant(rng):
+    starts = beginnings(rng)
+    there = of(starts, "target") + np.array([0.0295, 0, 0])
+    ends = with_cube(with_cube(starts, "red_cube", there), "gripper", there)
+    assert {one.arguments for one in mine(ends, starts).goal.literals} == {("red_cube", "target")}
+
+
+def test_one_picture_of_the_end_says_what_is_asked_for():
+    for read in read_off_pictures("place_bin", 3, 4, shipped_encoder()):
+        assert str(read.goal) == "in(red_cube, bin)"
+        assert read.recall == 1.0
 
 
 def test_what_looks_alike_is_refused(rng):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_training_policy import SMALL, assert_equal
+from resuming import assert_equal, check_resumes
+from test_training_policy import SMALL
 from toy_worlds import ToyExpert, ToyWorlds, toy_episodes
 
 from embodied.config import Config, RewardConfig
@@ -85,15 +86,9 @@ def test_an_episode_is_audited_once():
     assert trainer.audit.audited == 8 * 3
 
 
-def test_audits_resume_bit_for_bit():
-    whole, half = (paid(always, audit(share=0.5, every=1000)) for _ in range(2))
-    whole.advance(30)
-    half.advance(13)
-    again = paid(always, audit(share=0.5, every=1000))
-    again.load_state_dict(half.state_dict())
-    again.advance(17)
-    assert_equal(whole.state_dict(), again.state_dict())
-    assert whole.audit.audited > 0
+def test_audits_resume_bit_for_bit(tmp_path):
+    resumed = check_resumes(lambda: paid(always, audit(share=0.5, every=1000)), 13, 17, tmp_path)
+    assert resumed.audit.audited > 0
 
 
 def test_exact_margins_need_no_audit():

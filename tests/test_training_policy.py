@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from resuming import assert_equal, check_resumes
 from toy_worlds import ToyExpert, ToyWorlds, toy_episodes, toy_observation, toy_step
 
 from embodied.checkpoint import load, save
@@ -57,19 +58,6 @@ def test_twenty_steps_are_ten_and_ten_resumed(tmp_path):
     assert_equal(whole.state_dict(), resumed.state_dict())
     assert resumed.env_steps == 80
     assert resumed.cloned == 5
-
-
-def assert_equal(first, second) -> None:
-    assert type(first) is type(second)
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for name in first:
-            assert_equal(first[name], second[name])
-    elif isinstance(first, list):
-        for one, other in zip(first, second, strict=True):
-            assert_equal(one, other)
-    else:
-        np.testing.assert_array_equal(first, second)
 
 
 def test_one_seed_one_training_and_another_seed_another():
@@ -174,14 +162,7 @@ def test_resuming_covers_what_was_imagined(tmp_path):
         config = replace(SMALL, imagined=0.25, imagined_horizon=2)
         return PolicyTrainer(ToyWorlds(4, seed=1), config, 0, toy_episodes(4), ToyExpert(), capacity=50, imagine=dream)
 
-    whole, half = make(), make()
-    whole.advance(52)
-    half.advance(30)
-    save(tmp_path / "half.safetensors", half.state_dict())
-    resumed = make()
-    resumed.load_state_dict(load(tmp_path / "half.safetensors")[0])
-    resumed.advance(22)
-    assert_equal(whole.state_dict(), resumed.state_dict())
+    check_resumes(make, 30, 22, tmp_path)
 
 
 def test_shaping_adds_the_discounted_gain_of_potential():

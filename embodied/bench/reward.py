@@ -15,7 +15,8 @@ four boxes and two literals. Truth is the analytic tier on true states.
 - `policy_place`, `policy_stack`: true success of policies paid by the network alone, after one and a half times the
   steps of the same learner paid by stages written by hand (`dense_`); `policy_unseen`: of one after a conjunction of
   three literals, where the network learned from up to two.
-- `mining`: goals read off 1, 3 and 10 expert episodes: `recall` of true successes in others, share of `false` ones.
+- `mining`: goals read off 1, 3 and 10 expert episodes, and off one picture of an end (`picture_1`, through the shipped
+  encoder): `recall` of true successes in others, share of `false` ones.
 - `audit`: how soon the alarm goes when every claim is false, or one of five, and how often when all are true.
 - `cost`: a state of the 4-literal goal, and a batch of 1024, on one thread; in processor time, which other programs do
   not lengthen by taking turns.
@@ -37,13 +38,14 @@ from embodied.data.arrangements import perturb
 from embodied.data.lessons import TASKS_WATCHED, expert_states
 from embodied.evaluation.gaming import claims_of, guards, targets, through_physics, under_attack
 from embodied.evaluation.learned_from import judged, learn_from
-from embodied.evaluation.mined import TASKS_MINED, read_off
+from embodied.evaluation.mined import TASKS_MINED, read_off, read_off_pictures
 from embodied.evaluation.progress_regression import fit
 from embodied.evaluation.rewards import Judge, Question, ask, goal_distance, judge, order_in_episodes, questions
 from embodied.evaluation.staged_reward import StagedReward
 from embodied.run import Run
 from embodied.schema import to_dict
 from embodied.training.adversary import claimed, deceived
+from embodied.training.pixels import shipped_encoder
 from embodied.training.reward import load_network, reward
 from envs.tasks import TASKS
 from envs.types import ObjectState
@@ -216,7 +218,7 @@ def _rivals(
     found: dict[str, Any] = {}
     for paid, (reward_model, budget) in rivals.items():
         console.say(f"learning {name}, paid by the {paid} reward")
-        trainer = learn_from(reward_model, name, seed, budget, 0.0, shown, agent, goal)
+        trainer = learn_from(reward_model, name, seed, budget, 0.0, shown, agent, goal, audited=paid == "learned")
         told = judged(trainer.policy, reward_model, name, seed, episodes, 0.0, 1, goal)
         found[paid] = {"true": told.true.tolist(), "frozen": trainer.frozen}
     return found
@@ -224,12 +226,19 @@ def _rivals(
 
 def _mining(seed: int, quick: bool) -> Mapping[str, Any]:
     """Per task, number of examples and noise the goal mined, and how well it tells success."""
+    encoder = shipped_encoder()
     found: dict[str, Any] = {}
     for name in TASKS_MINED[:1] if quick else TASKS_MINED:
         for count in EXAMPLES[:1] if quick else EXAMPLES:
             for mm in (0, 3):
                 read = read_off(name, count, seed, 4 if quick else 32, mm / 1000)
                 found[f"{name}_{count}_{mm}mm"] = {"goal": str(read.goal), "recall": read.recall, "false": read.false}
+        reads = read_off_pictures(name, seed, 4 if quick else 32, encoder)
+        found[f"{name}_picture_1"] = {
+            "goals": [str(read.goal) for read in reads],
+            "recall": float(np.mean([read.recall for read in reads])),
+            "false": float(np.mean([read.false for read in reads])),
+        }
     return found
 
 

@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from embodied.config import AgentConfig
 from embodied.data.arrangements import perturb
 from embodied.evaluation.gaming import violation
-from embodied.evaluation.staged_reward import StagedReward
 from embodied.evaluation.success import held_out_seeds
 from embodied.training.policy import PolicyTrainer
 from embodied.training.shaped import judge_of
 from envs.experts import expert
-from envs.task import Task
 from envs.tasks import task
-from envs.types import ActionSpec, Array, Episode, ObjectState, Observation, Policy, Transition
+from envs.types import Array, Episode, ObjectState, Observation, Policy, Transition
 from envs.worlds import TaskWorlds
 from world_models.reward.analytic import RewardModel, confirmed
 from world_models.reward.audit import Audit, AuditConfig
@@ -34,19 +32,9 @@ class SeenWorlds:
     def __init__(self, worlds: TaskWorlds, spread: float, seed: int) -> None:
         """`spread` is the standard deviation of a coordinate [m]."""
         self.inner, self.spread = worlds, spread
-        self.worlds: int = worlds.worlds
+        self.worlds, self.task, self.spec = worlds.worlds, worlds.task, worlds.spec
         self._rng = np.random.default_rng((seed, 12))
         self.observation = self._seen(worlds.observation)
-
-    @property
-    def task(self) -> Task:
-        """The task of every world."""
-        return self.inner.task
-
-    @property
-    def spec(self) -> ActionSpec:
-        """The actions."""
-        return self.inner.spec
 
     @property
     def truth(self) -> ObjectState:
@@ -94,17 +82,17 @@ class Judged:
 
 def learn_from(
     model: RewardModel, name: str, seed: int, steps: int, spread: float, shown: int, agent: AgentConfig,
-    goal: str | None = None,
+    goal: str | None = None, *, audited: bool = True,
 ) -> PolicyTrainer:  # fmt: skip
-    """Clone so many demonstrations of a task, then learn for `steps` environment steps paid by `model` alone.
+    """Clone so many demonstrations of a task, then learn for `steps` environment steps paid by `model`.
 
-    A learned model says what success is, and is audited; of one written by hand progress is paid as it is made, beside
-    exact success. `goal` replaces the task's own, which the task's expert must satisfy.
+    An audited model alone says what success is; of one that is not, progress is paid as it is made, beside exact
+    success. `goal` replaces the task's own, which the task's expert must satisfy.
     """
     worlds = SeenWorlds(TaskWorlds(task(name, goal), WORLDS, seed, threads=1), spread, seed)
     demonstrations = demonstrated(worlds, shown, seed) if shown else []
     paid: dict[str, Any] = {"reward": model, "shaping": 1.0}
-    if not isinstance(model, StagedReward):
+    if audited:
         paid = {"judge": judge_of(model), "audit": Audit(AuditConfig(), np.random.default_rng((seed, 13)))}
     trainer = PolicyTrainer(
         worlds, agent, seed, demonstrations, expert(name) if shown else None,

@@ -14,8 +14,7 @@ import numpy as np
 from envs.errors import EmbodiedError
 from envs.features import goal_point, roles
 from envs.goals import Goal
-from envs.task import Task
-from envs.types import ActionSpec, Array, Observation, Policy, Transition
+from envs.types import Array, Observation, Policy, Transition
 from envs.worlds import TaskWorlds
 
 WIDTH = 0.02
@@ -84,7 +83,8 @@ class FrontierWorlds:
 
         That every goal is within reach, the task's own layout sees to. Raises `EmbodiedError` where none is left.
         """
-        self.inner, self.worlds = inner, inner.worlds
+        self.inner = inner
+        self.worlds, self.task, self.spec = inner.worlds, inner.task, inner.spec
         self._seeds = [(seed, number, _STREAM) for number in range(proposed)]
         distances, valid = [], []
         for start in range(0, proposed, inner.worlds):
@@ -100,16 +100,6 @@ class FrontierWorlds:
         self.frontier = Frontier(np.concatenate(distances), np.concatenate(valid), share, rng)
         self._chosen: Array = np.zeros(inner.worlds, np.int64)
         self.observation = self.reset()
-
-    @property
-    def task(self) -> Task:
-        """The task of every world."""
-        return self.inner.task
-
-    @property
-    def spec(self) -> ActionSpec:
-        """The actions."""
-        return self.inner.spec
 
     def reset(self) -> Observation:
         """Begin an episode in every world."""

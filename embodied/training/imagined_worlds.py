@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import EmbodiedError
-from envs.task import Task
-from envs.types import ActionSpec, Array, Observation, Transition
+from envs.types import Array, Observation, Transition
 from envs.worlds import TaskWorlds
 from world_models.cjepa.ahead import Ahead
 
@@ -38,20 +37,10 @@ class ImaginedWorlds:
         if not 0 < len(members) <= beginnings.worlds:
             raise EmbodiedError(f"{beginnings.worlds} worlds cannot be shared by {len(members)} members of a model.")
         self._beginnings, self._members, self._history = beginnings, tuple(members), history
-        self.worlds = beginnings.worlds
+        self.worlds, self.task, self.spec = beginnings.worlds, beginnings.task, beginnings.spec
         edges = np.linspace(0, self.worlds, len(members) + 1).astype(int)
         self._shares = [slice(a, b) for a, b in pairwise(edges)]
         self._begin(beginnings.observation)
-
-    @property
-    def task(self) -> Task:
-        """The task of every world."""
-        return self._beginnings.task
-
-    @property
-    def spec(self) -> ActionSpec:
-        """The actions."""
-        return self._beginnings.spec
 
     def reset(self, *, seeds: Array | None = None) -> Observation:
         """Begin an episode in every world, those that `seeds` `[N]` give or the next; see `TaskWorlds.reset`."""

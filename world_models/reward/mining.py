@@ -30,6 +30,8 @@ PRICES = {
 arguments of others."""
 ON_TABLE = 2.2
 """Price of lying on the table, where most things always do."""
+BY_HAND = 0.5
+"""Added where a literal measures from the hand: that it is near what it has just let go of says little of what for."""
 WORTH = 0.01
 """Least share of states that a literal of price 1 must newly rule out: the rest is left unexplained."""
 NEAR = (0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.09)
@@ -122,6 +124,7 @@ def _put_back(candidates: list[Literal], name: str, ends: ObjectState, others: O
 def _cover(candidates: list[Literal], fails: NDArray[np.bool_], room: Floats) -> list[int]:
     """Candidates that together fail wherever any of them does `[M C]`, cheapest first; none that others make idle."""
     price = np.array([ON_TABLE if one.arguments[-1] == "table" else PRICES[one.predicate] for one in candidates])
+    price += [BY_HAND * (GRIPPER in one.arguments) for one in candidates]
     # Of literals that say as much, the one that holds with most room.
     price = price - 0.05 * np.tanh(room / 0.02)
     left = fails.any(axis=1)
