@@ -10,7 +10,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from envs.errors import EmbodiedError
+
 PACKAGES = ("embodied-whatif", "gymnasium", "lerobot", "mujoco", "mujoco-warp", "numba", "numpy", "torch", "warp-lang")
+
+
+def device_of(name: str) -> str:
+    """`cpu` or `cuda`, which `auto` is where there is one; raises `EmbodiedError` where there is no such device."""
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise EmbodiedError(f"Unknown device {name!r}. Allowed: auto, cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EmbodiedError("device=cuda was asked for, but torch sees no GPU; use device=auto or device=cpu.")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def versions() -> dict[str, str]:

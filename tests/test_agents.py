@@ -12,7 +12,8 @@ from embodied.agents.fused import FusedLosses
 from embodied.agents.losses import AutogradLosses, LearnerConfig
 from embodied.agents.networks import Stack
 from embodied.agents.policies import ActorPolicy, NumpyActor, RandomPolicy
-from embodied.agents.td3 import Learner, resolve_device
+from embodied.agents.td3 import Learner
+from embodied.machine import device_of
 from envs.errors import EmbodiedError
 from envs.features import goal_point, observation_features, policy_input, roles
 from envs.geometry import quat_from_yaw, quat_multiply
@@ -121,7 +122,7 @@ def test_learner_errors():
     with pytest.raises(EmbodiedError, match="critic_loss became nan at update 1"):
         learner.metrics()
     with pytest.raises(EmbodiedError, match="Unknown device 'tpu'"):
-        resolve_device("tpu")
+        device_of("tpu")
 
 
 def test_packing_keeps_every_field_apart():

@@ -18,6 +18,7 @@ from embodied.agents.kernels import adam
 from embodied.agents.losses import AutogradLosses, LearnerConfig, Losses, by_autograd
 from embodied.agents.networks import Stack, actor_forward
 from embodied.agents.together import Alone, Over
+from embodied.machine import device_of
 from envs.errors import EmbodiedError
 from envs.types import Array
 
@@ -37,7 +38,7 @@ class Learner:
         """Networks for inputs `[B state_size]` and actions `[B action_size]` in -1..1; `over` shares the updates."""
         self.config, self._over = config, over or Alone()
         self.sizes = (state_size, action_size)
-        self.device = resolve_device(config.device)
+        self.device = torch.device(device_of(config.device))
         self._noise = torch.Generator(device=self.device).manual_seed(seed)
         initial = torch.Generator().manual_seed(seed + 1)
         hidden = (config.width, config.width)
@@ -196,14 +197,3 @@ class Adam:
         self.mean.lerp_(gradient, 1.0 - _ADAM_MEAN)
         self.square.mul_(_ADAM_SQUARE).addcmul_(gradient, gradient, value=1.0 - _ADAM_SQUARE)
         flat.addcdiv_(self.mean, (self.square / correction).sqrt_().add_(_ADAM_EPSILON), value=-rate)
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device of `cpu`, `cuda` or `auto`; raises `EmbodiedError` where there is no such device."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise EmbodiedError(f"Unknown device {name!r}. Allowed: auto, cpu, cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EmbodiedError("device=cuda was asked for, but torch sees no GPU; use device=auto or device=cpu.")
-    return torch.device(name)

@@ -14,6 +14,7 @@ from embodied import checkpoint
 from embodied.config import Config, PixelsConfig
 from embodied.console import Console, Stage
 from embodied.data.pictures import PictureSource
+from embodied.machine import device_of
 from embodied.run import Run
 from embodied.schema import from_dict
 from embodied.stages import stage as perform
@@ -87,10 +88,7 @@ def perceiver_of(encoder: PixelEncoder, scene: Scene, rate: float = 10.0) -> Per
 
 
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
-    # Not above: `train` starts this stage, and imports this module.
-    from embodied.training.train import device_of
-
-    device = device_of(config)
+    device = device_of(config.device)
     model = PixelModelConfig()
     training = train_config(config.slots, device)
     source = PictureSource(model.cameras, model.size, config.seed, training.chunk, config.env.threads)

@@ -10,6 +10,7 @@ from embodied.config import Config
 from embodied.console import Console, Stage
 from embodied.data.episodes import EpisodeStore
 from embodied.evaluation.success import success_in
+from embodied.machine import device_of
 from embodied.run import Run
 from embodied.stages import stage as perform
 from embodied.training.collect import (
@@ -75,15 +76,6 @@ def train(config: Config, run: Run, console: Console) -> None:
         perform(run, console, "policy", lambda stage: _policy(config, run, stage))
 
 
-def device_of(config: Config) -> str:
-    """`cpu` or `cuda`."""
-    if config.device != "auto":
-        return config.device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def member_name(member: int) -> str:
     """The checkpoint of one member of the world model."""
     return f"world_model_{member}"
@@ -107,7 +99,7 @@ def _collect(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _world_model(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
-    device = device_of(config)
+    device = device_of(config.device)
     seeds = np.random.SeedSequence(config.seed).spawn(config.world_model.members)
     assignments = [
         Assignment(
@@ -225,7 +217,7 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
         # It would relabel what sensors said, and it knows to read the truth alone.
         demonstrator if sensors(config.env.sensors) is None else None,
         distractors=worlds.task.others,
-        device=device_of(config),
+        device=device_of(config.device),
         reward=(learned or AnalyticReward()) if config.reward.shaping else None,
         shaping=config.reward.shaping,
         judge=judge_of(learned) if learned else None,
