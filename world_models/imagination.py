@@ -65,8 +65,8 @@ def imagine(
 
     Args:
         dynamics: the model.
-        history: the last frames `[*B W ...]`, the present last. W is free: the model takes what it looks back on. Beside
-            a plan, whose shape tells which axes are worlds, `[*B ...]` is just the present.
+        history: the last frames `[*B W ...]`, the present last. W is free: the model takes what it looks back on.
+            Beside a plan, whose shape tells which axes are worlds, `[*B ...]` is just the present.
         actions: a plan `[*B H A]`; or
         policy: chooses actions from imagined observations, with `goal`, for `horizon` steps.
         goal: what the policy is after.
