@@ -9,13 +9,14 @@ from importlib import import_module
 
 import numpy as np
 
-from envs.control import CartesianDelta, default_control
+from envs.control import CartesianDelta
 from envs.detour import over_obstacles
 from envs.errors import unknown
 from envs.geometry import quat_rotate, yaw_of
 from envs.goals import Goal
 from envs.hand import Hand
 from envs.kinematics import SO101, Arm
+from envs.robot import default_control
 from envs.suite import NAMES
 from envs.types import Array, Kind, Observation, Policy
 
