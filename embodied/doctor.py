@@ -1,5 +1,6 @@
 """Says what works on this machine, with the fix for each thing that does not."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -89,6 +90,22 @@ def look_at_mujoco() -> list[Check]:
     except (ImportError, OSError, AttributeError, ValueError, EmbodiedError) as error:
         return [_broken("MuJoCo", error, "make setup (MuJoCo 4 with mujoco.batch is needed)")]
     return [Check("MuJoCo", "works", f"{metadata.version('mujoco')}, the SO-101 scene steps", essential=True)]
+
+
+def look_at_warp() -> list[Check]:
+    """MuJoCo Warp, the other engine, and the device that it would step on."""
+    install = "pip install 'embodied-whatif[warp]'"
+    try:
+        # MuJoCo Warp tells its kernels' loading on stdout, which may be for JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            where = importlib.import_module("envs.warp").device_found()
+    except ModuleNotFoundError as error:
+        return [Check("MuJoCo Warp", "absent", f"no {error.name}; MuJoCo itself steps all worlds", install)]
+    except (ImportError, OSError, RuntimeError, EmbodiedError) as error:
+        return [Check("MuJoCo Warp", "broken", str(error).splitlines()[0], install)]
+    versions = f"{metadata.version('mujoco-warp')}, Warp {metadata.version('warp-lang')}"
+    note = "" if where.startswith("cuda") else ", where it is for tests: MuJoCo itself is faster"
+    return [Check("MuJoCo Warp", "works", f"{versions}, steps on {where}{note}")]
 
 
 def look_at_gl() -> list[Check]:
@@ -185,6 +202,7 @@ LOOKS: tuple[Callable[[], list[Check]], ...] = (
     look_at_python,
     look_at_torch,
     look_at_mujoco,
+    look_at_warp,
     look_at_gl,
     look_at_numba,
     look_at_video,

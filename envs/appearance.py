@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs import rays
-from envs.cameras import entity_of_geoms, movable_geoms, views_of
+from envs.entity_geoms import entity_of_geoms, movable_geoms
 from envs.errors import EmbodiedError
 from envs.objects import OBJECTS
 from envs.scene import Scene
 from envs.types import Array
-from envs.views import Views
+from envs.views import Views, views_of
 
 HUES: Mapping[str, tuple[float, float]] = {"red": (-12.0, 10.0), "blue": (205.0, 240.0), "green": (105.0, 155.0)}
 """[degree] what is called red, blue, green; the first word of an object's name is its colour."""

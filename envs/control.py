@@ -262,22 +262,6 @@ OWN = "own"
 """What a controller without a name of its own is recorded as: the robot's."""
 
 
-def default_control(robot: str, rate: float = 10.0) -> Controller:
-    """What actions mean unless said otherwise: deltas of the tools, of a pusher in the plane, or of the joints.
-
-    Of the joints where a robot file says nothing of tasks, which its arm could do.
-    """
-    tool = CartesianDelta(rate=rate)
-    own: Mapping[str, Controller] = {"so101": tool, "two_so101": TwoArms(tool), "pusher": PlanarDelta(rate=rate)}
-    if robot in own:
-        return own[robot]
-    # Files are read by MuJoCo, which who wants the controllers alone should not load.
-    from envs.foreign import own_control
-    from envs.robot import robot_file
-
-    return own_control(robot_file(robot), rate)
-
-
 def targets(control: Controller, start: Array, actions: Array) -> Array:
     """The joint targets `[*B T J]` of a whole plan `[*B T A]`, from the command `start` `[*B J]`."""
     xp = array_namespace(start, actions)

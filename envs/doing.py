@@ -1,23 +1,19 @@
 """The do-operator on a simulation: an `Intervention` carried out on the true state and the true physics of worlds."""
 
-from typing import TYPE_CHECKING
-
 import mujoco
 import numpy as np
 
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state
 from envs.types import Array, ObjectState
-
-if TYPE_CHECKING:
-    from envs.simulation import Simulation
+from envs.world_states import WorldStates
 
 DEPTH_ALLOWED = 0.0015
 """[m] A pose edit may leave this much more overlap than there was: contacts are soft, and what an arm presses overlaps
 by a millimetre."""
 
 
-def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None:
+def do(simulation: WorldStates, intervention: Intervention, ids: Array) -> None:
     """Carry out `intervention` in the worlds `ids` `[n]` now; its `step` is the caller's business.
 
     What an edit does to poses, velocities and sizes is `apply_to_state`'s to say, so that the simulator and a world
@@ -75,7 +71,7 @@ def do(simulation: "Simulation", intervention: Intervention, ids: Array) -> None
     simulation.refresh(ids)
 
 
-def _place(simulation: "Simulation", before: ObjectState, after: ObjectState, k: int, ids: Array) -> None:
+def _place(simulation: WorldStates, before: ObjectState, after: ObjectState, k: int, ids: Array) -> None:
     """Write entity `k`'s pose where it differs; a turned body keeps its spin in its own axes, as stored."""
     old, new = before.position_in_world[:, k], after.position_in_world[:, k]
     shifted = (old != new).any(axis=-1)
@@ -85,7 +81,7 @@ def _place(simulation: "Simulation", before: ObjectState, after: ObjectState, k:
     simulation.rows.put(ids[turned], k, quaternion=new[turned])
 
 
-def _depths(simulation: "Simulation", k: int, ids: Array) -> list[dict[str, float]]:
+def _depths(simulation: WorldStates, k: int, ids: Array) -> list[dict[str, float]]:
     """Per world, how deep entity `k` overlaps every solid it touches [m], by the solid's name."""
     model = simulation.scene.model
     mine = set(simulation.scene.geoms[k])
@@ -114,7 +110,7 @@ def _depths(simulation: "Simulation", k: int, ids: Array) -> list[dict[str, floa
 
 
 def _refuse_overlap(
-    simulation: "Simulation", intervention: Intervention, k: int, ids: Array, before: list[dict[str, float]]
+    simulation: WorldStates, intervention: Intervention, k: int, ids: Array, before: list[dict[str, float]]
 ) -> None:
     for world, was, now in zip(ids, before, _depths(simulation, k, ids), strict=True):
         for name, depth in now.items():

@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envs.types import Kind
+import numpy as np
+
+from envs.geometry import quat_from_yaw, quat_rotate
+from envs.types import Array, Kind
 
 if TYPE_CHECKING:
     import mujoco
 
 Vector = tuple[float, float, float]
+
+WAYPOINTS = 6
+"""Of what leads a knob from shut to open."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,24 @@ class Fixture:
     def height(self) -> float:
         """[m] of the base's frame over the table it stands on."""
         return self.parts[0].half_extents[2]
+
+    @property
+    def ways(self) -> Array:
+        """`[W 3]` where the knobs of what slides or turns come by, in the base's frame [m]."""
+        found = []
+        for part in self.parts:
+            joint = part.joint
+            for solid in part.solids if joint is not None else ():
+                if joint is None or not solid.upright_capsule:
+                    continue
+                moves = joint.travel * np.linspace(0.0, 1.0, WAYPOINTS)
+                if not joint.turns:
+                    found.append(np.add(part.position, solid.position) + moves[:, None] * np.array(joint.axis))
+                    continue
+                arm = np.broadcast_to(np.subtract(solid.position, joint.anchor), (WAYPOINTS, 3))
+                turned = quat_rotate(quat_from_yaw(joint.axis[2] * moves), arm)
+                found.append(np.add(part.position, joint.anchor) + turned)
+        return np.concatenate(found) if found else np.zeros((0, 3))
 
     @property
     def obstacle(self) -> bool:

@@ -20,7 +20,7 @@ from envs.arm import SerialArm, serial_arm
 from envs.control import CartesianDelta, Controller, JointDelta
 from envs.errors import EmbodiedError, unknown
 from envs.physics import Physics
-from envs.robot import ARM_AFFINITY, ARM_TYPE, GRIPPER_HALF_EXTENTS, Robot, RobotPart
+from envs.robot_spec import ARM_AFFINITY, ARM_TYPE, GRIPPER_HALF_EXTENTS, Robot, RobotPart
 from envs.servo import Servo
 from envs.types import Array, Kind
 

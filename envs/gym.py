@@ -25,11 +25,12 @@ from gymnasium.vector.utils import batch_space
 
 from envs.cameras import CameraConfig, Cameras
 from envs.compiled import kernel
-from envs.control import controller, default_control
+from envs.control import controller
 from envs.engine import BATCH, Engine
 from envs.errors import unknown
 from envs.goals import Goal
 from envs.language import CHARACTERS, sentence
+from envs.robot import default_control
 from envs.sensors import FARTHEST, ImageSensor, SensorConfig
 from envs.task import Task
 from envs.tasks import task

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 import mujoco
 import numpy as np
 
-from envs.cameras import CameraConfig, Cameras, entity_of_geoms, movable_geoms, positions_of, stretch
+from envs.cameras import CameraConfig, Cameras
+from envs.entity_geoms import entity_of_geoms, movable_geoms, positions_of, stretch
 from envs.errors import EmbodiedError, unknown
 from envs.types import Array, ObjectState
 

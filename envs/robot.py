@@ -1,23 +1,22 @@
 """The catalogue of robots: what a scene must know of each. An arm of any MJCF file joins by a few lines of YAML."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from envs import pusher
+from envs.control import CartesianDelta, Controller, PlanarDelta, TwoArms
 from envs.errors import unknown
 from envs.kinematics import JOINTS, SO101, TCP_IN_GRIPPER, Arm
 from envs.physics import PUSHING, Physics
-from envs.servo import PUSHER_SERVO, SERVOS, Servo
+from envs.robot_spec import GRIPPER_HALF_EXTENTS, JAW_COLOUR, Robot, RobotPart
+from envs.servo import PUSHER_SERVO
 from envs.two_arms import BASE, HALF_TURN, OTHER
 from envs.types import Kind
 
 if TYPE_CHECKING:
     import mujoco
 
-ARM_TYPE, ARM_AFFINITY = 2, 4
-"""Contact bits of an arm: it meets objects, table and fixtures, never itself."""
 _EACH_OTHER = 8
 """The bit by which one of two arms meets the other."""
 PUSHER_TYPE, PUSHER_AFFINITY = 4, 1
@@ -25,55 +24,6 @@ PUSHER_TYPE, PUSHER_AFFINITY = 4, 1
 
 HOME = (-0.00249, -0.29752, 0.24951, 1.61880, 0.04619, 0.6)
 """[rad] Joints of an SO-101 with the tool vertical above (0.21, 0, 0.085), jaws half open and in line with the arm."""
-GRIPPER_HALF_EXTENTS = (0.002, 0.002, 0.002)
-"""[m] The box of the entity `gripper` is a mere marker of the tool centre point: what touches are the jaws."""
-GRIPPER_COLOUR, JAW_COLOUR = (0.98, 0.66, 0.13), (0.22, 0.22, 0.24)
-
-
-@dataclass(frozen=True)
-class RobotPart:
-    """One entity of a robot."""
-
-    name: str
-    kind: Kind
-    body: str
-    geoms: tuple[str, ...]
-    """What it collides with."""
-    half_extents: tuple[float, float, float] | None = None
-    """[m] None takes pose and size of its one geom."""
-    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """[m] of its frame in its body's."""
-    quaternion: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
-    colour: tuple[float, float, float] = GRIPPER_COLOUR
-    whole_body: bool = False
-    """Pictures and masks show all of its body as this entity, not its geoms alone."""
-
-    def prefixed(self, prefix: str) -> "RobotPart":
-        """The same part of a robot whose every name has a prefix."""
-        names = {"name": prefix + self.name, "body": prefix + self.body}
-        return RobotPart(**{**vars(self), **names, "geoms": tuple(prefix + geom for geom in self.geoms)})
-
-
-@dataclass(frozen=True)
-class Robot:
-    """A robot as scenes take it."""
-
-    joints: tuple[str, ...]
-    """J names, which proprioception, commands and servos follow; an arm's gripper is its last."""
-    home: tuple[float, ...]
-    """`[J]` [rad, of slides m]."""
-    parts: tuple[RobotPart, ...]
-    """Its entities, which follow the table in every scene."""
-    build: "Callable[[Physics], mujoco.MjSpec]"
-    """A spec with the robot alone in it."""
-    physics: Physics = Physics()  # noqa: RUF009
-    servo: Servo = SERVOS["firm"]
-    followers: tuple[tuple[str, str], ...] = ()
-    """Joints that are tied to another one: `(follower, leader)`."""
-    flat: bool = False
-    """Things are only slid over its table."""
-    table: tuple[tuple[float, float, float], tuple[float, float, float]] = ((0.15, 0.0, -0.02), (0.40, 0.45, 0.02))
-    """[m] Centre and half extents of the slab it stands on, whose top is z = 0."""
 
 
 def _so101(physics: Physics) -> "mujoco.MjSpec":
@@ -134,6 +84,7 @@ def robot_of(name: str) -> Robot:
     """The robot of that name, or of the YAML file at that path; raises `EmbodiedError` naming those there are."""
     if name in ROBOTS:
         return ROBOTS[name]
+    # Files are read by MuJoCo, which who wants the catalogue or a controller alone should not load.
     from envs.foreign import load_robot
 
     return load_robot(robot_file(name))
@@ -155,3 +106,17 @@ def arm_of(name: str) -> Arm:
     from envs.foreign import arm_of_file
 
     return arm_of_file(robot_file(name))
+
+
+def default_control(robot: str, rate: float = 10.0) -> Controller:
+    """What actions mean unless said otherwise: deltas of the tools, of a pusher in the plane, or of the joints.
+
+    Of the joints where a robot file says nothing of tasks, which its arm could do.
+    """
+    tool = CartesianDelta(rate=rate)
+    own: Mapping[str, Controller] = {"so101": tool, "two_so101": TwoArms(tool), "pusher": PlanarDelta(rate=rate)}
+    if robot in own:
+        return own[robot]
+    from envs.foreign import own_control
+
+    return own_control(robot_file(robot), rate)

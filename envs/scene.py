@@ -16,7 +16,8 @@ from envs.errors import EmbodiedError, unknown
 from envs.fixtures import BIN_HALF_EXTENTS, BIN_WALL, FIXTURES, Part, add_fixture, walls
 from envs.objects import CUBE_HALF_EXTENT, object_type
 from envs.physics import Physics
-from envs.robot import Robot, RobotPart, robot_of
+from envs.robot import robot_of
+from envs.robot_spec import Robot, RobotPart
 from envs.servo import Servos, per_joint
 from envs.solids import add_object, open_up
 from envs.stepped import stepped_ids, without_drawn
@@ -30,7 +31,7 @@ TARGET_HALF_EXTENTS = (0.025, 0.025, 0.0008)
 """[m] A thin disc without collisions; its pose marks where something should go, on the table or in the air."""
 
 # Contact bits. Two geoms meet where one's contype shares a bit with the other's conaffinity.
-# Those of robots are in `envs.robot`.
+# Those of robots are in `envs.robot_spec` and `envs.robot`.
 _TABLE_TYPE, _OBJECT_AFFINITY, _SOLID_AFFINITY, _BIN_TYPE = 1, 7, 3, 4
 
 

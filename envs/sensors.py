@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from envs.cameras import MODES, CameraConfig, Cameras, views_of
+from envs.cameras import MODES, CameraConfig, Cameras
 from envs.errors import EmbodiedError, unknown
 from envs.geometry import quat_multiply, quat_rotate
 from envs.looks import Looks
 from envs.noise import normal, uniform
 from envs.types import Array, ObjectState, Observation
+from envs.views import views_of
 
 if TYPE_CHECKING:
     from envs.simulation import Simulation

@@ -83,6 +83,8 @@ class Task:
     """[m] x, y and z of the tool."""
     settle: float = 0.0
     """[s] for which worlds run, commands held, before they begin."""
+    obstacles: bool = True
+    """Whether it can be done with obstacles about."""
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -170,6 +172,8 @@ class Task:
             if name in OBSTACLES:
                 free &= np.linalg.norm(candidate[..., :2] - tool[:, None, :2], axis=-1) > self._clearance(name)
             for other, where in placed:
+                if name in OBSTACLES and other in FIXTURES:
+                    free &= ~_in_the_way(candidate, other, where, self._clearance(name))
                 apart = np.linalg.norm(candidate[..., :2] - where[:, None, :2], axis=-1)
                 free &= apart > max(self._clearance(name), self._clearance(other))
             found = _first_allowed(self._arm, name, candidate, free)
@@ -223,6 +227,14 @@ def _drawn(place: Place, name: str, draws: Array) -> Array:
     if place.either_side:
         drawn[..., 1] *= np.where(doubled < 1.0, 1.0, -1.0)
     return drawn
+
+
+def _in_the_way(candidate: Array, fixture: str, where: Array, room: float) -> Array:
+    """`[N TRIES]` whether a hand that opens a fixture at `where` `[N 4]` comes nearer than `room` [m] to candidates."""
+    ways, turned = FIXTURES[fixture].ways, quat_from_yaw(where[:, None, 3])
+    led = where[:, None, :3] + quat_rotate(turned, np.broadcast_to(ways, (len(where), *ways.shape)))
+    apart = np.linalg.norm(candidate[:, :, None, :2] - led[:, None, :, :2], axis=-1)
+    return np.asarray((apart < room).any(axis=-1))
 
 
 def _first_allowed(arm: Arm, name: str, candidate: Array, free: Array) -> Array:

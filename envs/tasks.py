@@ -75,6 +75,10 @@ def task(
     for obstacle in obstacles:
         if obstacle not in OBSTACLES:
             raise unknown("obstacle", obstacle, OBSTACLES)
+        if not chosen.obstacles:
+            raise EmbodiedError(
+                f"The task {name!r} takes no obstacles, as what is swept cannot climb; {obstacle!r} was given."
+            )
     scene = chosen.scene
     objects, fixtures = (*scene.objects, *distractors), (*scene.fixtures, *obstacles)
     if len(objects) > MOST_OBJECTS:

@@ -1,12 +1,17 @@
 """Where calibrated cameras are and what they show of a point: the pinhole model, on numpy arrays or torch tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from array_api_compat import array_namespace
 
+from envs.errors import unknown
 from envs.types import Array
+
+if TYPE_CHECKING:
+    from envs.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -57,3 +62,19 @@ class Views:
         local = xp.stack([flat[..., 0], -flat[..., 1], -xp.ones_like(flat[..., 0])], axis=-1)
         world = local @ xp.matrix_transpose(self.rotation)
         return world / xp.linalg.vector_norm(world, axis=-1, keepdims=True)
+
+
+def views_of(scene: "Scene", names: Sequence[str], aspect: float = 1.0) -> Views:
+    """Calibration of fixed cameras, as the scene has them; `aspect` is width over height of their images.
+
+    Raises `EmbodiedError` for a camera that the scene lacks, or that rides on the arm.
+    """
+    model = scene.model
+    allowed = [model.camera(i).name for i in range(model.ncam) if model.cam_bodyid[i] == 0]
+    for name in names:
+        if name not in allowed:
+            raise unknown("fixed camera", name, allowed)
+    which = [model.camera(name).id for name in names]
+    half = np.tan(np.deg2rad(model.cam_fovy[which]) / 2)
+    return Views(tuple(names), model.cam_pos0[which].copy(), model.cam_mat0[which].reshape(-1, 3, 3).copy(),
+                 np.stack([aspect * half, half], axis=-1))  # fmt: skip

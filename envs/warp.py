@@ -161,6 +161,12 @@ class WarpBatch(Batch):
         self.warning[ids[bad], int(mujoco.mjtWarning.mjWARN_BADQPOS), 1] += 1
 
 
+def device_found(name: str = "auto") -> str:
+    """What it would step on, in words; raises `EmbodiedError` like `WarpBatch` for a device that is not there."""
+    device = _device(name)
+    return f"{device.alias} ({device.name})" if device.is_cuda else "the CPU"
+
+
 def _device(name: str) -> Any:
     """Warp's device; raises `EmbodiedError` for `cuda` where there is none."""
     # Before its first call, or it greets on the standard output.

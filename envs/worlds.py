@@ -1,14 +1,15 @@
 """N worlds of one task, stepped together: the one engine under the Gymnasium classes, collection and evaluation."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from envs.control import CONTROLLERS, OWN, Controller
-from envs.divergence import advance
+from envs.divergence import Divergence
 from envs.engine import BATCH, Engine
-from envs.errors import EmbodiedError
+from envs.errors import DivergedError, EmbodiedError
 from envs.headstart import HeadStart
 from envs.layout import Layout
 from envs.looks import Looks, looks_of
@@ -16,14 +17,18 @@ from envs.parameters import Parameters
 from envs.scene import SceneConfig, build_scene
 from envs.sensors import SensorConfig, Sensors
 from envs.servo import SERVOS, remembering
-from envs.simulation import Simulation, SimulationState
+from envs.simulation import Simulation
 from envs.task import Task
 from envs.types import ActionSpec, Array, Observation, Origin, Transition
 from envs.upcoming import Drawn, Upcoming
 from envs.variation import FACTORS, Variation, count, drawn, physics
+from envs.world_states import SimulationState
 
 HELD_OUT = 2**31
 """Beginnings of training are numbered by seeds below this, those of evaluation from it on: they never meet."""
+
+ATTEMPTS = 3
+"""Times a control step is tried; what still diverges then is no accident."""
 
 
 class TaskWorlds:
@@ -197,10 +202,13 @@ class TaskWorlds:
     def step(self, action: Array) -> Transition:
         """One control step of every world. Worlds at their horizon are `truncated`, but not reset.
 
-        So are worlds whose physics diverged, which alone begin anew at once, see `envs.divergence.advance`.
+        So are worlds whose physics diverged, which alone begin anew at once: each is named in a `RuntimeWarning`, with
+        the file that `envs.divergence.load` reads, and the others are stepped as if they had been alone. Raises
+        `EmbodiedError` for wrong actions, like `Simulation.step`, and `DivergedError` where worlds that just began
+        diverge again and again.
         """
         before = self.observation
-        lost = advance(self, action)
+        lost = self._advance(action)
         self.elapsed += 1
         self._observe()
         self.margins = np.asarray(self.task.goal.margins(self.truth.objects))
@@ -212,6 +220,31 @@ class TaskWorlds:
             terminated=np.zeros(self.worlds, bool),
             truncated=(self.elapsed >= self.task.horizon) | lost,
         )
+
+    def _advance(self, action: Array) -> Array:
+        """One control step; returns `[N]` bool, which worlds diverged and began anew instead."""
+        before, lost = self.simulation.snapshot(), np.zeros(self.worlds, bool)
+        for _ in range(ATTEMPTS):
+            try:
+                self.simulation.advance(action)
+            except DivergedError as error:
+                last, ids = error, np.asarray(error.worlds)
+            else:
+                return lost
+            self.simulation.undo(before)
+            for world in ids.tolist():
+                what = Divergence(self.simulation.save(world), np.asarray(action)[world])
+                file = what.keep(f"{self.task.name}-{world}-{int(self.episode[world])}")
+                warnings.warn(
+                    f"The physics of world {world} of task {self.task.name!r} diverged after "
+                    f"{int(self.elapsed[world])} steps; it begins anew. Its state and action are in {file}.",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            self.reset(ids)
+            lost[ids] = True
+            before = self.simulation.snapshot()
+        raise last
 
     def state_dict(self) -> dict[str, Array]:
         """All that decides the worlds' future, as arrays."""

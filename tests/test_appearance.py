@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from envs.appearance import HUES, draw_appearance, object_colours, photograph
-from envs.cameras import CameraConfig, Cameras, views_of
+from envs.cameras import CameraConfig, Cameras
 from envs.errors import EmbodiedError
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.types import PROPRIOCEPTION
+from envs.views import views_of
 
 CUBES = ("red_cube", "blue_cube", "green_cube")
 NAMES = ("front", "top")

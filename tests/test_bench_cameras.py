@@ -3,7 +3,7 @@ import pytest
 
 from embodied.bench import cameras
 from embodied.console import Console
-from envs.cameras import Frames
+from envs.frames import Frames
 from envs.rendering import gl_backends
 
 

@@ -21,8 +21,8 @@ def test_an_expert_without_time_fails() -> None:
 
 
 def test_there_is_one_figure_per_task() -> None:
-    figures = experts.summarise({name: [{"tries": 100, "failed": [3]}] for name in TASKS})
-    assert set(figures) == set(TASKS)
+    figures = experts.summarise({part: [{"tries": 100, "failed": [3]}] for part in experts.RATES})
+    assert {*TASKS, "place_obstacles", "koch_push"} < set(figures) == set(experts.RATES)
     assert figures["lift"]["value"] == pytest.approx(99.0)
     assert figures["lift"]["interval"][0] < 97.0
 
@@ -34,4 +34,12 @@ def test_finer_steps_are_set_against_the_same_resets() -> None:
     halved = experts.at_finer_step(TASKS["place"], 2)
     assert halved.scene.physics.timestep == TASKS["place"].scene.physics.timestep / 2
     raw = experts.measure("place_half_step", 1, quick=True, console=Console(io.StringIO()))
+    assert raw == {"tries": 6, "failed": []}
+
+
+def test_parts_put_obstacles_and_other_arms_into_the_same_tasks() -> None:
+    assert {"wall", "post"} <= set(experts.RATES["insert_obstacles"]().scene.fixtures)
+    assert experts.RATES["koch_lift"]().scene.robot == "koch"
+    assert "sweep_obstacles" not in experts.PARTS
+    raw = experts.measure("drawer_obstacles", 0, quick=True, console=Console(io.StringIO()))
     assert raw == {"tries": 6, "failed": []}

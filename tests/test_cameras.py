@@ -10,7 +10,8 @@ import torch
 from mujoco.batch import Batch
 
 from envs import light, raycast, rays
-from envs.cameras import MODES, CameraConfig, Cameras, entity_of_geoms, picture, picture_of
+from envs.cameras import MODES, CameraConfig, Cameras, picture, picture_of
+from envs.entity_geoms import entity_of_geoms
 from envs.errors import EmbodiedError
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation

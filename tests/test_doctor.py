@@ -21,7 +21,18 @@ def looks(monkeypatch):
 def test_this_machine(capsys):
     assert main(["doctor", "json=true"]) == 0
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
-    assert {"Python", "PyTorch", "CUDA", "MuJoCo", "numba", "video", "cameras", "serial", "LeRobot"} <= checks.keys()
+    assert {
+        "Python",
+        "PyTorch",
+        "CUDA",
+        "MuJoCo",
+        "MuJoCo Warp",
+        "numba",
+        "video",
+        "cameras",
+        "serial",
+        "LeRobot",
+    } <= checks.keys()
     assert checks["MuJoCo"]["state"] == "works"
     assert all(check["fix"] for check in checks.values() if check["state"] == "broken")
 
@@ -50,6 +61,22 @@ def test_a_missing_library_is_told_with_its_fix(monkeypatch):
     (check,) = doctor.look_at_video()
     assert check.state == "broken"
     assert "imageio[ffmpeg]" in check.fix
+
+
+def test_the_other_engine_is_told_with_its_device(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
+    monkeypatch.delitem(sys.modules, "envs.warp", raising=False)
+    (check,) = doctor.look_at_warp()
+    assert (check.state, check.essential) == ("absent", False)
+    assert "no mujoco_warp" in check.detail
+    assert check.fix == "pip install 'embodied-whatif[warp]'"
+
+
+def test_the_device_of_the_other_engine_is_named():
+    warp = pytest.importorskip("envs.warp", reason="mujoco_warp is not installed")
+    (check,) = doctor.look_at_warp()
+    assert check.state == "works"
+    assert f"steps on {warp.device_found()}" in check.detail
 
 
 def test_a_camera_without_permission_is_told(monkeypatch, tmp_path):

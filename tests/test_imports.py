@@ -124,6 +124,28 @@ def test_outer_doors_are_opened_from_outside_alone():
         assert inside or not any(name.startswith("robots.lerobot_plugin") for name in imported(path)), name_of(path)
 
 
+def mentioned(path: Path) -> set[str]:
+    """Modules of `envs` that a file imports, for types alone or when called, too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name.removeprefix("envs.") for name in found if name.startswith("envs.")}
+
+
+def test_envs_import_each_other_in_no_circle():
+    left = {path.stem: mentioned(path) for path in (ROOT / "envs").glob("*.py")}
+    # What the goals are is told by a type that goals are written with; twins come with what they are twins of.
+    left["types"] -= {"goals", "interventions"}
+    left["kinematics"] -= {"kinematics_compiled"}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"in circles, or over one: {sorted(left)}"
+
+
 def test_sources_are_found():
     assert len(SOURCES) > 20
     assert "mujoco" in set().union(*(tops(p) for p in SOURCES))

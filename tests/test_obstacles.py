@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import envs.experts
+from embodied.bench.experts import succeeded
 from embodied.config import Config, EnvConfig
 from embodied.data.rerun import scene_of
 from embodied.training.collect import chosen_task
 from envs.errors import EmbodiedError
 from envs.experts import PickAndPlace
-from envs.fixtures import OBSTACLES
-from envs.geometry import quat_from_yaw
+from envs.fixtures import DOOR_KNOB, DRAWER_KNOB, FIXTURES, OBSTACLES
+from envs.geometry import quat_from_yaw, quat_rotate
 from envs.interventions import Intervention
 from envs.objects import COMPOUNDS, object_type
 from envs.task import JAWS
@@ -160,6 +161,8 @@ def test_settings_and_stored_episodes_say_what_was_on_the_table() -> None:
 def test_what_is_not_there_is_told() -> None:
     with pytest.raises(EmbodiedError, match=r"Unknown obstacle 'wal'\. Did you mean 'wall'\?"):
         task("place", obstacles=("wal",))
+    with pytest.raises(EmbodiedError, match=r"'sweep' takes no obstacles, as what is swept cannot climb .* 'post' was"):
+        task("sweep", obstacles=("post",))
     with pytest.raises(EmbodiedError, match="Unknown object 'green_x'"):
         task("place", distractors=("green_x",))
     with pytest.raises(EmbodiedError, match="each may appear once"):
@@ -171,3 +174,27 @@ def test_what_is_not_there_is_told() -> None:
             task("place", distractors=tuple(COMPOUNDS), obstacles=OBSTACLES), area=((0.2, 0.25), (0.0, 0.1))
         ).layout(streams(1))
     assert object_type("green_l").solids != ()
+
+
+@pytest.mark.parametrize("name", ["drawer", "door"])
+def test_no_obstacle_stands_where_a_knob_is_led(name: str) -> None:
+    chosen = task(name, obstacles=STANDING)
+    base = chosen.scene.fixtures[0]
+    knob = {"drawer": DRAWER_KNOB, "door": DOOR_KNOB}[name]
+    layout = chosen.layout(streams(60))
+    worlds = TaskWorlds(chosen, 60, threads=1)
+    worlds.simulation.reset(layout)
+    simulation, scene = worlds.simulation, worlds.simulation.scene
+    part, posts = scene.index(name), [scene.index(each) for each in STANDING]
+    travel = FIXTURES[base].parts[1].joint.travel
+    address = simulation.batch.bind("qpos")
+    for share in (0.0, 0.5, 1.0):
+        address[:, scene.slide[part]] = share * travel
+        seen = simulation.observe().objects
+        held = seen.position_in_world[:, part] + quat_rotate(
+            seen.quaternion_in_world[:, part], np.broadcast_to(np.array(knob), (60, 3))
+        )
+        for post in posts:
+            apart = np.linalg.norm((seen.position_in_world[:, post] - held)[:, :2], axis=-1)
+            assert apart.min() > JAWS + 0.009
+    assert succeeded(chosen, np.arange(12)).all()

@@ -11,7 +11,7 @@ from embodied.data.pictures import PictureSource, hand_at, labelled, queries_of
 from embodied.evaluation.seeing import compare, perceived, switches
 from embodied.training.pixel_trainer import PixelTrainConfig, PixelTrainer, quarter_turn
 from embodied.training.pixels import load_encoder, perceiver_of, save_encoder, shipped_card, shipped_encoder
-from envs.cameras import CameraConfig, Cameras, views_of
+from envs.cameras import CameraConfig, Cameras
 from envs.control import CartesianDelta
 from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
@@ -19,6 +19,7 @@ from envs.objects import CUBE_HALF_EXTENT, OBJECTS
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.types import PROPRIOCEPTION, Episode, Observation
+from envs.views import views_of
 from world_models.slots.bodies import nearest_labels
 from world_models.slots.frozen import FrozenAttend, PatchFeatures, load_frozen
 from world_models.slots.perceive import SUNK, Perceiver, rotation_of

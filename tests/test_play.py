@@ -15,8 +15,9 @@ from embodied.training.collect import PLAY, collect_demonstrations, collect_play
 from envs.errors import EmbodiedError
 from envs.geometry import box_signed_distance
 from envs.scene import build_scene
-from envs.simulation import RAMP, Simulation, SimulationState
+from envs.simulation import RAMP, Simulation
 from envs.types import MOVABLE, Episode, Kind
+from envs.world_states import SimulationState
 
 WORLDS, STEPS = 12, 14
 

@@ -16,10 +16,11 @@ from envs.layout import Layout
 from envs.objects import ROUNDING
 from envs.parameters import Parameters
 from envs.scene import SceneConfig, build_scene
-from envs.simulation import RAMP, Simulation, SimulationState
+from envs.simulation import RAMP, Simulation
 from envs.touching import touching
 from envs.types import MOVABLE, Kind, Observation, proprioception
 from envs.variation import Variation
+from envs.world_states import SimulationState
 
 OBJECTS = ("red_cube", "orange_cube", "white_cylinder")
 SCENE = build_scene(SceneConfig(objects=OBJECTS, robot="pusher"))
@@ -118,7 +119,7 @@ def test_parts_of_a_step_end_where_the_step_does() -> None:
     one, other = simulation(), simulation()
     for action in pushing():
         before = one.joint_target
-        whole, parts = one.step(action), other.step_parts(action)
+        whole, parts = one.step(action), [other.observe() for _ in other.parts(action)]
         assert len(parts) == RAMP
         assert same(parts[-1], whole)
         commands = np.stack([part.proprioception[:, 4:] for part in parts])

@@ -10,11 +10,11 @@ import pytest
 
 from embodied.bench.experts import succeeded
 from envs.arm import SerialArm, serial_arm
-from envs.control import CartesianDelta, JointDelta, TwoArms, default_control
+from envs.control import CartesianDelta, JointDelta, TwoArms
 from envs.errors import EmbodiedError
 from envs.foreign import load_robot
 from envs.kinematics import JOINTS, TCP_IN_GRIPPER, forward, project
-from envs.robot import FILES, HOME, ROBOTS, robot_of
+from envs.robot import FILES, HOME, ROBOTS, default_control, robot_of
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.tasks import ANY_ARM, TASKS, task

@@ -12,7 +12,7 @@ import yaml
 import envs.experts
 import envs.suite
 from embodied.report.tasks import MOMENTS, panel
-from envs.cameras import positions_of
+from envs.entity_geoms import positions_of
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.fixtures import FIXTURES

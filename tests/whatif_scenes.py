@@ -8,8 +8,9 @@ import numpy as np
 from embodied.evaluation.contexts import Contexts, choose
 from envs.goals import Goal
 from envs.kinematics import project
+from envs.layout import Layout
 from envs.scene import SceneConfig, build_scene
-from envs.simulation import Layout, Simulation
+from envs.simulation import Simulation
 from envs.types import Array, Episode, ObjectState, Observation, Rollout
 
 CUBES = ("red_cube", "blue_cube", "green_cube")

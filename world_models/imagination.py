@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.control import Controller, default_control, targets
+from envs.control import Controller, targets
 from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state, edit_actions
+from envs.robot import default_control
 from envs.types import Array, Observation, Policy, Rollout
 from world_models.cjepa.contact_geometry import rotation_vector
 from world_models.cjepa.ensemble import Belief, mean_of

@@ -31,6 +31,7 @@ BENCHES = {
     "lag": "embodied.bench.lag",
     "loop": "embodied.bench.loop",
     "memory": "embodied.bench.memory",
+    "physics": "embodied.bench.physics",
     "pixels": "embodied.bench.pixels",
     "plan": "embodied.bench.plan",
     "pusht": "embodied.bench.pusht",

@@ -38,8 +38,9 @@ from embodied.run import Run
 from embodied.schema import to_dict
 from embodied.training.collect import play_control
 from embodied.training.policies import progress, search
-from envs.control import Controller, default_control
+from envs.control import Controller
 from envs.goals import Goal
+from envs.robot import default_control
 from envs.tasks import task
 from envs.types import Array, Observation
 from envs.worlds import TaskWorlds

@@ -19,8 +19,9 @@ from envs.errors import EmbodiedError, unknown
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state
 from envs.scene import SceneConfig, build_scene
-from envs.simulation import RAMP, Simulation, SimulationState
+from envs.simulation import RAMP, Simulation
 from envs.types import Array, Episode, Observation
+from envs.world_states import SimulationState
 
 Floats = NDArray[np.float64]
 WORLDS = ("tabletop", "boxes", "chains", "hidden")

@@ -10,8 +10,9 @@ from embodied.evaluation.contexts import Contexts
 from embodied.evaluation.questions import Question, redraw
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state, edit_actions
-from envs.simulation import Simulation, SimulationState
+from envs.simulation import Simulation
 from envs.types import Array, ObjectState, Observation, Rollout
+from envs.world_states import SimulationState
 
 Imagine = Callable[[Observation, Array], Rollout]
 """A model: histories `[M W ...]` (the present last) and actions `[M H A]` to what follows `[M H+1 ...]`."""

@@ -16,8 +16,9 @@ from embodied.data.play import PlayConfig, play_batch
 from embodied.training.adversary import AttackConfig, Objective, attack, attackable
 from envs.goals import Goal
 from envs.scene import build_scene
-from envs.simulation import Simulation, SimulationState
+from envs.simulation import Simulation
 from envs.types import ObjectState
+from envs.world_states import SimulationState
 from world_models.reward.analytic import confirmed
 from world_models.reward.learned import LearnedConfig, LearnedReward
 from world_models.reward.network import NetworkConfig, RelationNetwork

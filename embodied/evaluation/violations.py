@@ -11,8 +11,9 @@ from embodied.evaluation.strata import TOLERANCE
 from envs.errors import EmbodiedError
 from envs.geometry import yaw_of
 from envs.interventions import Intervention
-from envs.simulation import Simulation, SimulationState
+from envs.simulation import Simulation
 from envs.types import ObjectState, Observation
+from envs.world_states import SimulationState
 
 VIOLATIONS = ("teleport", "swap", "vanish", "pass_through", "mass")
 CONTROL = "colour"

@@ -12,11 +12,12 @@ from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
 from embodied.training.spread import SpreadWorlds
-from envs.control import Controller, controller, default_control
+from envs.control import Controller, controller
 from envs.engine import Engine
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
+from envs.robot import default_control
 from envs.scene import SceneConfig
 from envs.sensing import sensors
 from envs.servo_file import named_servos

@@ -20,10 +20,10 @@ from embodied.schema import from_dict
 from embodied.stages import stage as perform
 from embodied.training.optimiser import load_weights
 from embodied.training.pixel_trainer import LOSSES, PixelTrainConfig, PixelTrainer
-from envs.cameras import views_of
 from envs.errors import EmbodiedError
 from envs.objects import OBJECTS
 from envs.scene import Scene
+from envs.views import views_of
 from world_models.slots.perceive import Perceiver
 from world_models.slots.pixels import PixelEncoder, PixelModelConfig
 

@@ -17,6 +17,7 @@ TASK = Task(
     scene=SceneConfig(objects=THINGS, fixtures=("dustpan",)),
     subject=THINGS[0],
     horizon=150,
+    obstacles=False,
     places={"dustpan": PAN} | dict.fromkeys(THINGS, ANYWHERE),
 )
 
