@@ -1,6 +1,6 @@
 """What `Ahead` computes between matrix products, compiled: one pass over rows for all members and plans.
 
-Rows as in `contact_kernel`, R = E B: those of E members follow one another.
+Rows as in `motion_kernel`, R = E B: those of E members follow one another.
 """
 
 import math

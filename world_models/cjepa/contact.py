@@ -6,9 +6,7 @@ Everything is in the receiver's own axes, where gravity is one more input: movin
 vertical turns the prediction with it. What rests on the table while nothing near it moves stays exactly where it
 is, and costs nothing.
 
-Nothing gains energy from nowhere: what a step may do to an object is bounded by how fast it, what is near it and its
-fall are. Where a network has never been, in a squeeze of three or on things lighter than any that it learned from, it
-flings them about by metres, and what it says of all others near by is lost as well.
+What a step may do to an object is bounded, see `restraint`.
 """
 
 from dataclasses import fields, replace
@@ -18,16 +16,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from world_models.cjepa.contact_geometry import FOOTING, GRAVITY, SKIN, TREADS, WEDGES, footing, lowest, turn
-from world_models.cjepa.edges import EDGE, Edges, Neighbourhood, Scale, gyration, impetus, packed
+from world_models.cjepa.contact_geometry import FOOTING, SKIN, TREADS, WEDGES, footing, lowest, turn
+from world_models.cjepa.edges import EDGE, Edges, Neighbourhood, Scale, packed
+from world_models.cjepa.restraint import restrained
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
 from world_models.slots.slots import declared
 
 FASTER, SPIN = 0.2, 2.0
 """One unit of the network's change of velocity [m/s] and spin [rad/s]."""
-DEEP = 0.01
-"""[m] below the table that nothing gets: an arm presses a cube 9 mm into it."""
 NODE = 21
 GATES = 2 + 4 * WEDGES
 """Numbers of a message that say how much of a motion known from geometry the receiver takes over."""
@@ -87,6 +84,11 @@ class ContactModel(nn.Module):
             if self.context is not None:
                 self.context.weight.zero_()
 
+    @property
+    def units(self) -> tuple[float, float, float, float]:
+        """Of a change's four vectors: shift [m], turn [rad], velocity [m/s], spin [rad/s]."""
+        return self.scale.shift, self.scale.turn, FASTER, SPIN
+
     def forward(
         self,
         bodies: Bodies,
@@ -125,7 +127,7 @@ class ContactModel(nn.Module):
         with torch.autocast(device, enabled=False):
             delta = delta.float()
             # Straight through: what goes too far is still told which way is right.
-            delta = delta + (self._restrained(own, around, delta.detach()) - delta).detach()
+            delta = delta + (restrained(own, around, delta.detach(), self.units) - delta).detach()
             after = self._moved(own, delta * around.moves[:, None])
             return _put_back(bodies, after, around.awake)
 
@@ -160,29 +162,6 @@ class ContactModel(nn.Module):
         )
         return hidden + change_hidden, delta + change + _undone(shares, treads)
 
-    @torch.no_grad()
-    def _restrained(self, own: Bodies, around: Neighbourhood, delta: Float[Tensor, "A 12"]) -> Float[Tensor, "A 12"]:
-        """The change as far as it is possible."""
-        period, axes = self.scale.period, own.rotation
-        scale = delta.new_tensor((self.scale.shift, self.scale.turn, FASTER, SPIN))[:, None]
-        move, rotate, faster, spin = ((delta.reshape(-1, 4, 3) * scale) @ axes.mT).unbind(-2)
-        radius = gyration(own.core, own.radius)
-        falling = (-own.linear_velocity[:, 2]).clamp(min=0) * period + 0.5 * GRAVITY * period**2
-        most = around.most()
-
-        def allowed() -> Float[Tensor, " A"]:
-            fall = torch.minimum((-move[:, 2]).clamp(min=0), falling)
-            return (most.square() + 2.0 * GRAVITY * fall).sqrt()
-
-        far = (period * allowed() / impetus(move, rotate, radius).clamp(min=1e-9)).clamp(max=1.0)[:, None]
-        move, rotate = far * move, far * rotate
-        height = lowest(replace(own, position=own.position + move, rotation=turn(rotate) @ axes))
-        move = torch.cat([move[:, :2], (move[:, 2] + (-DEEP - height).clamp(min=0))[:, None]], -1)
-        velocity, turning = own.linear_velocity + faster, own.angular_velocity + spin
-        share = (allowed() / impetus(velocity, turning, radius).clamp(min=1e-9)).clamp(max=1.0)[:, None]
-        faster, spin = share * velocity - own.linear_velocity, share * turning - own.angular_velocity
-        return ((torch.stack([move, rotate, faster, spin], -2) @ axes) / scale).flatten(1)
-
     def _drift(self, own: Bodies) -> Float[Tensor, "A 12"]:
         """The change of pose if velocities stayed what they are."""
         velocity = torch.stack([own.linear_velocity / FASTER, own.angular_velocity / SPIN], -2)
@@ -190,7 +169,7 @@ class ContactModel(nn.Module):
 
     def _moved(self, own: Bodies, delta: Float[Tensor, "A 12"]) -> Bodies:
         """The objects after a change given in their own axes, in units; those axes are taken as fixed."""
-        scale = delta.new_tensor((self.scale.shift, self.scale.turn, FASTER, SPIN))[:, None]
+        scale = delta.new_tensor(self.units)[:, None]
         axes = own.rotation.detach().mT
         move, rotate, faster, spin = ((delta.reshape(-1, 4, 3) * scale) @ axes).unbind(-2)
         return replace(

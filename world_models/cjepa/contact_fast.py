@@ -12,10 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from world_models.cjepa import contact_kernel as kernel
-from world_models.cjepa.contact import DEEP, FASTER, GATES, NODE, SPIN, ContactModel, Message
+from world_models.cjepa import (
+    gradient_kernel,
+    messages_kernel,
+    motion_kernel,
+    neighbours_kernel,
+    restraint_kernel,
+    sight_kernel,
+)
+from world_models.cjepa.contact import GATES, NODE, ContactModel, Message
 from world_models.cjepa.contact_geometry import FOOTING, TREADS, WEDGES
 from world_models.cjepa.edges import EDGE
+from world_models.cjepa.restraint import DEEP
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
 from world_models.slots.slots import declared
@@ -174,11 +182,11 @@ def _step(
     scale, width = model.scale, model.width
     here, there = state.numpy(), new.numpy()
     now, after, motion = (array.numpy() for array in rows)
-    kernel.lay_out(
+    neighbours_kernel.lay_out(
         here, scene.pose[step], scene.pose[step + 1], scene.velocity[step], scene.velocity[step + 1], scale.period,
         entities, now, after, motion,
     )  # fmt: skip
-    awake, receiver, sender, who = kernel.near(
+    awake, receiver, sender, who = neighbours_kernel.near(
         now, after, scene.half, scene.radius, motion, scene.present, scene.between_bodies, scale.reach, scale.margin,
         scale.known_margin,
     )  # fmt: skip
@@ -186,7 +194,7 @@ def _step(
     receiver_row = row[receiver]
     count, pairs = len(awake), len(receiver)
     nodes, delta = torch.empty(count, NODE), torch.empty(count, 12)
-    kernel.describe(here, scene.fixed, awake, nodes.numpy(), delta.numpy())
+    motion_kernel.describe(here, scene.fixed, awake, nodes.numpy(), delta.numpy())
     index = torch.from_numpy(awake)
     said, free = _forward(model.free, nodes)
     hidden = said[:, :width].contiguous()
@@ -198,44 +206,46 @@ def _step(
     rounds = []
     for message, update in zip(model.messages, model.updates, strict=True):
         standing, treads = torch.empty(count, FOOTING), torch.empty(count, TREADS, 6).numpy()
-        kernel.tentative(
+        motion_kernel.tentative(
             here, scene.fixed, awake, row, delta.numpy(), scale.shift, scale.turn, after, standing.numpy(), treads
         )
         seen, weight, facing = torch.empty(pairs, EDGE), torch.empty(pairs), torch.empty(pairs, 2)
         weight_, facing_, wedges = weight.numpy(), facing.numpy(), torch.empty(pairs, WEDGES, 6).numpy()
-        kernel.see(
+        sight_kernel.see(
             now, after, scene.half, scene.radius, motion, receiver_row, sender, scale.reach, scale.shift, scale.turn,
             seen.numpy(), wedges, weight_, facing_,
         )  # fmt: skip
         assert isinstance(message, Message)
         first = functional.linear(seen, message.seen.weight, message.seen.bias)
         to_all = torch.cat([hidden @ message.sender.weight.t(), message.effector])
-        kernel.gather(receiver, who, (hidden @ message.receiver.weight.t()).numpy(), to_all.numpy(), first.numpy())
+        messages_kernel.gather(
+            receiver, who, (hidden @ message.receiver.weight.t()).numpy(), to_all.numpy(), first.numpy()
+        )
         second = functional.linear(functional.silu(first), message.deep.weight, message.deep.bias)
         spoken = functional.linear(functional.silu(second), message.out.weight, message.out.bias)
         total = torch.zeros(count, width + 12)
-        kernel.collect(spoken.numpy(), seen.numpy(), wedges, weight_, facing_, receiver, width, total.numpy())
+        messages_kernel.collect(spoken.numpy(), seen.numpy(), wedges, weight_, facing_, receiver, width, total.numpy())
         delta = delta + total[:, width:]
         change, layers = _forward(update, torch.cat([hidden, total[:, :width], delta, standing], 1))
         rounds.append(_Round(hidden, seen, wedges, weight_, facing_, first, second, layers, treads))
         hidden = hidden + change[:, :width]
         delta = delta + change[:, width : width + 12]
-        kernel.tread(change.numpy(), treads, width + 12, delta.numpy())
-    kernel.restrain(
+        motion_kernel.tread(change.numpy(), treads, width + 12, delta.numpy())
+    restraint_kernel.restrain(
         here, scene.fixed, awake, row, receiver, sender, who, motion, scene.half, scene.radius, scale.period, DEEP,
-        (scale.shift, scale.turn, FASTER, SPIN), delta.numpy(),
+        model.units, delta.numpy(),
     )  # fmt: skip
-    kernel.advance(here, awake, delta.numpy(), scale.shift, scale.turn, FASTER, SPIN, there)
+    motion_kernel.advance(here, awake, delta.numpy(), *model.units, there)
     return _Step(here, there, index, receiver, who, free, seen_context, rounds, delta)
 
 
 def _step_back(model: ContactModel, step: _Step, carry: Tensor, grads: dict[int, Tensor]) -> Tensor:
     """Turn `carry` from the gradient of the new state into that of the old one; returns that of the first embedding."""
-    scale, width = model.scale, model.width
+    width = model.width
     awake = step.awake.numpy()
     grad_delta = torch.empty(len(awake), 12)
-    kernel.advance_back(
-        step.state, step.new, awake, step.delta.numpy(), scale.shift, scale.turn, FASTER, SPIN, carry.numpy(),
+    gradient_kernel.advance_back(
+        step.state, step.new, awake, step.delta.numpy(), *model.units, carry.numpy(),
         grad_delta.numpy(),
     )  # fmt: skip
     grad_hidden = torch.zeros(len(awake), width)
@@ -245,14 +255,14 @@ def _step_back(model: ContactModel, step: _Step, carry: Tensor, grads: dict[int,
         assert isinstance(message, Message)
         grad_change = torch.empty(len(awake), width + 12 + 4 * TREADS)
         grad_change[:, :width], grad_change[:, width : width + 12] = grad_hidden, grad_delta
-        kernel.tread_back(grad_delta.numpy(), kept.treads, width + 12, grad_change.numpy())
+        gradient_kernel.tread_back(grad_delta.numpy(), kept.treads, width + 12, grad_change.numpy())
         back = _backward(update, kept.update, grad_change, grads)
         grad_hidden = grad_hidden + back[:, :width]
         grad_delta = grad_delta + back[:, 2 * width : 2 * width + 12]
         grad_total = torch.cat([back[:, width : 2 * width], grad_delta], 1)
         pairs = len(kept.seen)
         grad_said = torch.empty(pairs, width + GATES + 12)
-        kernel.collect_back(
+        gradient_kernel.collect_back(
             grad_total.numpy(), kept.seen.numpy(), kept.wedges, kept.weight, kept.facing, step.receiver, width,
             grad_said.numpy(),
         )  # fmt: skip
@@ -264,14 +274,14 @@ def _step_back(model: ContactModel, step: _Step, carry: Tensor, grads: dict[int,
         others = message.effector.shape[0]
         to_receiver = torch.zeros(len(awake), grad_first.shape[1])
         to_sender = torch.zeros(len(awake) + others, grad_first.shape[1])
-        kernel.scatter(step.receiver, step.who, grad_first.numpy(), to_receiver.numpy(), to_sender.numpy())
+        gradient_kernel.scatter(step.receiver, step.who, grad_first.numpy(), to_receiver.numpy(), to_sender.numpy())
         grads[id(message.effector)] += to_sender[len(awake) :]
         to_body = to_sender[: len(awake)]
         grads[id(message.receiver.weight)].addmm_(to_receiver.t(), kept.hidden)
         grads[id(message.sender.weight)].addmm_(to_body.t(), kept.hidden)
         grad_hidden = grad_hidden + to_receiver @ message.receiver.weight + to_body @ message.sender.weight
     _backward(model.free, step.free, torch.cat([grad_hidden, grad_delta], 1), grads, inputs=False)
-    kernel.drift_back(step.state, awake, grad_delta.numpy(), carry.numpy())
+    gradient_kernel.drift_back(step.state, awake, grad_delta.numpy(), carry.numpy())
     return grad_hidden
 
 

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
-from world_models.cjepa import contact_kernel
 from world_models.cjepa.contact_geometry import (
     FEATURES,
     GLANCE,
@@ -29,6 +27,8 @@ from world_models.cjepa.contact_geometry import (
     relation,
     rotation_vector,
 )
+from world_models.cjepa.neighbours_kernel import AIRBORNE, SLOW, TURNING, near
+from world_models.cjepa.sight_kernel import see as see_compiled
 from world_models.embodiment.joints import Effector
 from world_models.slots.bodies import Bodies
 
@@ -107,20 +107,6 @@ class Sight:
     """From these axes back to the receiver's own."""
 
 
-def gyration(half: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Radius of gyration [m] of a ball as large as an object with this core, see `contact_geometry.features`."""
-    squared: Tensor = 1e-6 + (2.0 / 9.0) * half.square().sum(-1) + 0.5 * radius.square()
-    return squared.sqrt()
-
-
-def impetus(
-    velocity: Float[Tensor, "*B 3"], spin: Float[Tensor, "*B 3"], gyration: Float[Tensor, "*B"]
-) -> Float[Tensor, "*B"]:
-    """The speed [m/s] of an object without spin that has the same kinetic energy."""
-    squared: Tensor = velocity.square().sum(-1) + (gyration[..., None] * spin).square().sum(-1)
-    return squared.sqrt()
-
-
 class Neighbourhood:
     """One step's objects and effector, as rows ready to be compared."""
 
@@ -172,7 +158,7 @@ class Neighbourhood:
             pairs = len(self.edges.sender)
             seen, weight, facing = after.new_empty(pairs, EDGE), after.new_empty(pairs), after.new_empty(pairs, 2)
             wedges = after.new_empty(pairs, WEDGES, 6)
-            contact_kernel.see(
+            see_compiled(
                 *(array.numpy() for array in rows), self.scale.reach, self.scale.shift, self.scale.turn,
                 *(array.numpy() for array in (seen, wedges, weight, facing)),
             )  # fmt: skip
@@ -181,27 +167,13 @@ class Neighbourhood:
         carried = seen[:, GLANCE + FEATURES : GLANCE + FEATURES + CARRIED]
         return Sight(seen, carried, wedges, weight * self.edges.weight, _about_z(facing))
 
-    def most(self) -> Float[Tensor, " A"]:
-        """What an awake object's `impetus` may become within the step, but for its fall [m/s]."""
-        edges, listed = self.edges, self.edges.weight > 0
-        velocity, spin, final = self.velocity.split(3, 1)
-        fastest = torch.maximum(velocity.norm(dim=1), final.norm(dim=1))
-        driven = contact_kernel.LEVER * (fastest + spin.norm(dim=1) * (self.half.norm(dim=1) + self.radius))
-        near = driven[edges.sender] * ((edges.who >= len(self.awake)) & listed)
-        most = impetus(velocity, spin, gyration(self.half, self.radius))[self.row]
-        most = most.scatter_reduce(0, edges.receiver, near, "amax")
-        for _ in range(contact_kernel.CHAIN):
-            others = functional.pad(most, (0, self.senders))[edges.who]
-            most = most.scatter_reduce(0, edges.receiver, others * listed, "amax")
-        return most + contact_kernel.SLACK
-
     def _find(
         self, bodies: Bodies, solids: int, between_bodies: bool
     ) -> tuple[Int[Tensor, " A"], Float[Tensor, " A"], Edges]:
         batch, entities = self.shape
         scale = self.scale
         if self.sparse:
-            awake, receiver, sender, who = contact_kernel.near(
+            awake, receiver, sender, who = near(
                 self.now.numpy(), self.after.numpy(), self.half.numpy(), self.radius.numpy(), self.velocity.numpy(),
                 bodies.present.contiguous().numpy(), between_bodies, scale.reach, scale.margin, scale.known_margin,
             )  # fmt: skip
@@ -220,12 +192,11 @@ class Neighbourhood:
         gap = self._gap(self.now, row, sender)
         gap = torch.where(known, torch.minimum(gap, self._gap(self.after, row, sender)), gap)
         allowed &= gap < scale.reach + torch.where(known, scale.known_margin, scale.margin)
-        slow, turning = contact_kernel.SLOW, contact_kernel.TURNING
         speeds = self.velocity.view(-1, 3, 3).norm(dim=-1)
-        moving = (speeds > speeds.new_tensor([slow, turning, slow])).any(1)
+        moving = (speeds > speeds.new_tensor([SLOW, TURNING, SLOW])).any(1)
         here = (receiver // entities) * senders + receiver % entities
         stirred = moving[here] | (allowed & moving[sender])
-        awake = stirred.view(-1, senders).any(1) | (lowest(bodies).flatten() > contact_kernel.AIRBORNE)
+        awake = stirred.view(-1, senders).any(1) | (lowest(bodies).flatten() > AIRBORNE)
         awake &= there
         asleep = batch * entities + solids
         who = torch.where(known, batch * entities + other - entities, torch.where(awake[body], body, asleep))
@@ -247,7 +218,7 @@ def see(
     sender: Int[Tensor, " E"],
     scale: Scale,
 ) -> tuple[Float[Tensor, "E S"], Float[Tensor, "E C 6"], Float[Tensor, " E"], Float[Tensor, "E 2"]]:
-    """The slow twin of `contact_kernel.see`: what is seen, wedges, a weight that fades with the gap, and the facing."""
+    """The slow twin of `sight_kernel.see`: what is seen, wedges, a weight that fades with the gap, and the facing."""
     own = axes_of(now[receiver])
     offset = ((now[sender, :3] - now[receiver, :3])[:, :, None] * own).sum(1)[:, :2]
     x, y = offset.unbind(1)

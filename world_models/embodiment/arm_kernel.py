@@ -1,6 +1,6 @@
 """Compiled CPU twins of what `Arm` computes of its joints and of the cubes near its tool, row by row.
 
-Poses are rows of 12 numbers and objects rows of 18, as in `world_models.cjepa.contact_kernel`; `no_type_check` keeps
+Poses are rows of 12 numbers and objects rows of 18, as in `world_models.cjepa.motion_kernel`; `no_type_check` keeps
 the tests' shape checks out of compiled code.
 """
 
