@@ -105,7 +105,7 @@ def test_no_such_port(twin):
 def test_a_port_in_use(twin):
     with (
         had(made(twin), powered=False),
-        pytest.raises(EmbodiedError, match=f"Another process drives the arm on {twin.port}; stop it"),
+        pytest.raises(EmbodiedError, match=f"The arm on {twin.port} is driven by another process; stop it"),
     ):
         made(twin).connect(powered=True)
     with had(made(twin), powered=False):
@@ -116,7 +116,7 @@ def test_a_port_where_nothing_answers(twin, monkeypatch):
     monkeypatch.setattr(lerobot, "CALM", 0.0)
     own, theirs = pty.openpty()
     with pytest.raises(
-        EmbodiedError, match=r"No so101_follower answers on .*: check the arm's power, its cables, and robot="
+        EmbodiedError, match=r"No so101_follower answers on .*: check the arm's power, its cables, and driver="
     ):
         made(twin, port=os.ttyname(theirs)).connect(powered=True)
     os.close(own)
@@ -124,7 +124,7 @@ def test_a_port_where_nothing_answers(twin, monkeypatch):
 
 
 def test_an_unknown_robot(twin):
-    with pytest.raises(EmbodiedError, match=r"Unknown robot 'so101_folower'. Did you mean 'so101_follower'\?"):
+    with pytest.raises(EmbodiedError, match=r"Unknown driver 'so101_folower'. Did you mean 'so101_follower'\?"):
         made(twin, robot="so101_folower")
 
 
@@ -146,7 +146,8 @@ def refused(twin, folder):
 def test_no_calibration(twin, tmp_path):
     told = refused(twin, tmp_path)
     assert told.startswith(f"There is no calibration {tmp_path}/twin.json of this arm; run lerobot-calibrate")
-    assert told.endswith(f"--robot.type=so101_follower --robot.port={twin.port} --robot.id=twin.")
+    words = f"--robot.port={twin.port} --robot.id=twin --robot.calibration_dir={tmp_path}."
+    assert told.endswith(f"--robot.type=so101_follower {words}")
 
 
 def test_the_calibration_of_another_arm(twin, tmp_path):

@@ -19,6 +19,7 @@ from robots.twin.dynamixel.protocol import BROADCAST, HEADER, Instruction, Packe
 from robots.twin.dynamixel.registers import BAUD_RATES, MODELS, TABLE, Hardware, Mode
 from robots.twin.dynamixel.servo import XServo
 from robots.twin.faults import Fault
+from robots.twin.registers import COUNTS
 from robots.twin.servo import RADIANS
 from robots.units import JOINTS
 
@@ -107,20 +108,39 @@ def test_a_wrong_byte_is_noticed_and_the_next_packet_is_not_lost(place, error):
 # Registers.
 
 
-def test_registers_are_those_of_lerobot():
-    for name, (address, size) in tables.X_SERIES_CONTROL_TABLE.items():
-        if name in TABLE.registers:
-            assert (at(name), TABLE.registers[name].size) == (address, size), name
-    for name, size in tables.X_SERIES_ENCODINGS_TABLE.items():
-        assert TABLE.registers[name].span[0] < 0, f"{name} has a sign"
-        assert TABLE.registers[name].size == size
-    assert {rate: place for place, rate in enumerate(BAUD_RATES)} == tables.X_SERIES_BAUDRATE_TABLE
-    assert {name: model.number for name, model in MODELS.items()} == {
-        name: tables.MODEL_NUMBER_TABLE[name] for name in MODELS
+@pytest.mark.parametrize("model", MODELS)
+def test_registers_are_those_of_lerobot(model):
+    """Which has one table for the whole series: what a model lacks of it is named."""
+    own, series = MODELS[model].table.registers, tables.MODEL_CONTROL_TABLE[model]
+    lacks = {"Acceleration_Limit"} | {name for name in MODELS[model].lacks if name in series}
+    assert set(series) - set(own) == lacks
+    assert {name: (own[name].address, own[name].size) for name in series if name in own} == {
+        name: where for name, where in series.items() if name not in lacks
     }
-    places = [entry.address + k for entry in TABLE.registers.values() for k in range(entry.size)]
+    signed = {name: size for name, size in tables.MODEL_ENCODING_TABLE[model].items() if name not in lacks}
+    assert {name: own[name].size for name in signed} == signed
+    assert all(own[name].span[0] < 0 for name in signed)
+    assert {rate: place for place, rate in enumerate(BAUD_RATES)} == tables.MODEL_BAUDRATE_TABLE[model]
+    assert MODELS[model].number == tables.MODEL_NUMBER_TABLE[model] == XServo(model).memory["Model_Number"]
+    assert list(MODELS[model].modes) == tables.MODEL_OPERATING_MODES[model]
+    assert tables.MODEL_RESOLUTION[model] == COUNTS
+    places = [entry.address + k for entry in own.values() for k in range(entry.size)]
     assert len(set(places)) == len(places)
     assert max(places) < TABLE.size
+
+
+def test_a_model_without_a_current_sensor_has_no_register_and_no_mode_for_it():
+    """ROBOTIS' e-Manual, XL430-W250: nothing at 38 and 102, load at 126, shutdown for 52."""
+    sensing, plain = XServo("xl330-m288"), XServo("xl430-w250")
+    for name, value, refusal in (
+        ("Operating_Mode", Mode.CURRENT_POSITION, Refusal.LIMIT),
+        ("Current_Limit", 300, Refusal.ACCESS),
+        ("Goal_Current", 300, Refusal.ACCESS),
+    ):
+        data = TABLE.registers[name].encode(value)
+        assert sensing.write(at(name), data) == Refusal.NONE, name
+        assert plain.write(at(name), data) == refusal, name
+    assert (sensing.memory["Shutdown"], plain.memory["Shutdown"]) == (53, 52)
 
 
 # The wire.

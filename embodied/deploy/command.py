@@ -25,12 +25,13 @@ from embodied.run import Run
 from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
-from envs.control import CartesianDelta
+from envs.control import CartesianDelta, Controller
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.kinematics import JOINTS
 from envs.scene import SceneConfig, build_scene
 from envs.servo_file import named_servos
+from envs.task import Task
 from envs.tasks import task as named_task
 from envs.types import Array, Origin, Policy
 from envs.variation import Variation, count, drawn
@@ -53,7 +54,8 @@ def deploy(arguments: DeployArguments, console: Console) -> int:
 def assigned(arguments: DeployArguments) -> Assignment:
     """The policy and its task. Raises `EmbodiedError` for one that does not move an SO-101 on its table."""
     if arguments.run == EXPERT:
-        return _checked(Assignment(named_task(arguments.task), CartesianDelta(), expert(arguments.task), "firm"))
+        task, control = _suited(named_task(arguments.task), CartesianDelta())
+        return Assignment(task, control, expert(arguments.task), "firm")
     run = Run.load(arguments.run)
     config = from_dict(Config, run.config)
     if config.env.play != "tabletop":
@@ -61,21 +63,23 @@ def assigned(arguments: DeployArguments) -> Assignment:
             f"The policy of {arguments.run} moves a pusher; an SO-101 has {', '.join(JOINTS)}. Choose a run of "
             "embodied train env=place, or run=expert."
         )
+    task, control = _suited(chosen_task(config), chosen_control(config))
     policy: Policy = load_policy(run, config)
-    return _checked(Assignment(chosen_task(config), chosen_control(config), policy, config.robot.servo))
+    return Assignment(task, control, policy, config.robot.servo)
 
 
-def _checked(assignment: Assignment) -> Assignment:
-    if assignment.control.joints != JOINTS:
+def _suited(task: Task, control: Controller) -> tuple[Task, Controller]:
+    if control.joints != JOINTS or task.scene.robot != "so101":
         raise EmbodiedError(
-            f"The policy commands {', '.join(assignment.control.joints)}; an SO-101 has {', '.join(JOINTS)}."
+            f"The policy of {task.name} moves {task.scene.robot} by {', '.join(control.spec.names)}; one SO-101 with "
+            f"{', '.join(JOINTS)} is here. Choose a run of embodied train env=place, or run=expert."
         )
-    if assignment.task.scene.fixtures:
+    if task.scene.fixtures:
         raise EmbodiedError(
-            f"Nothing tells how far {', '.join(assignment.task.scene.fixtures)} of the task {assignment.task.name} is "
-            "open; deploy a task without fixtures, e.g. task=place."
+            f"Nothing tells how far {', '.join(task.scene.fixtures)} of the task {task.name} is open; deploy a task "
+            "without fixtures, e.g. task=place."
         )
-    return assignment
+    return task, control
 
 
 def carry_out(arguments: DeployArguments, assignment: Assignment, console: Console) -> dict[str, Any]:

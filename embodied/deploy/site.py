@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from embodied.arguments import DeployArguments
 from envs.errors import EmbodiedError
 from envs.objects import object_type
 from envs.scene import SceneConfig, build_scene
+from robots.arm.port import claim
 from robots.governor.client import SupervisedArm
 from robots.governor.limits import Limits
 from robots.governor.stepped import SteppedArm
@@ -49,6 +51,8 @@ def site(arguments: DeployArguments, servo: str, task: str) -> Iterator[Site]:
         with TwinProcess(settings) as process:
             yield Site(process.port, str(folder), process.tell)
         return
+    # A port that is wrong is said before anything that a right one needs.
+    os.close(claim(arguments.port))
     folder = Path(arguments.port).parent
     if (folder / "control").exists():
         yield Site(arguments.port, str(folder), lambda text: tell(folder, text))

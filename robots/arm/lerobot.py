@@ -1,6 +1,5 @@
 """An arm through LeRobot's own, unmodified driver, by the name that LeRobot has for it."""
 
-import fcntl
 import os
 import pkgutil
 import termios
@@ -19,12 +18,14 @@ from envs.errors import EmbodiedError, unknown
 from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.types import Array
 from robots.arm.contract import ArmLostError, Reading
+from robots.arm.port import claim
 from robots.arm.telemetry import Telemetry
 from robots.units import DEGREES_PER_COUNT, JOINTS, Units, to_features
 
-GONE = (OSError, RuntimeError, termios.error)
-"""What LeRobot lets through of a bus that fails: `ConnectionError` is an `OSError`, servos' errors are the second, and
-pyserial's of a port that has vanished are the first and the last."""
+GONE = (OSError, RuntimeError, IndexError, termios.error)
+"""What LeRobot lets through of a bus that fails: `ConnectionError` is an `OSError`, servos' errors are the second, the
+SDK's on an answer that is shorter than the question asked for the third, and pyserial's of a port that has vanished are
+the first and the last."""
 TRIES = 3
 """Of every question: a bit in ten thousand is lost on a good bus."""
 CALM = 2.0
@@ -79,7 +80,7 @@ class LeRobotArm:
 
     def connect(self, powered: bool) -> None:
         """See `Robot.connect`."""
-        self._claim()
+        self._lock = claim(self.config.port)
         try:
             self._open()
             with calmly(self._bus):
@@ -182,25 +183,6 @@ class LeRobotArm:
             return bool(self._bus.sync_read("Torque_Enable", name)[name])
         return None
 
-    def _claim(self) -> None:
-        """Take the port for this process."""
-        port = self.config.port
-        try:
-            self._lock = os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            raise EmbodiedError(f"Another process drives the arm on {port}; stop it, or name another port.") from error
-        except PermissionError as error:
-            raise EmbodiedError(
-                f"The port {port} is not for this user: run sudo usermod -aG dialout $USER, and log in anew."
-            ) from error
-        except OSError as error:
-            raise EmbodiedError(
-                f"The port {port} cannot be opened ({error.strerror}): find the arm's with lerobot-find-port, or use "
-                "port=twin."
-            ) from error
-
     def calmly(self, seconds: float) -> AbstractContextManager[None]:
         """Wait for answers by so much longer."""
         return calmly(self._bus, seconds)
@@ -217,13 +199,12 @@ class LeRobotArm:
                     self._bus.port_handler.closePort()
         raise EmbodiedError(
             f"No {self.config.robot} answers on {self.config.port} ({_sentence(last)}): check the arm's power, its "
-            "cables, and robot=."
+            "cables, and driver=."
         ) from last
 
     def _check_calibration(self) -> None:
         """Compare what is in the servos with the file; LeRobot would ask on the keyboard."""
-        robot = self.config.robot
-        mend = f"run lerobot-calibrate --robot.type={robot} --robot.port={self.config.port} --robot.id={self.config.id}"
+        mend = _mend(self.config)
         if not self._robot.calibration:
             raise EmbodiedError(f"There is no calibration {self._robot.calibration_fpath} of this arm; {mend}.")
         for _ in range(TRIES):
@@ -257,6 +238,7 @@ def calmly(bus: Any, seconds: float = CALM) -> Iterator[None]:
 def _made(config: ArmConfig, folder: Path | None) -> Any:
     """LeRobot's robot of that name; its module is found by the name of its configuration."""
     import lerobot.robots
+    from draccus.utils import DraccusException
     from lerobot.robots.config import RobotConfig
     from lerobot.robots.utils import make_robot_from_config
 
@@ -267,19 +249,32 @@ def _made(config: ArmConfig, folder: Path | None) -> Any:
                 import_module(f"lerobot.robots.{module.name}")
     known = RobotConfig.get_known_choices()
     if config.robot not in known:
-        raise unknown("robot", config.robot, known)
+        raise unknown("driver", config.robot, known)
     try:
         chosen = known[config.robot](port=config.port, id=config.id, calibration_dir=folder)
     except TypeError as error:
         raise EmbodiedError(f"LeRobot's {config.robot} is not an arm on a serial port; so101_follower is.") from error
     try:
         return make_robot_from_config(chosen)
+    except DraccusException as error:
+        where = "LeRobot's own folder" if folder is None else folder
+        raise EmbodiedError(
+            f"The calibration {config.id}.json in {where} cannot be read ({_sentence(error)}): {_mend(config)}."
+        ) from error
     except ImportError as error:
         raise EmbodiedError(
             f"LeRobot's {config.robot} needs a package that is not here ({_sentence(error)}); so101_follower none."
         ) from error
 
 
+def _mend(config: ArmConfig) -> str:
+    """What calibrates this arm."""
+    folder = "" if config.calibration is None else f" --robot.calibration_dir={config.calibration}"
+    return (
+        f"run lerobot-calibrate --robot.type={config.robot} --robot.port={config.port} --robot.id={config.id}{folder}"
+    )
+
+
 def _sentence(error: BaseException) -> str:
     """The first line of an error."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")

@@ -126,8 +126,8 @@ class SupervisedArm:
         hush(self.config.arm["port"])
         from robots.arm.lerobot import ArmConfig, LeRobotArm
 
-        arm = LeRobotArm(ArmConfig(**{**self.config.arm, "zeros": tuple(self.config.arm.get("zeros", (0.0,) * 5))}))
         try:
+            arm = LeRobotArm(ArmConfig(**{**self.config.arm, "zeros": tuple(self.config.arm.get("zeros", (0.0,) * 5))}))
             arm.connect(powered=False)
         except EmbodiedError as error:
             return ArmLostError(f"What held the arm's port has died, and the arm may have torque: {error}")

@@ -1,12 +1,14 @@
 """The control table of the X series as data, for the XL330-M288 and the XL430-W250.
 
 Names are LeRobot 0.6.1's; addresses, widths, units and initial values are of ROBOTIS' e-Manual pages of both models,
-whose tables agree but for what `MODELS` says.
+whose tables agree but for what `MODELS` says. LeRobot's table of the whole series has an `Acceleration_Limit`, which
+neither of them has.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 
 from robots.twin.registers import Register, Table
 
@@ -73,6 +75,8 @@ TABLE = Table(
         "Velocity_Limit": Register(44, 4, 445),
         "Max_Position_Limit": Register(48, 4, 4095),
         "Min_Position_Limit": Register(52, 4),
+        "Startup_Configuration": Register(60),
+        "PWM_Slope": Register(62, initial=140),
         "Shutdown": Register(63, initial=53),
         "Torque_Enable": Register(64),
         "LED": Register(65),
@@ -104,8 +108,9 @@ TABLE = Table(
         "Position_Trajectory": Signed(140, 4, writable=False),
         "Present_Input_Voltage": Register(144, 2, writable=False),
         "Present_Temperature": Register(146, writable=False),
+        "Backup_Ready": Register(147, writable=False),
     },
-    size=147,
+    size=148,
     eeprom=range(0, 64),
 )
 
@@ -122,17 +127,29 @@ class Model:
     """[V]."""
     full_load: int
     """`Present_Current` at stall: [mA], or 0.1 % of load for a model that has no current sensor."""
+    modes: tuple[int, ...]
+    """Operating modes that it knows."""
     initial: Mapping[str, int]
     """Values from the factory that differ from the table's."""
+    lacks: tuple[str, ...] = ()
+    """Registers of the table that it does not have."""
+
+    @cached_property
+    def table(self) -> Table:
+        """Its own control table."""
+        own = {name: entry for name, entry in TABLE.registers.items() if name not in self.lacks}
+        given = {"Model_Number": self.number} | dict(self.initial)
+        return replace(TABLE, registers=own | {name: replace(own[name], initial=x) for name, x in given.items()})
 
 
 MODELS: Mapping[str, Model] = {
-    "xl330-m288": Model(1200, 5.0, 1470, {}),
+    "xl330-m288": Model(1200, 5.0, 1470, (0, 1, 3, 4, 5, 16), {}),
     "xl430-w250": Model(
-        1060, 12.0, 1000,
+        1060, 12.0, 1000, (1, 3, 4, 16),
         {"Temperature_Limit": 72, "Max_Voltage_Limit": 140, "Min_Voltage_Limit": 60, "Velocity_Limit": 265,
-         "Velocity_I_Gain": 1000, "Velocity_P_Gain": 100, "Position_D_Gain": 4000, "Position_P_Gain": 640,
-         "Current_Limit": 1193},
+         "Shutdown": 52, "Velocity_I_Gain": 1000, "Velocity_P_Gain": 100, "Position_D_Gain": 4000,
+         "Position_P_Gain": 640},
+        lacks=("Current_Limit", "Goal_Current", "PWM_Slope"),
     ),
 }  # fmt: skip
 """By LeRobot's names."""

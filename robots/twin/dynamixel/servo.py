@@ -3,7 +3,7 @@
 import math
 
 from robots.twin.dynamixel.protocol import Refusal
-from robots.twin.dynamixel.registers import ACCELERATION_UNIT, MODELS, TABLE, VELOCITY_UNIT, Hardware, Mode
+from robots.twin.dynamixel.registers import ACCELERATION_UNIT, MODELS, VELOCITY_UNIT, Hardware, Mode
 from robots.twin.memory import Memory
 from robots.twin.profile import Profile, Trail
 from robots.twin.registers import COUNTS
@@ -25,7 +25,7 @@ class XServo:
     def __init__(self, model: str, mount: float = COUNTS / 2, stall: float = 3.35, **eeprom: int) -> None:
         """`mount` is the encoder's count at the joint's zero, `stall` the torque at rated voltage [N m]."""
         self.model = MODELS[model]
-        self.memory = Memory(TABLE, **({"Model_Number": self.model.number} | dict(self.model.initial) | eeprom))
+        self.memory = Memory(self.model.table, **eeprom)
         self.usual_gain = self.memory["Position_P_Gain"]
         self.mount, self.stall = mount, stall
         self.powered = True
@@ -75,12 +75,12 @@ class XServo:
 
     def write(self, address: int, data: bytes) -> int:
         """What a host writes, or why it may not."""
-        memory, places = self.memory, range(address, address + len(data))
+        memory, table, places = self.memory, self.model.table, range(address, address + len(data))
         before = memory["Torque_Enable"]
-        names = [TABLE.at[place] for place in places if place in TABLE.at]
-        if not names or not TABLE.writable.issuperset(place for place in places if place in TABLE.at):
+        names = [table.at[place] for place in places if place in table.at]
+        if not names or not table.writable.issuperset(place for place in places if place in table.at):
             return Refusal.ACCESS
-        if before and any(place in TABLE.eeprom for place in places):
+        if before and any(place in table.eeprom for place in places):
             return Refusal.ACCESS
         fresh = {name: self._given(name, address, data) for name in dict.fromkeys(names)}
         if fresh.get("Torque_Enable") and self._shut():
@@ -89,7 +89,9 @@ class XServo:
         lowest, highest = memory["Min_Position_Limit"], memory["Max_Position_Limit"]
         if goal is not None and memory["Operating_Mode"] == Mode.POSITION and not lowest <= goal <= highest:
             return Refusal.LIMIT
-        if abs(fresh.get("Goal_Current", 0)) > memory["Current_Limit"]:
+        if "Goal_Current" in fresh and abs(fresh["Goal_Current"]) > memory["Current_Limit"]:
+            return Refusal.LIMIT
+        if fresh.get("Operating_Mode", self.model.modes[0]) not in self.model.modes:
             return Refusal.LIMIT
         memory.write(address, data)
         if "Operating_Mode" in fresh or (memory["Torque_Enable"] and not before):
@@ -99,7 +101,8 @@ class XServo:
     def reboot(self) -> None:
         """Start anew, as after power."""
         self.memory.power_cycle()
-        self.memory["Goal_Current"] = self.memory["Current_Limit"]
+        if Mode.CURRENT_POSITION in self.model.modes:
+            self.memory["Goal_Current"] = self.memory["Current_Limit"]
         self._strained = 0.0
         self._hold()
 
@@ -151,7 +154,7 @@ class XServo:
 
     def _given(self, name: str, address: int, data: bytes) -> int:
         """The value that a register would have."""
-        entry = TABLE.registers[name]
+        entry = self.model.table.registers[name]
         whole = bytearray(self.memory.read(entry.address, entry.size))
         for place, byte in enumerate(data, address - entry.address):
             if 0 <= place < entry.size:

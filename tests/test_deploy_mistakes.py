@@ -1,0 +1,204 @@
+"""What a person does wrong with `embodied deploy`: one sentence that says what to do, no traceback, no torque."""
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from twins import enabled, start
+
+from embodied.cli import main
+from embodied.config import Config, EnvConfig
+from embodied.data.journal import NAME
+from embodied.run import Run
+from embodied.schema import to_dict
+from robots.arm.lerobot import ArmConfig, LeRobotArm
+from robots.units import JOINTS
+
+ROOT = Path(__file__).resolve().parent.parent
+HOLD = """
+from pathlib import Path
+import sys
+from robots import stock
+robot = stock.follower({port!r}, Path({folder!r}))
+stock.connect(robot)
+robot.bus.disable_torque(num_retry=1000)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """One that runs already."""
+    with start(tmp_path_factory.mktemp("running") / "twin", clock="reads", packet_time=0.02) as process:
+        yield process
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch, capfd, twin):
+    """Runs the command with some words, and gives the one line that it says on stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        given = ("run=expert", "task=place", "episodes=1", "clock=reads", f"port={twin.port}", "record=record", *words)
+        # The last word on a setting counts.
+        assert main(["deploy", *{word.partition("=")[0]: word for word in given}.values()]) == 2
+        said = capfd.readouterr().err.strip().splitlines()
+        assert len(said) == 1, said
+        assert not enabled(twin)
+        return said[0].removeprefix("embodied: ")
+
+    return run
+
+
+@contextlib.contextmanager
+def calibration(twin, change):
+    """The twin's calibration file after `change` of its text."""
+    path = twin.folder / "twin.json"
+    own = path.read_text()
+    path.write_text(change(own))
+    try:
+        yield path
+    finally:
+        path.write_text(own)
+
+
+@pytest.mark.parametrize("perception", ["truth", "tags"])
+def test_a_port_that_there_is_not(told, perception):
+    assert told("port=/dev/no_arm", f"perception={perception}") == (
+        "The port /dev/no_arm cannot be opened (No such file or directory): find the arm's with lerobot-find-port, or "
+        "use port=twin."
+    )
+
+
+def test_a_port_with_nothing_behind_it(told):
+    own, theirs = pty.openpty()
+    try:
+        assert "and none runs at /dev/" in told(f"port={os.ttyname(theirs)}")
+    finally:
+        os.close(own)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("clock", ["reads", "wall"])
+def test_a_port_that_we_have(told, twin, clock):
+    arm = LeRobotArm(ArmConfig(port=twin.port, id="twin", calibration=str(twin.folder)))
+    arm.connect(powered=False)
+    try:
+        said = told(f"clock={clock}")
+    finally:
+        arm.close()
+    assert said == f"The arm on {twin.port} is driven by another process; stop it, or name another port."
+
+
+def test_a_port_that_lerobot_has(told, twin):
+    """Which locks nothing: with two drivers on a bus, answers to one are answers to the other."""
+    code = HOLD.format(port=twin.port, folder=str(twin.folder))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        said = told()
+        process.stdin.close()
+    assert said.startswith(f"The arm on {twin.port} is driven by python")
+    assert said.endswith(f"(process {process.pid}); stop it, or name another port.")
+
+
+def test_another_kind_of_arm_on_the_port(told, tmp_path):
+    with start(tmp_path / "koch", robot="koch") as koch:
+        said = told(f"port={koch.port}")
+    assert said.startswith(f"No so101_follower answers on {koch.port} (FeetechMotorsBus motor check failed on port ")
+    assert said.endswith("): check the arm's power, its cables, and driver=.")
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("robot=koch", "Unknown robot 'koch'. Allowed: so101."),
+        ("driver=so101_folower", "Unknown driver 'so101_folower'. Did you mean 'so101_follower'?"),
+        ("driver=lekiwi", "LeRobot's lekiwi "),
+        ("rate=25", "rate=25 is no multiple of the policy's 10 Hz; 50 and 100 are"),
+        ("task=stack", "start the twin with the same task"),
+        ("perception=tags", "camera.json is no camera calibration"),
+    ],
+)
+def test_a_setting_that_does_not_fit(told, word, sentence):
+    assert sentence in told(word)
+
+
+@pytest.mark.parametrize("clock", ["reads", "wall"])
+def test_no_calibration(told, twin, clock):
+    assert told("id=mine", f"clock={clock}") == (
+        f"There is no calibration {twin.folder}/mine.json of this arm; run lerobot-calibrate "
+        f"--robot.type=so101_follower --robot.port={twin.port} --robot.id=mine --robot.calibration_dir={twin.folder}."
+    )
+
+
+def _foreign(text):
+    values = json.loads(text)
+    values["elbow_flex"]["homing_offset"] += 40
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize("clock", ["reads", "wall"])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_foreign, "is not the one in the servos: it is of another arm, or older; run lerobot-calibrate"),
+        (lambda text: text[:40], "twin.json in {folder} cannot be read (Failed to load config from "),
+        (lambda text: '{"gripper": {"id": 6}}', "{folder} cannot be read (`gripper`: Missing required field(s) "),
+    ],
+)
+def test_a_calibration_that_is_not_this_arms(told, twin, change, sentence, clock):
+    with calibration(twin, change):
+        said = told(f"clock={clock}")
+    assert sentence.format(folder=twin.folder) in said
+    assert said.endswith(f"--robot.id=twin --robot.calibration_dir={twin.folder}.")
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"play": "boxes"}, "moves a pusher; an SO-101 has shoulder_pan"),
+        ({"task": "handover"}, "The policy of handover moves two_so101 by x, y, z, "),
+        ({"task": "drawer"}, "Nothing tells how far cabinet of the task drawer is open; deploy a task without"),
+        ({}, "There is no checkpoint run/checkpoints/policy.safetensors; train first"),
+    ],
+)
+def test_a_policy_of_something_else(told, tmp_path, env, sentence):
+    config = replace(Config(), run="run", env=replace(EnvConfig(), **env))
+    with Run.open("run", to_dict(config)):
+        assert sentence in told("run=run")
+    if "task" in env:
+        assert sentence in told("run=expert", f"task={env['task']}")
+
+
+def test_a_run_that_there_is_not(told):
+    assert "There is no run in nowhere" in told("run=nowhere")
+
+
+def test_a_cable_that_comes_out(twin, tmp_path):
+    words = ("run=expert", "clock=reads", "episodes=9", f"port={twin.port}", f"record={tmp_path}")
+    journal, said = tmp_path / "episodes" / NAME, []
+    with subprocess.Popen(
+        [sys.executable, "-m", "embodied", "deploy", *words], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size > 20_000):
+            time.sleep(0.01)
+        twin.tell("unplug()")
+        for line in process.stdout:
+            said.append(line.split("  ")[0].strip())
+            if said[-1] == "LOST":
+                assert enabled(twin) == set(JOINTS), "nobody can tell them"
+                twin.tell("clear(unplug)")
+    assert said == ["LOST", "success", "objects", "cut", "loop", "stopped", "let go", f"recorded {tmp_path}"]
+    assert process.returncode == 1
+    assert not enabled(twin)
