@@ -1,6 +1,6 @@
 """What-if skill of world models trained by the demo's recipe, beside what bounds it and what it must beat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ from embodied.bench.demo import configured
 from embodied.bench.harness import Figure, figure
 from embodied.config import Config, WorldModelConfig
 from embodied.console import Console
+from embodied.evaluation.abducted import DECLARED, INFERRED, OUTCOME, inferring
+from embodied.evaluation.model import imagining, load_ensemble
 from embodied.evaluation.monolithic import Monolithic
 from embodied.evaluation.questions import FULL
 from embodied.evaluation.result import Result
+from embodied.evaluation.sources import WhatIfModel
 from embodied.evaluation.statistics import Estimate, average
 from embodied.evaluation.suite import (
     ALONE,
@@ -25,7 +28,7 @@ from embodied.evaluation.suite import (
     WRONG_MASS,
     establish,
 )
-from embodied.evaluation.whatif import held_out, suite
+from embodied.evaluation.whatif import HeldOut, held_out, suite
 from embodied.run import Run
 from embodied.schema import to_dict
 
@@ -56,6 +59,9 @@ PREFIXES: Mapping[str, str] = {
     MONOLITHIC: "monolithic_",
     COPY: "copy_",
     STILL: "persistence_",
+    DECLARED: "declared_",
+    INFERRED: "inferred_",
+    OUTCOME: "outcome_",
 }
 HEADLINES = ("move", "remove", "physics", "action")
 
@@ -73,7 +79,11 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         if part in ABLATIONS:
             return suite(config, run, count, console.say).as_dict()
         console.say("training the monolithic baseline")
-        return suite(config, run, count, console.say, {MONOLITHIC: _rival(config, run).imagine}, full=True).as_dict()
+        rivals, sources = {MONOLITHIC: _rival(config, run).imagine}, None
+        if part == "hidden":
+            console.say("the model of boxes, which is to infer masses and frictions")
+            sources = _inferring(seed, quick, console)
+        return suite(config, run, count, console.say, rivals, full=True, sources=sources).as_dict()
 
 
 def world_config(part: str, seed: int, quick: bool) -> Config:
@@ -85,6 +95,18 @@ def world_config(part: str, seed: int, quick: bool) -> Config:
         words.append(f"world_model.steps={WorldModelConfig().steps}")
     folder = "boxes" if part == "more_objects" else part
     return configured(f"whatif_runs/{folder}", seed, quick, *words)
+
+
+def _inferring(seed: int, quick: bool, console: Console) -> Callable[[HeldOut], Mapping[str, WhatIfModel]]:
+    from embodied.training.train import train
+
+    config = world_config("boxes", seed, quick)
+    with Run.open(config.run, to_dict(config)) as run:
+        train(config, run, console)
+        ensemble = load_ensemble(run, config)
+    return lambda held: inferring(
+        held.contexts, held.episodes, ensemble, imagining(ensemble, held.simulation.control), seed
+    )
 
 
 def _rival(config: Config, run: Run) -> Monolithic:
@@ -133,8 +155,10 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
 
 def _is_headline(key: str) -> bool:
     """Whether a figure is shown of worlds other than the first."""
-    skills = [f"{prefix}skill" for prefix in ("", "nudged_", "alone_", "monolithic_")]
-    return key.startswith((*skills, "influence_auroc", "chaos", "coverage90", "surprise_auroc", "cf_ade_mm"))
+    prefixes = ("", *(PREFIXES[name] for name in (DECLARED, INFERRED, OUTCOME)))
+    shown = [f"{prefix}{each}" for prefix in prefixes for each in ("skill", "influence_auroc", "cf_ade_mm")]
+    rivals = ("nudged_skill", "alone_skill", "monolithic_skill")
+    return key.startswith((*shown, *rivals, "chaos", "coverage90", "surprise_auroc"))
 
 
 def _figures(results: Sequence[Result]) -> dict[str, Figure]:

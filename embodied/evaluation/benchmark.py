@@ -12,7 +12,7 @@ from embodied.evaluation.contexts import Contexts
 from embodied.evaluation.decision import Candidates
 from embodied.evaluation.questions import FULL
 from embodied.evaluation.result import Result
-from embodied.evaluation.sources import Imagined
+from embodied.evaluation.sources import Imagined, WhatIfModel
 from embodied.evaluation.statistics import Estimate, Floats
 from embodied.evaluation.suite import COPY, MODEL, NUDGED, WhatIfs, ask, judge
 from envs.simulation import Simulation
@@ -28,10 +28,11 @@ def measure(
     generator: np.random.Generator,
     kinds: Mapping[str, int] = FULL,
     others: Mapping[str, Imagine] | None = None,
+    sources: Mapping[str, WhatIfModel] | None = None,
     resamples: int = 1000,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[WhatIfs, Result]:
-    """Everything, with all ceilings and baselines; `others` are more models, by name.
+    """Everything, with all ceilings and baselines; `others` are more models, `sources` what only answers, by name.
 
     What cannot be measured is left empty: doubt without an ensemble's spread, surprise and decisions where the
     contexts are too few. Raises `EmbodiedError` as `suite.ask` and `suite.judge` do.
@@ -39,8 +40,8 @@ def measure(
     say = progress or (lambda text: None)
     models = {MODEL: model, **(others or {})}
     say(f"asking {len(contexts)} instants")
-    sources = {name: Imagined(other) for name, other in models.items() if name != MODEL}
-    whatifs = ask(simulation, model, contexts, generator, kinds=kinds, ceilings=True, others=sources)
+    asked = {**{name: Imagined(other) for name, other in models.items() if name != MODEL}, **(sources or {})}
+    whatifs = ask(simulation, model, contexts, generator, kinds=kinds, ceilings=True, others=asked)
     say("scoring")
     result = judge(whatifs, generator, resamples)
     say("ranking plans")

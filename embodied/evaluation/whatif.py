@@ -20,7 +20,7 @@ from embodied.evaluation.contexts import HORIZON, Contexts, choose
 from embodied.evaluation.model import load_model
 from embodied.evaluation.questions import Question
 from embodied.evaluation.result import Result
-from embodied.evaluation.sources import Imagined
+from embodied.evaluation.sources import Imagined, WhatIfModel
 from embodied.evaluation.suite import MODEL, NUDGED, WhatIfs, ask, judge, single
 from embodied.run import Run
 from embodied.schema import from_dict
@@ -78,6 +78,7 @@ def suite(
     others: Mapping[str, Imagine] | None = None,
     full: bool = False,
     objects: tuple[int, int] | None = None,
+    sources: Callable[[HeldOut], Mapping[str, WhatIfModel]] | None = None,
 ) -> Result:
     """Ask `count` instants and keep the scores and the cases for the page in the run folder.
 
@@ -89,6 +90,7 @@ def suite(
         others: more models to score, by name.
         full: all kinds of what-ifs, ceilings, decisions, doubt and surprise; without, the few a page shows.
         objects: see `held_out`.
+        sources: makes more of what answers, by name, of the play that is asked about.
 
     Raises:
         EmbodiedError: where the run has no world model.
@@ -98,13 +100,16 @@ def suite(
     model = load_model(run, config, play_control(config))
     say("recording unseen play")
     held = held_out(config, count, objects=objects)
+    more = {} if sources is None else sources(held)
     generator = np.random.default_rng((config.seed, 1))
     if full:
-        whatifs, result = measure(held.simulation, model, held.contexts, generator, others=others, progress=say)
+        whatifs, result = measure(
+            held.simulation, model, held.contexts, generator, others=others, sources=more, progress=say
+        )
     else:
         say(f"asking {len(held.contexts)} instants")
-        sources = {name: Imagined(other) for name, other in (others or {}).items()}
-        whatifs = ask(held.simulation, model, held.contexts, generator, others=sources)
+        more = {**{name: Imagined(other) for name, other in (others or {}).items()}, **more}
+        whatifs = ask(held.simulation, model, held.contexts, generator, others=more)
         say("scoring")
         result = judge(whatifs, generator)
     result.write(run.folder / SCORES)
