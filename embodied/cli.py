@@ -308,10 +308,10 @@ def _check(key: str, override: Any, choices: dict[str, list[str]]) -> None:
 
 
 def quoted(word: str) -> str:
-    """Set quotes around `on(red_cube, bin)`, which the override grammar would take for one of its functions."""
+    """Set quotes around what the override grammar has other uses for: `on(red_cube, bin)`, `mass=0.5..2, tilt`."""
     key, equals, value = word.partition("=")
     sweeps = ("choice(", "range(", "interval(", "glob(", "shuffle(", "sort(", "tag(")
-    if equals and "(" in value and value[0] not in "\"'" and not value.startswith(sweeps):
+    if equals and ("(" in value or "=" in value) and value[0] not in "\"'" and not value.startswith(sweeps):
         return f"{key}={value!r}" if "'" not in value else f'{key}="{value}"'
     return word
 

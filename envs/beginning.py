@@ -8,11 +8,15 @@ from envs.errors import EmbodiedError
 from envs.geometry import half_height
 from envs.layout import Layout, check_apart, checked_layout
 from envs.parameters import ModelFields, Parameters
+from envs.robot import robot_of
 from envs.types import Array
 
 if TYPE_CHECKING:
     from envs.rows import EntityRows
     from envs.scene import Scene
+
+BEYOND = 0.1
+"""[rad or m] by which joints may be past their ends: what an arm is measured at is off by as much."""
 
 
 def beginning(scene: "Scene", rows: "EntityRows", fields: ModelFields, layout: Layout, worlds: int) -> Array:
@@ -35,7 +39,8 @@ def beginning(scene: "Scene", rows: "EntityRows", fields: ModelFields, layout: L
     fields.check(declared)
     if truth is not declared:
         fields.check(truth)
-    check_apart(layout, declared.half_extents, scene.objects, scene.config.fixtures)
+    _check_joints(scene, layout.joints)
+    check_apart(layout, declared.half_extents, scene.objects, robot_of(scene.config.robot).table, scene.config.fixtures)
     state = rows.at_home(worlds, layout.joints)
     _place_held(scene, rows, layout, state)
     position = layout.object_position.copy()
@@ -55,6 +60,17 @@ def beginning(scene: "Scene", rows: "EntityRows", fields: ModelFields, layout: L
         random[:, 0] = layout.seed
     slack = np.zeros((worlds, len(scene.actuator)))
     return np.concatenate([state, truth.flat(), slack, mass, declared.friction, present, random], axis=1)
+
+
+def _check_joints(scene: "Scene", joints: Array) -> None:
+    low, high = scene.model.jnt_range[[scene.model.joint(name).id for name in scene.joints]].T
+    outside = (joints < low - BEYOND) | (joints > high + BEYOND)
+    if outside.any():
+        world, joint = np.argwhere(outside)[0]
+        raise EmbodiedError(
+            f"In world {world} of the layout, {scene.joints[joint]} is at {joints[world, joint]:.3g}; it goes from "
+            f"{low[joint]:.3g} to {high[joint]:.3g}."
+        )
 
 
 def _place_held(scene: "Scene", rows: "EntityRows", layout: Layout, state: Array) -> None:

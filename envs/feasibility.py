@@ -16,6 +16,8 @@ REACH = 0.45
 """[m] The tool never gets further than this from the arm's base, nor anything that it has put somewhere."""
 CEILING = 0.30
 """[m] Nothing is ever lifted higher than this."""
+_WIDER = {"near": 1.0, "static": 1.0, "lifted": -1.0, "released": -1.0}
+"""Predicates that hold in more places with a larger number, or with a smaller one."""
 _UP, _AXES = ("on", "above"), {"left_of": (1, 1), "right_of": (1, -1), "in_front_of": (0, 1), "behind": (0, -1)}
 
 
@@ -48,6 +50,13 @@ def _denied(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
     for literal in literals:
         if replace(literal, negated=not literal.negated) in literals:
             return f"it asks for {replace(literal, negated=False)} and denies it"
+    denied = [literal for literal in literals if literal.negated and literal.predicate in _WIDER]
+    for literal in literals:
+        for other in denied:
+            alike = (other.predicate, {*other.arguments}) == (literal.predicate, {*literal.arguments})
+            wider = alike and _WIDER[other.predicate] * (other.parameters[0] - literal.parameters[0]) >= 0.0
+            if wider and not literal.negated:
+                return f"where {literal}, {replace(other, negated=False)} holds, too, which it denies"
     return None
 
 

@@ -84,10 +84,13 @@ def checked_layout(layout: Layout, worlds: int, objects: int, joints: int, fixtu
     return replace(layout, **checked)
 
 
-def check_apart(layout: Layout, half_extents: Array, names: Sequence[str], fixtures: Sequence[str] = ()) -> None:
+def check_apart(
+    layout: Layout, half_extents: Array, names: Sequence[str], table: tuple[Array, Array], fixtures: Sequence[str] = ()
+) -> None:
     """Raise `EmbodiedError` where two objects of half extents `[n O 3]` are in one another by a quarter and more.
 
-    And where one is so far in an obstacle among the fixtures.
+    And where one is so far in the table, whose centre and half extents are given [m], or in an obstacle among the
+    fixtures.
 
     Judged by the balls inside their solids: what is called overlapping is, and the play of an estimate is let pass.
     """
@@ -100,7 +103,18 @@ def check_apart(layout: Layout, half_extents: Array, names: Sequence[str], fixtu
     radius = (half_extents[:, owner] * shares[:, 0]).min(axis=-1)
     centre = quat_rotate(layout.object_quaternion[:, owner], half_extents[:, owner] * shares[:, 1])
     place = layout.object_position[:, owner] + centre
-    _check_clear(layout, place, radius, [names[o] for o in owner], owner, fixtures)
+    boxes = {"the table": (np.asarray(table[0]), np.array([1.0, 0.0, 0.0, 0.0]), np.asarray(table[1]))}
+    for f, name in enumerate(fixtures):
+        if name in OBSTACLES and layout.fixture_position is not None and layout.fixture_quaternion is not None:
+            at, turned = layout.fixture_position[:, f, None], layout.fixture_quaternion[:, f, None]
+            boxes[f"the obstacle {name}"] = at, turned, np.array(FIXTURES[name].parts[0].half_extents)
+    for name, box in boxes.items():
+        inside = point_box_distance(place, *box) < 0.5 * radius
+        if layout.present is not None:
+            inside &= layout.present[:, owner]
+        if inside.any():
+            world, solid = np.argwhere(inside)[0]
+            raise EmbodiedError(f"In world {world} of the layout, {names[owner[solid]]} is in {name}.")
     gap = np.linalg.norm(place[:, first] - place[:, second], axis=-1)
     inside = gap < 0.75 * (radius[:, first] + radius[:, second])
     first, second = owner[first], owner[second]
@@ -112,19 +126,3 @@ def check_apart(layout: Layout, half_extents: Array, names: Sequence[str], fixtu
             f"In world {world} of the layout, {names[first[pair]]} and {names[second[pair]]} overlap: their centres "
             f"are {1e3 * gap[world, pair]:.0f} mm apart."
         )
-
-
-def _check_clear(
-    layout: Layout, place: Array, radius: Array, names: Sequence[str], owner: Array, fixtures: Sequence[str]
-) -> None:
-    """The same for balls of solids, at `place` `[n S 3]`, and the boxes that obstacles are."""
-    for f, name in enumerate(fixtures):
-        if name not in OBSTACLES or layout.fixture_position is None or layout.fixture_quaternion is None:
-            continue
-        box = layout.fixture_position[:, f, None], layout.fixture_quaternion[:, f, None]
-        inside = point_box_distance(place, *box, np.array(FIXTURES[name].parts[0].half_extents)) < 0.5 * radius
-        if layout.present is not None:
-            inside &= layout.present[:, owner]
-        if inside.any():
-            world, solid = np.argwhere(inside)[0]
-            raise EmbodiedError(f"In world {world} of the layout, {names[solid]} is in the obstacle {name}.")

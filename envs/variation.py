@@ -191,6 +191,8 @@ class Variation:
                 changes[name] = 0 if value is None else value
             elif name not in FACTORS:
                 raise unknown("factor", name, (*FACTORS, "layout"))
+            elif value is not None and not isinstance(value, int | float | np.number):
+                raise EmbodiedError(f"Factor {name} was given {value!r}; it is set by a number, or frozen by None.")
             else:
                 chosen = FACTORS[name].nominal if value is None else float(value)
                 changes[name] = (chosen, chosen)

@@ -46,6 +46,14 @@ def stage(monkeypatch):
         ("train -m env=place,lfit", "Unknown env 'lfit'. Did you mean 'lift'?"),
         ("train fast", "'fast' is not of the form key=value"),
         ("train +a=1", "'+a=1' adds or deletes a setting; only key=value is allowed."),
+        ("train env.factors=mas=0.5..2", "Unknown factor 'mas'. Did you mean 'mass'?"),
+        ("train env.factors=mass=2..0.5", "Variation mass = (2.0, 0.5): a range needs 0.001 <= low"),
+        ("train env.obstacles=[wal]", "Unknown obstacle 'wal'. Did you mean 'wall'?"),
+        ("train env=sweep env.obstacles=[wall]", "The task 'sweep' takes no obstacles"),
+        (
+            "train env.goal=on(red_cube,red_cube)",
+            "The goal 'on(red_cube, red_cube)' is impossible: nothing is on itself.",
+        ),
         ("train experiment=dmo", "Unknown experiment 'dmo'. Did you mean 'demo'?"),
         ("evaluate rnu=a", "Unknown option 'rnu'. Did you mean 'run'?"),
         ("evaluate episodes=many", "episodes must be a whole number, not 'many'."),
@@ -84,6 +92,13 @@ def test_overrides_reach_the_stage(stage, tmp_path, monkeypatch):
     assert config.run == "runs/train"
     assert Run.load("runs/train").config["seed"] == 3
     assert run.folder == Path("runs/train")
+
+
+def test_factors_need_no_quotes_but_the_shells(stage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "env.factors=mass=0.5..2, servo_delay=0..0.05"]) == 0
+    ((config, _),) = stage
+    assert config.env.factors == "mass=0.5..2, servo_delay=0..0.05"
 
 
 def test_multirun_runs_the_product_in_folders_of_their_own(stage, tmp_path, monkeypatch, capsys):

@@ -24,6 +24,11 @@ IMPOSSIBLE = [
     ("grasped(red_cube) & grasped(blue_cube)", "one hand holds one thing, not blue_cube and red_cube"),
     ("grasped(red_cube) & released(red_cube)", "cannot be grasped and released at once"),
     ("lifted(red_cube, 0.03) & ~lifted(red_cube, 0.03)", "it asks for .* and denies it"),
+    (
+        "near(red_cube, blue_cube, 0.02) & ~near(blue_cube, red_cube, 0.05)",
+        r"\(blue_cube, red_cube\) holds, too",
+    ),
+    ("lifted(red_cube, 0.05) & ~lifted(red_cube, 0.03)", "which it denies"),
     ("lifted(red_cube, 0.9)", "nothing is lifted by more than 0.3 m"),
     ("at(red_cube, 2, 0, 0.014)", r"\(2, 0\) is more than 0.45 m from the arm"),
     ("at(red_cube, 0.2, 0, -0.4)", "z = -0.4 is under the table"),
@@ -48,6 +53,7 @@ def test_what_nothing_moves_is_not_lifted() -> None:
         "left_of(red_cube, blue_cube) & left_of(blue_cube, red_cube, frame=blue_cube)",
         "on(red_cube, blue_cube) & on(blue_cube, table) & ~on(blue_cube, red_cube)",
         "near(red_cube, blue_cube, 0.1) & ~near(red_cube, blue_cube, 0.05)",
+        "lifted(red_cube, 0.03) & ~lifted(red_cube, 0.05)",
         "grasped(red_cube) & released(blue_cube)",
     ],
 )

@@ -1,6 +1,7 @@
 """Robots: two arms are each what a lone one is, and an arm of any MJCF file joins by a few lines of YAML."""
 
 import importlib.util
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from embodied.bench import peers
 from embodied.bench.experts import succeeded
 from envs.arm import SerialArm, serial_arm
 from envs.control import CartesianDelta, JointDelta, TwoArms
@@ -215,7 +217,10 @@ PACKAGED = {
 
 
 @pytest.mark.parametrize("package", PACKAGED)
-def test_arms_that_packages_ship_join(package: str, tmp_path: Path) -> None:
+def test_arms_that_packages_ship_join(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # After `make peers` the packages are there, beside our own.
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    peers.borrow()
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package}, which ships the model, is not installed")
     where, joints, gripper, site = PACKAGED[package]

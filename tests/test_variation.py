@@ -132,6 +132,8 @@ def test_words_for_a_variation():
                         ("layout=0.5", "a layout is a seed")):  # fmt: skip
         with pytest.raises(EmbodiedError, match=words):
             Variation.parse(text)
+    with pytest.raises(EmbodiedError, match="Factor mass was given 'x'; it is set by a number, or frozen by None"):
+        Variation().fixed({"mass": "x"})
     with pytest.raises(EmbodiedError, match="Unknown factor 'weight'"):
         Variation().fixed({"weight": 1.0})
 

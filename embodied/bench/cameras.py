@@ -13,7 +13,8 @@ import numpy as np
 
 from embodied.bench.harness import Figure, figure, over_seeds
 from embodied.console import Console
-from envs.cameras import CameraConfig, Cameras, Frames
+from envs.cameras import CameraConfig, Cameras
+from envs.frames import Frames
 from envs.rendering import BACKENDS, Renderer, gl_backends
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation

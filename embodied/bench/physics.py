@@ -40,7 +40,7 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     random = np.random.default_rng(seed)
     if part == "hold":
         simulation, slips = hold(4 if quick else 32, seed)
-        return {"slips": slips.tolist(), "depth": deepest(simulation)}
+        return {"slips": slips, "depth": deepest(simulation)}
     if part == "energy":
         throws = [throw(shape, random) for shape in SHAPES[: 2 if quick else None] for _ in range(1 if quick else 4)]
         return {"flight": [each[0] for each in throws], "start": [each[1] for each in throws]}
@@ -79,8 +79,8 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
     return figures
 
 
-def hold(worlds: int, seed: int) -> tuple[Simulation, Array]:
-    """Cubes that the expert of `lift` holds for 10 s, and how far each slipped `[N]` [m]; None for one that fell."""
+def hold(worlds: int, seed: int) -> tuple[Simulation, list[float | None]]:
+    """Cubes that the expert of `lift` holds for 10 s, and how far each slipped [m]; None for one that fell."""
     lifted, law = TaskWorlds(TASKS["lift"], worlds, seed=seed), expert("lift")
     for _ in range(30):
         lifted.step(law.act(lifted.observation, lifted.task.goal))
@@ -90,7 +90,7 @@ def hold(worlds: int, seed: int) -> tuple[Simulation, Array]:
     cube = simulation.scene.index("red_cube")
     up = simulation.observe().objects.position_in_world[:, cube, 2] > 0.04
     slips = np.linalg.norm(_in_hand(simulation) - before, axis=-1)
-    return simulation, np.where(up, slips, None)
+    return simulation, [slip if still else None for slip, still in zip(slips.tolist(), up.tolist(), strict=True)]
 
 
 def pressed(aside: float = 0.0) -> Simulation:
