@@ -35,13 +35,17 @@ class ExportArguments:
     folder: str | None = None
     """Where to; None is `lerobot` in the run folder."""
     episodes: int = 0
-    """Unseen resets on which the folder is then run by LeRobot's own command, beside the run; 0 for none."""
+    """Unseen resets on which the folder is then run by stock `lerobot-eval`, beside the run; 0 for none."""
+    rollouts: int = 0
+    """The first so many of these, from which stock `lerobot-rollout` then drives a twin, at the wall clock's pace."""
     seed: int = 0
     """Of the resets: the same as those of `embodied evaluate`."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        at_least(self, "", 0, "episodes", "seed")
+        at_least(self, "", 0, "episodes", "rollouts", "seed")
+        if self.rollouts > self.episodes:
+            raise EmbodiedError(f"rollouts={self.rollouts} is more than episodes={self.episodes}; raise episodes.")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from robots.lerobot_plugin.env_embodied import EmbodiedEnvConfig
 from robots.lerobot_plugin.modeling_embodied import EmbodiedPolicy
 from robots.lerobot_plugin.observations import UNITS, to_lerobot
 from robots.lerobot_plugin.processor_embodied import make_embodied_pre_post_processors
+from robots.rollouts import rolled_out
 
 PLUGIN = "robots.lerobot_plugin"
 NEAR = 0.01
@@ -42,8 +43,8 @@ _WORLDS, _STEPS, _BATCH = 16, 20, 25
 def export(arguments: ExportArguments, console: Console) -> int:
     """Write the folder, check what is in it, and with `episodes` run both it and the run from the same beginnings.
 
-    1 where success then differs. Raises `EmbodiedError` for a run without an actor, and where the folder would act
-    otherwise than the run.
+    1 where success through `lerobot-eval` then differs. Raises `EmbodiedError` for a run without an actor, and where
+    the folder would act otherwise than the run.
     """
     run = Run.load(arguments.run)
     config = from_dict(Config, run.config)
@@ -65,7 +66,7 @@ def export(arguments: ExportArguments, console: Console) -> int:
     console.say(f"onnx     {folder / 'actor.onnx'}: its outputs are the run's, to {apart:.1g}")
     words = evaluation_words(config, folder, arguments.episodes or 50, arguments.seed)
     console.say(f"try      {shlex.join(['lerobot-eval', *words])}")
-    return _side_by_side(arguments, config, policy, words, console) if arguments.episodes else 0
+    return _side_by_side(arguments, config, policy, folder, words, console) if arguments.episodes else 0
 
 
 def lerobot_policy(config: Config, policy: ActorPolicy, actor: NumpyActor) -> EmbodiedPolicy:
@@ -138,19 +139,24 @@ def stock_evaluation(words: list[str], episodes: int) -> Array:
 
 
 def _side_by_side(
-    arguments: ExportArguments, config: Config, policy: ActorPolicy, words: list[str], console: Console
+    arguments: ExportArguments, config: Config, policy: ActorPolicy, folder: Path, words: list[str], console: Console
 ) -> int:
-    seeds = held_out_seeds(arguments.seed, arguments.episodes)
-    ours = success(policy, chosen_task(config), seeds, chosen_control(config), config.env.threads).succeeded
-    theirs = stock_evaluation(words, arguments.episodes)
+    seeds, env = held_out_seeds(arguments.seed, arguments.episodes), config.env
+    ours = success(policy, chosen_task(config), seeds, chosen_control(config), env.threads).succeeded
+    theirs = {"embodied evaluate": ours, "lerobot-eval": stock_evaluation(words, arguments.episodes)}
+    if arguments.rollouts:
+        first = [int(seed) for seed in seeds[: arguments.rollouts]]
+        theirs["lerobot-rollout, on a twin"] = rolled_out(
+            folder, env.task, env.goal, env.horizon, round(env.rate), config.robot.servo, first
+        )
     rows = [
-        [name, percent(wilson(int(each.sum()), len(each)).as_dict())]
-        for name, each in (("embodied evaluate", ours), ("lerobot-eval", theirs))
-    ]
-    same = int((ours == theirs).sum())
-    title = f"{config.env.task}, {len(seeds)} unseen resets, {same} with the same outcome"
-    console.table(["through", "success at the end"], rows, title=title)
-    return int(ours.sum() != theirs.sum())
+        [name, str(len(each)), percent(wilson(int(each.sum()), len(each)).as_dict()),
+         str(int((each == ours[: len(each)]).sum()))]
+        for name, each in theirs.items()
+    ]  # fmt: skip
+    title = f"{env.task}, the same unseen resets"
+    console.table(["through", "resets", "success at the end", "as embodied evaluate"], rows, title=title)
+    return int(ours.sum() != theirs["lerobot-eval"].sum())
 
 
 def _environment(config: Config) -> EmbodiedEnvConfig:
