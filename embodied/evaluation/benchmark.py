@@ -28,9 +28,9 @@ def measure(
     generator: np.random.Generator,
     kinds: Mapping[str, int] = FULL,
     others: Mapping[str, Imagine] | None = None,
-    sources: Mapping[str, WhatIfModel] | None = None,
     resamples: int = 1000,
     progress: Callable[[str], None] | None = None,
+    sources: Mapping[str, WhatIfModel] | None = None,
 ) -> tuple[WhatIfs, Result]:
     """Everything, with all ceilings and baselines; `others` are more models, `sources` what only answers, by name.
 
