@@ -15,9 +15,10 @@ from embodied.bench import whatif as bench
 from embodied.config import Config, TrainerConfig, WorldModelConfig
 from embodied.console import Console
 from embodied.evaluation import wamprobe, whatif
+from embodied.evaluation.abducted import inferring
 from embodied.evaluation.benchmark import measure
 from embodied.evaluation.effects import OBJECT_EDITS
-from embodied.evaluation.model import load_model
+from embodied.evaluation.model import imagining, load_ensemble, load_model
 from embodied.evaluation.questions import Question
 from embodied.report import assemble, film, page, picture
 from embodied.report.data import InfluenceGraph, WhatIfCase
@@ -88,7 +89,9 @@ def test_the_full_benchmark_of_a_run(run: Run, held: whatif.HeldOut, tmp_path: P
     said: list[str] = []
     contexts, kinds = held.contexts[:5], dict.fromkeys(("move", "remove", "mass", "hold", "gravity", "pair"), 1)
     arguments = (held.simulation, model, contexts, np.random.default_rng(0), kinds, {"rival": model}, 10)
-    whatifs, result = measure(*arguments, progress=said.append)
+    ensemble = load_ensemble(run, CONFIG)
+    sources = inferring(contexts, held.episodes, ensemble, imagining(ensemble, play_control(CONFIG)), 0)
+    whatifs, result = measure(*arguments, progress=said.append, sources=sources)
     assert set(whatifs.sources) == {*bench.PREFIXES} - {"monolithic"} | {"rival"}
     assert set(result.cases) == set(kinds)
     ours, theirs = (result.scores[name].counterfactual_fde.value for name in ("world model", "rival"))
@@ -104,6 +107,8 @@ def test_the_full_benchmark_of_a_run(run: Run, held: whatif.HeldOut, tmp_path: P
     assert (tmp_path / "again.json").read_text() == text
     figures = bench.summarise({"boxes": [result.as_dict()], "hidden": [result.as_dict()]})
     assert figures["hidden_skill"] == figures["hidden_skill_spillover"]
+    assert figures["hidden_declared_skill_action"] == figures["hidden_skill_action"]
+    assert figures["hidden_inferred_cf_ade_mm"] != figures["hidden_declared_cf_ade_mm"]
     for key in (
         "skill_physics",
         "nudged_mean_skill_move",
