@@ -23,7 +23,7 @@ import numpy as np
 from envs.errors import EmbodiedError
 from envs.servo_file import named_servos
 from envs.tasks import task as named_task
-from envs.types import Array
+from envs.types import Array, Observation
 from robots.perception.truth import Tell, TruthSenses
 from robots.twin.process import TwinProcess
 from robots.twin.server import TwinConfig
@@ -110,7 +110,7 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self._tell, self._senses = tell, senses
         self._until = self._told()[0] + seconds
-        self.seen = None
+        self.seen: Observation | None = None
 
     def run(self) -> None:
         """Until then, or until an episode takes far too long."""

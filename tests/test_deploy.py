@@ -77,6 +77,15 @@ def test_the_expert_places_cubes_through_the_driver(done):
     assert record["perception"] == "the twin's truth"
     assert record["loop"]["powered"] == []
     assert "success  100.0 %" in said
+    assert record["twin_late_s"] == 0.0
+    assert "late" not in said
+
+
+def test_a_twin_that_was_not_run_in_time_is_said(done):
+    said = io.StringIO()
+    record = json.loads((done[0] / "deploy.json").read_text()) | {"twin_late_s": 1.25}
+    command._say(record, arguments(done[0]), Console(said))
+    assert "twin     1.2 s late: this machine is too busy" in said.getvalue()
 
 
 def test_what_is_recorded_is_what_was_executed(done):

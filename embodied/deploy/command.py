@@ -109,7 +109,9 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
             origin=_origin(assignment, scene, arguments),
             show=_shown(arguments, console),
         )
+        late = _late(place)
         outcome = Deployment(assignment, manner, arm, senses, journal).run(seeds)
+        late = _late(place) - late
         if outcome.lost:
             console.say(
                 f"LOST     {outcome.fault}. The servos hold their torque until somebody tells them: put the cable or "
@@ -121,10 +123,16 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     record = {
         "episodes": done, "success": success, "fault": outcome.fault, "lost": outcome.lost, "cut": dict(outcome.cut),
         "each": outcome.each, "loop": finished, "mode": arguments.mode, "perception": senses.source,
-        "port": arguments.port, "twin": place.tell is not None, "task": task.name, "versions": versions(),
+        "port": arguments.port, "twin": place.tell is not None, "twin_late_s": late, "task": task.name,
+        "versions": versions(),
     }  # fmt: skip
     write_atomically(folder / "deploy.json", (json.dumps(record, indent=2) + "\n").encode())
     return record
+
+
+def _late(place: Site) -> float:
+    """[s] that a twin has given up so far, because it was not run in time."""
+    return 0.0 if place.tell is None else float(place.tell("truth()")["lost"])
 
 
 def _beginning(
@@ -190,6 +198,11 @@ def _say(record: dict[str, Any], arguments: DeployArguments, console: Console) -
     console.say(f"cut      {', '.join(f'{why} in {steps} steps' for why, steps in record['cut'].items()) or 'nothing'}")
     loop = record["loop"]
     console.say(f"loop     {loop['rate']:.2f} Hz of {arguments.rate:g}, {loop['missed']} ticks missed")
+    if record["twin_late_s"] > 0:
+        console.say(
+            f"twin     {record['twin_late_s']:.1f} s late: this machine is too busy for one on the wall's clock, and "
+            "its arm lags; clock=reads is the same however busy it is"
+        )
     if record["fault"]:
         console.say(f"stopped  {record['fault']}")
     if loop["powered"]:
