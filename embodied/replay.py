@@ -12,9 +12,10 @@ from embodied.data.journal import RECORDING
 from embodied.data.rerun import from_origin, from_states, same, scene_of
 from embodied.report.video import encode
 from envs.cameras import CameraConfig, Cameras
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.looks import looks_of
-from envs.types import Array, Episode, proprioception
+from envs.types import Array, proprioception
 from envs.variation import count
 
 BATCH = 16

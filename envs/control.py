@@ -14,7 +14,8 @@ from array_api_compat import array_namespace
 
 from envs import pusher
 from envs.errors import EmbodiedError, unknown
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, SO101, Arm, forward, project
+from envs.kinematics import SO101, Arm, forward, project
+from envs.so101 import JOINT_HIGH, JOINT_LOW, JOINTS
 from envs.two_arms import OTHER
 from envs.types import ActionSpec, Array
 

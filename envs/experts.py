@@ -11,6 +11,7 @@ import numpy as np
 
 from envs.control import CartesianDelta
 from envs.detour import over_obstacles
+from envs.episode import Policy
 from envs.errors import unknown
 from envs.geometry import quat_rotate, yaw_of
 from envs.goals import Goal
@@ -18,7 +19,7 @@ from envs.hand import Hand
 from envs.kinematics import SO101, Arm
 from envs.robot import default_control
 from envs.suite import NAMES
-from envs.types import Array, Kind, Observation, Policy
+from envs.types import Array, Kind, Observation
 
 OPEN = 0.55
 """[rad] Pads 46 mm apart: room around a 28 mm cube, and the pads still face each other."""

@@ -15,36 +15,30 @@ from typing import Protocol
 import numpy as np
 from array_api_compat import array_namespace
 
+from envs.so101 import (
+    FIXED_PAD,
+    FORE,
+    FORE_PITCH,
+    HALVINGS,
+    JAW_ANCHOR,
+    JOINT_HIGH,
+    JOINT_LOW,
+    LATERAL,
+    MIDDLE,
+    MOVING_PAD,
+    MOVING_PAD_ANGLE,
+    PAN_X,
+    ROLL_OFFSET,
+    SHOULDER,
+    TCP_IN_GRIPPER,
+    TILT_LIMIT,
+    TOOL_CEILING,
+    TOOL_FLOOR,
+    UPPER,
+    UPPER_PITCH,
+    WRIST,
+)
 from envs.types import Array
-
-JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
-"""LeRobot's names and order."""
-JOINT_LOW = (-1.91986, -1.74533, -1.69, -1.65806, -2.74385, -0.17453)
-JOINT_HIGH = (1.91986, 1.74533, 1.69, 1.65806, 2.84121, 1.74533)
-"""[rad] Joint ranges."""
-
-TCP_IN_GRIPPER = (0.0125, -0.000218, -0.098)
-"""[m] The tool centre point in the gripper body's frame: the centre of a held 28 mm cube."""
-ROLL_OFFSET = 2.0 * math.atan2(0.0172091, 0.706897)
-"""[rad] Roll at which the gripper's x axis lies in the arm's plane (2.79 degree)."""
-TOOL_FLOOR = 0.012
-"""[m] Lowest height `project` gives the tool centre point: the pads' tips reach 7 mm (fixed) and 9 mm below it."""
-TOOL_CEILING = 0.15
-"""[m] Highest point `project` gives it."""
-TILT_LIMIT = 0.5
-"""[rad] Largest tilt `project` uses."""
-
-_PAN_X = 0.0388353
-_SHOULDER = (0.0303992, 0.1166)  # (outwards from the pan axis, up)
-_UPPER, _FORE = math.hypot(0.028, 0.11257), math.hypot(0.1349, 0.0052)
-_UPPER_PITCH, _FORE_PITCH = math.atan2(0.028, 0.11257), math.atan2(0.1349, 0.0052)  # from vertical, at joints 0
-_WRIST = 0.0611  # wrist_flex axis to the gripper's origin
-_LATERAL = 0.0181 - 0.0182778  # the roll axis passes the pan axis at this distance
-_JAW_ANCHOR = (0.0202, 0.0188, -0.0234)
-_FIXED_PAD = (-0.0055, -0.000218, -0.097)
-_MOVING_PAD, _MOVING_PAD_ANGLE = (-0.012616, -0.076376, 0.019018), -0.46
-_MIDDLE = 0.165  # distance from the pan axis that is reached at every height from floor to ceiling, at any yaw
-_HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -104,9 +98,9 @@ def forward(joints: Array) -> ToolPose:
     out, side, up = _tool_offset(xp, spin)
     along, height = _wrist(xp, joints)
     sine, cosine = xp.sin(tilt), xp.cos(tilt)
-    along = along + _WRIST * sine + out * cosine - up * sine
-    height = height - _WRIST * cosine + out * sine + up * cosine
-    return ToolPose(_to_world(xp, pan, along, side + _LATERAL, height), spin - pan, tilt)
+    along = along + WRIST * sine + out * cosine - up * sine
+    height = height - WRIST * cosine + out * sine + up * cosine
+    return ToolPose(_to_world(xp, pan, along, side + LATERAL, height), spin - pan, tilt)
 
 
 def inverse(position: Array, yaw: Array, tilt: Array, gripper: Array) -> tuple[Array, Array]:
@@ -140,7 +134,7 @@ def project(position: Array, yaw: Array) -> Projection:
     _, roll = _turns(xp, position, yaw)
     roll = _clip(xp, roll, JOINT_LOW[4], JOINT_HIGH[4])
     out, side, _ = _tool_offset(xp, roll - ROLL_OFFSET)
-    pan = _clip(xp, _pan(xp, position[..., 0] - _PAN_X, position[..., 1], _LATERAL + side), JOINT_LOW[0], JOINT_HIGH[0])
+    pan = _clip(xp, _pan(xp, position[..., 0] - PAN_X, position[..., 1], LATERAL + side), JOINT_LOW[0], JOINT_HIGH[0])
     along, height = _along(xp, position, pan), _clip(xp, position[..., 2], TOOL_FLOOR, TOOL_CEILING)
     tilt = xp.zeros_like(along)
     lift, elbow, wrist, slack = _triangle(xp, along, height, out, tilt)
@@ -151,7 +145,7 @@ def project(position: Array, yaw: Array) -> Projection:
         lift, elbow, wrist, _ = _triangle(xp, along, height, out, tilt)
     wrist = _clip(xp, wrist, JOINT_LOW[3], JOINT_HIGH[3])  # beyond by rounding, where it is at its limit
     arm = xp.stack([pan, lift, elbow, wrist, roll], axis=-1)
-    return Projection(_to_world(xp, pan, along, side + _LATERAL, height), roll - ROLL_OFFSET - pan, tilt, arm)
+    return Projection(_to_world(xp, pan, along, side + LATERAL, height), roll - ROLL_OFFSET - pan, tilt, arm)
 
 
 def body_poses(joints: Array) -> tuple[Array, Array]:
@@ -160,23 +154,23 @@ def body_poses(joints: Array) -> tuple[Array, Array]:
     pan, tilt, spin, jaw = joints[..., 0], _tilt(joints), joints[..., 4] - ROLL_OFFSET, joints[..., 5]
     along, height = _wrist(xp, joints)
     sine, cosine = xp.sin(jaw), xp.cos(jaw)
-    x, y, z = _MOVING_PAD
+    x, y, z = MOVING_PAD
     # The jaw's frame is the gripper's, turned a quarter about x.
-    moving = (_JAW_ANCHOR[0] + x * cosine - y * sine, _JAW_ANCHOR[1] - z + 0.0 * jaw,
-              _JAW_ANCHOR[2] + x * sine + y * cosine)  # fmt: skip
+    moving = (JAW_ANCHOR[0] + x * cosine - y * sine, JAW_ANCHOR[1] - z + 0.0 * jaw,
+              JAW_ANCHOR[2] + x * sine + y * cosine)  # fmt: skip
     turn_sine, turn_cosine, lean_sine, lean_cosine = xp.sin(spin), xp.cos(spin), xp.sin(tilt), xp.cos(tilt)
     points = []
-    for px, py, pz in (TCP_IN_GRIPPER, _FIXED_PAD, moving):
+    for px, py, pz in (TCP_IN_GRIPPER, FIXED_PAD, moving):
         upright, side = px * turn_cosine - py * turn_sine, px * turn_sine + py * turn_cosine
-        out = along + upright * lean_cosine + (_WRIST - pz) * lean_sine
-        up = height + upright * lean_sine - (_WRIST - pz) * lean_cosine
-        points.append(_to_world(xp, pan, out, side + _LATERAL, up))
+        out = along + upright * lean_cosine + (WRIST - pz) * lean_sine
+        up = height + upright * lean_sine - (WRIST - pz) * lean_cosine
+        points.append(_to_world(xp, pan, out, side + LATERAL, up))
     # Rz(-pan) Ry(-tilt) Rz(spin), multiplied out.
     total, difference = 0.5 * (spin - pan), 0.5 * (spin + pan)
     half_sine, half_cosine = -xp.sin(0.5 * tilt), xp.cos(0.5 * tilt)
     gripper = (half_cosine * xp.cos(total), half_sine * xp.sin(difference),
                half_sine * xp.cos(difference), half_cosine * xp.sin(total))  # fmt: skip
-    turn = 0.5 * (jaw + _MOVING_PAD_ANGLE)
+    turn = 0.5 * (jaw + MOVING_PAD_ANGLE)
     half = math.sqrt(0.5)
     pad = (half * xp.cos(turn), half * xp.cos(turn), -half * xp.sin(turn), half * xp.sin(turn))
     quaternions = [xp.stack(q, axis=-1) for q in (gripper, gripper, _multiply(gripper, pad))]
@@ -189,9 +183,9 @@ def _tilt(joints: Array) -> Array:
 
 def _wrist(xp: Array, joints: Array) -> tuple[Array, Array]:
     """The wrist_flex axis in the arm's plane: outwards from the pan axis, and up."""
-    upper, fore = joints[..., 1] + _UPPER_PITCH, joints[..., 1] + joints[..., 2] + _FORE_PITCH
-    along = _SHOULDER[0] + _UPPER * xp.sin(upper) + _FORE * xp.sin(fore)
-    return along, _SHOULDER[1] + _UPPER * xp.cos(upper) + _FORE * xp.cos(fore)
+    upper, fore = joints[..., 1] + UPPER_PITCH, joints[..., 1] + joints[..., 2] + FORE_PITCH
+    along = SHOULDER[0] + UPPER * xp.sin(upper) + FORE * xp.sin(fore)
+    return along, SHOULDER[1] + UPPER * xp.cos(upper) + FORE * xp.cos(fore)
 
 
 def _tool_offset(xp: Array, spin: Array) -> tuple[Array, Array, float]:
@@ -202,7 +196,7 @@ def _tool_offset(xp: Array, spin: Array) -> tuple[Array, Array, float]:
 
 def _to_world(xp: Array, pan: Array, along: Array, side: Array, height: Array) -> Array:
     sine, cosine = xp.sin(pan), xp.cos(pan)
-    return xp.stack([_PAN_X + along * cosine + side * sine, side * cosine - along * sine, height], axis=-1)
+    return xp.stack([PAN_X + along * cosine + side * sine, side * cosine - along * sine, height], axis=-1)
 
 
 def _pan(xp: Array, forwards: Array, left: Array, side: Array | float) -> Array:
@@ -214,13 +208,13 @@ def _pan(xp: Array, forwards: Array, left: Array, side: Array | float) -> Array:
 
 def _along(xp: Array, position: Array, pan: Array) -> Array:
     """How far out from the pan axis a point is, in the arm's plane."""
-    return (position[..., 0] - _PAN_X) * xp.cos(pan) - position[..., 1] * xp.sin(pan)
+    return (position[..., 0] - PAN_X) * xp.cos(pan) - position[..., 1] * xp.sin(pan)
 
 
 def _turns(xp: Array, position: Array, yaw: Array) -> tuple[Array, Array]:
     """Pan and roll. Tilting happens within the arm's plane, so they follow from position and yaw alone."""
     out, side, _ = _tool_offset(xp, yaw)
-    pan = _pan(xp, position[..., 0] - _PAN_X - out, position[..., 1] - side, _LATERAL)
+    pan = _pan(xp, position[..., 0] - PAN_X - out, position[..., 1] - side, LATERAL)
     # The roll's range is less than a turn: of the equivalent angles take the one nearest to its middle.
     middle = 0.5 * (JOINT_LOW[4] + JOINT_HIGH[4])
     turn = yaw + pan + ROLL_OFFSET - middle
@@ -230,14 +224,14 @@ def _turns(xp: Array, position: Array, yaw: Array) -> tuple[Array, Array]:
 def _triangle(xp: Array, along: Array, height: Array, out: Array, tilt: Array) -> tuple[Array, Array, Array, Array]:
     """Lift, elbow, wrist_flex of the plane's tool point, and a slack that is negative where it cannot be reached."""
     sine, cosine = xp.sin(tilt), xp.cos(tilt)
-    drop = _WRIST - TCP_IN_GRIPPER[2]
-    across = along - out * cosine - drop * sine - _SHOULDER[0]
-    up = height - out * sine + drop * cosine - _SHOULDER[1]
-    bend = (across**2 + up**2 - _UPPER**2 - _FORE**2) / (2.0 * _UPPER * _FORE)
+    drop = WRIST - TCP_IN_GRIPPER[2]
+    across = along - out * cosine - drop * sine - SHOULDER[0]
+    up = height - out * sine + drop * cosine - SHOULDER[1]
+    bend = (across**2 + up**2 - UPPER**2 - FORE**2) / (2.0 * UPPER * FORE)
     inside = _clip(xp, bend, -1.0, 1.0)
     beta = xp.acos(inside)
-    upper = xp.atan2(across, up) - xp.atan2(_FORE * xp.sin(beta), _UPPER + _FORE * inside)
-    lift, elbow = upper - _UPPER_PITCH, beta + (_UPPER_PITCH - _FORE_PITCH)
+    upper = xp.atan2(across, up) - xp.atan2(FORE * xp.sin(beta), UPPER + FORE * inside)
+    lift, elbow = upper - UPPER_PITCH, beta + (UPPER_PITCH - FORE_PITCH)
     wrist = 0.5 * math.pi - tilt - lift - elbow
     slack = 1.0 - xp.abs(bend)
     for joint, angle in ((1, lift), (2, elbow), (3, wrist)):
@@ -251,20 +245,20 @@ def _least_tilt(xp: Array, along: Array, height: Array, out: Array) -> Array:
     Pitches are measured from the vertical. With wrist_flex at its limit, forearm and tool are one rigid link, so the
     tilt at which that happens is a triangle as well.
     """
-    across, up = along - _SHOULDER[0], height - _SHOULDER[1]
-    drop, limit = _WRIST - TCP_IN_GRIPPER[2], JOINT_HIGH[3]
+    across, up = along - SHOULDER[0], height - SHOULDER[1]
+    drop, limit = WRIST - TCP_IN_GRIPPER[2], JOINT_HIGH[3]
     distance = xp.maximum(xp.sqrt(across**2 + up**2), 1e-6)
     pitch = xp.atan2(across, up)
     tool, tool_pitch = xp.sqrt(out**2 + drop**2), math.pi - xp.atan2(out, drop + 0.0 * out)
-    nearness = (distance**2 + tool**2 - (_UPPER + _FORE) ** 2) / (2.0 * distance * tool)
+    nearness = (distance**2 + tool**2 - (UPPER + FORE) ** 2) / (2.0 * distance * tool)
     within_reach = tool_pitch - pitch - xp.acos(_clip(xp, nearness, -1.0, 1.0))
-    bend = tool_pitch + (limit - 0.5 * math.pi - _FORE_PITCH)
-    rigid = xp.sqrt(_FORE**2 + tool**2 + 2.0 * _FORE * tool * xp.cos(bend))
-    rigid_pitch = xp.atan2(tool * xp.sin(bend), _FORE + tool * xp.cos(bend))
-    inside = _clip(xp, (distance**2 - _UPPER**2 - rigid**2) / (2.0 * _UPPER * rigid), -1.0, 1.0)
+    bend = tool_pitch + (limit - 0.5 * math.pi - FORE_PITCH)
+    rigid = xp.sqrt(FORE**2 + tool**2 + 2.0 * FORE * tool * xp.cos(bend))
+    rigid_pitch = xp.atan2(tool * xp.sin(bend), FORE + tool * xp.cos(bend))
+    inside = _clip(xp, (distance**2 - UPPER**2 - rigid**2) / (2.0 * UPPER * rigid), -1.0, 1.0)
     beta = xp.acos(inside)
-    upper = pitch - xp.atan2(rigid * xp.sin(beta), _UPPER + rigid * inside)
-    off_limit = (0.5 * math.pi - limit + _FORE_PITCH) - (upper + beta - rigid_pitch)
+    upper = pitch - xp.atan2(rigid * xp.sin(beta), UPPER + rigid * inside)
+    off_limit = (0.5 * math.pi - limit + FORE_PITCH) - (upper + beta - rigid_pitch)
     # Where that triangle has its elbow down, or does not close, wrist_flex is off its limit at any tilt.
     off_limit = xp.where(beta < rigid_pitch, xp.zeros_like(off_limit), off_limit)
     return _clip(xp, xp.maximum(within_reach, off_limit), 0.0, TILT_LIMIT)
@@ -273,9 +267,9 @@ def _least_tilt(xp: Array, along: Array, height: Array, out: Array) -> Array:
 def _lean(xp: Array, along: Array, height: Array, out: Array) -> tuple[Array, Array]:
     """Distance and least tilt for points `[M]` that an upright tool does not reach."""
     sine, cosine = math.sin(TILT_LIMIT), math.cos(TILT_LIMIT)
-    drop = _WRIST - TCP_IN_GRIPPER[2]
-    up = height - out * sine + drop * cosine - _SHOULDER[1]
-    rim = _SHOULDER[0] + out * cosine + drop * sine + xp.sqrt((_UPPER + _FORE) ** 2 - up**2)
+    drop = WRIST - TCP_IN_GRIPPER[2]
+    up = height - out * sine + drop * cosine - SHOULDER[1]
+    rim = SHOULDER[0] + out * cosine + drop * sine + xp.sqrt((UPPER + FORE) ** 2 - up**2)
     along = xp.minimum(along, rim)
     tilt = _least_tilt(xp, along, height, out)
     # A pose at the very edge may come out beyond it by rounding.
@@ -283,8 +277,8 @@ def _lean(xp: Array, along: Array, height: Array, out: Array) -> tuple[Array, Ar
     stuck = _triangle(xp, along, height, out, tilt)[3] < -tolerance
     if bool(xp.any(stuck)):
         rows = (height[stuck], out[stuck])
-        outside, inside = along[stuck], xp.full_like(along[stuck], _MIDDLE)
-        for _ in range(_HALVINGS):
+        outside, inside = along[stuck], xp.full_like(along[stuck], MIDDLE)
+        for _ in range(HALVINGS):
             trial = 0.5 * (outside + inside)
             reached = _triangle(xp, trial, *rows, _least_tilt(xp, trial, *rows))[3] >= -tolerance
             inside, outside = xp.where(reached, trial, inside), xp.where(reached, outside, trial)

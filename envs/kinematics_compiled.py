@@ -9,34 +9,34 @@ import math
 import numpy as np
 
 from envs.compiled import kernel
-from envs.kinematics import (
-    _FIXED_PAD,
-    _FORE,
-    _FORE_PITCH,
-    _HALVINGS,
-    _JAW_ANCHOR,
-    _LATERAL,
-    _MIDDLE,
-    _MOVING_PAD,
-    _MOVING_PAD_ANGLE,
-    _PAN_X,
-    _SHOULDER,
-    _UPPER,
-    _UPPER_PITCH,
-    _WRIST,
+from envs.so101 import (
+    FIXED_PAD,
+    FORE,
+    FORE_PITCH,
+    HALVINGS,
+    JAW_ANCHOR,
     JOINT_HIGH,
     JOINT_LOW,
+    LATERAL,
+    MIDDLE,
+    MOVING_PAD,
+    MOVING_PAD_ANGLE,
+    PAN_X,
     ROLL_OFFSET,
+    SHOULDER,
     TCP_IN_GRIPPER,
     TILT_LIMIT,
     TOOL_CEILING,
     TOOL_FLOOR,
+    UPPER,
+    UPPER_PITCH,
+    WRIST,
 )
 from envs.types import Array
 
 _X, _Y, _Z = TCP_IN_GRIPPER
-_OUT, _UP = _SHOULDER
-_DROP = _WRIST - _Z
+_OUT, _UP = SHOULDER
+_DROP = WRIST - _Z
 _TOLERANCE = 1e-9
 _LOW, _HIGH = np.array(JOINT_LOW), np.array(JOINT_HIGH)
 
@@ -69,11 +69,11 @@ def _triangle(along: float, height: float, out: float, tilt: float) -> tuple[flo
     sine, cosine = math.sin(tilt), math.cos(tilt)
     across = along - out * cosine - _DROP * sine - _OUT
     up = height - out * sine + _DROP * cosine - _UP
-    bend = (across * across + up * up - _UPPER * _UPPER - _FORE * _FORE) / (2.0 * _UPPER * _FORE)
+    bend = (across * across + up * up - UPPER * UPPER - FORE * FORE) / (2.0 * UPPER * FORE)
     inside = _between(-1.0, 1.0, bend)
     beta = math.acos(inside)
-    upper = math.atan2(across, up) - math.atan2(_FORE * math.sin(beta), _UPPER + _FORE * inside)
-    lift, elbow = upper - _UPPER_PITCH, beta + (_UPPER_PITCH - _FORE_PITCH)
+    upper = math.atan2(across, up) - math.atan2(FORE * math.sin(beta), UPPER + FORE * inside)
+    lift, elbow = upper - UPPER_PITCH, beta + (UPPER_PITCH - FORE_PITCH)
     wrist = 0.5 * math.pi - tilt - lift - elbow
     slack = min(1.0 - abs(bend), _HIGH[1] - abs(lift))
     return lift, elbow, wrist, min(slack, min(_HIGH[2] - abs(elbow), _HIGH[3] - abs(wrist)))
@@ -85,15 +85,15 @@ def _least_tilt(along: float, height: float, out: float) -> float:
     distance = max(math.sqrt(across * across + up * up), 1e-6)
     pitch = math.atan2(across, up)
     tool, tool_pitch = math.sqrt(out * out + _DROP * _DROP), math.pi - math.atan2(out, _DROP)
-    nearness = (distance * distance + tool * tool - (_UPPER + _FORE) ** 2) / (2.0 * distance * tool)
+    nearness = (distance * distance + tool * tool - (UPPER + FORE) ** 2) / (2.0 * distance * tool)
     within_reach = tool_pitch - pitch - math.acos(_between(-1.0, 1.0, nearness))
-    bend = tool_pitch + (limit - 0.5 * math.pi - _FORE_PITCH)
-    rigid = math.sqrt(_FORE * _FORE + tool * tool + 2.0 * _FORE * tool * math.cos(bend))
-    rigid_pitch = math.atan2(tool * math.sin(bend), _FORE + tool * math.cos(bend))
-    inside = _between(-1.0, 1.0, (distance * distance - _UPPER * _UPPER - rigid * rigid) / (2.0 * _UPPER * rigid))
+    bend = tool_pitch + (limit - 0.5 * math.pi - FORE_PITCH)
+    rigid = math.sqrt(FORE * FORE + tool * tool + 2.0 * FORE * tool * math.cos(bend))
+    rigid_pitch = math.atan2(tool * math.sin(bend), FORE + tool * math.cos(bend))
+    inside = _between(-1.0, 1.0, (distance * distance - UPPER * UPPER - rigid * rigid) / (2.0 * UPPER * rigid))
     beta = math.acos(inside)
-    upper = pitch - math.atan2(rigid * math.sin(beta), _UPPER + rigid * inside)
-    off_limit = (0.5 * math.pi - limit + _FORE_PITCH) - (upper + beta - rigid_pitch)
+    upper = pitch - math.atan2(rigid * math.sin(beta), UPPER + rigid * inside)
+    off_limit = (0.5 * math.pi - limit + FORE_PITCH) - (upper + beta - rigid_pitch)
     if beta < rigid_pitch:
         off_limit = 0.0
     return float(_between(0.0, TILT_LIMIT, max(within_reach, off_limit)))
@@ -103,12 +103,12 @@ def _least_tilt(along: float, height: float, out: float) -> float:
 def _lean(along: float, height: float, out: float) -> tuple[float, float]:
     sine, cosine = math.sin(TILT_LIMIT), math.cos(TILT_LIMIT)
     up = height - out * sine + _DROP * cosine - _UP
-    along = min(along, _OUT + out * cosine + _DROP * sine + math.sqrt((_UPPER + _FORE) ** 2 - up * up))
+    along = min(along, _OUT + out * cosine + _DROP * sine + math.sqrt((UPPER + FORE) ** 2 - up * up))
     tilt = _least_tilt(along, height, out)
     if _triangle(along, height, out, tilt)[3] >= -_TOLERANCE:
         return along, tilt
-    outside, inside = along, _MIDDLE
-    for _ in range(_HALVINGS):
+    outside, inside = along, MIDDLE
+    for _ in range(HALVINGS):
         trial = 0.5 * (outside + inside)
         if _triangle(trial, height, out, _least_tilt(trial, height, out))[3] >= -_TOLERANCE:
             inside = trial
@@ -124,12 +124,12 @@ def _targets(previous: Array, action: Array, step: float, turn: float, arm: Arra
         # The commanded tool.
         pan, spin = joints[0], joints[4] - ROLL_OFFSET
         tilt = 0.5 * math.pi - joints[1] - joints[2] - joints[3]
-        upper, fore = joints[1] + _UPPER_PITCH, joints[1] + joints[2] + _FORE_PITCH
+        upper, fore = joints[1] + UPPER_PITCH, joints[1] + joints[2] + FORE_PITCH
         out = _X * math.cos(spin) - _Y * math.sin(spin)
-        side = _X * math.sin(spin) + _Y * math.cos(spin) + _LATERAL
+        side = _X * math.sin(spin) + _Y * math.cos(spin) + LATERAL
         sine, cosine = math.sin(tilt), math.cos(tilt)
-        along = _OUT + _UPPER * math.sin(upper) + _FORE * math.sin(fore) + _DROP * sine + out * cosine
-        height = _UP + _UPPER * math.cos(upper) + _FORE * math.cos(fore) - _DROP * cosine + out * sine
+        along = _OUT + UPPER * math.sin(upper) + FORE * math.sin(fore) + _DROP * sine + out * cosine
+        height = _UP + UPPER * math.cos(upper) + FORE * math.cos(fore) - _DROP * cosine + out * sine
         # Shifted, seen from the pan axis.
         x = along * math.cos(pan) + side * math.sin(pan) + step * action[n, 0]
         y = side * math.cos(pan) - along * math.sin(pan) + step * action[n, 1]
@@ -146,10 +146,10 @@ def _projected(
     """Pan, lift, elbow, wrist, roll, tilt of the nearest tool pose, seen from the pan axis, and its reach and side."""
     out, side = _X * math.cos(yaw) - _Y * math.sin(yaw), _X * math.sin(yaw) + _Y * math.cos(yaw)
     middle = 0.5 * (_LOW[4] + _HIGH[4])
-    full = yaw + _pan(x - out, y - side, _LATERAL) + ROLL_OFFSET - middle
+    full = yaw + _pan(x - out, y - side, LATERAL) + ROLL_OFFSET - middle
     roll = _between(_LOW[4], _HIGH[4], full - 2.0 * math.pi * np.round(full / (2.0 * math.pi)) + middle)
     spin = roll - ROLL_OFFSET
-    out, side = _X * math.cos(spin) - _Y * math.sin(spin), _X * math.sin(spin) + _Y * math.cos(spin) + _LATERAL
+    out, side = _X * math.cos(spin) - _Y * math.sin(spin), _X * math.sin(spin) + _Y * math.cos(spin) + LATERAL
     pan = _between(_LOW[0], _HIGH[0], _pan(x, y, side))
     along, tilt = x * math.cos(pan) - y * math.sin(pan), 0.0
     lift, elbow, wrist, slack = _triangle(along, height, out, tilt)
@@ -174,9 +174,9 @@ def _project(position: Array, yaw: Array, found: Array) -> None:
     for n in range(position.shape[0]):
         height = _between(TOOL_FLOOR, TOOL_CEILING, position[n, 2])
         pan, lift, elbow, wrist, roll, tilt, along, side = _projected(
-            position[n, 0] - _PAN_X, position[n, 1], height, yaw[n]
+            position[n, 0] - PAN_X, position[n, 1], height, yaw[n]
         )
-        found[n, 0] = _PAN_X + along * math.cos(pan) + side * math.sin(pan)
+        found[n, 0] = PAN_X + along * math.cos(pan) + side * math.sin(pan)
         found[n, 1], found[n, 2] = side * math.cos(pan) - along * math.sin(pan), height
         found[n, 3], found[n, 4] = roll - ROLL_OFFSET - pan, tilt
         found[n, 5], found[n, 6], found[n, 7], found[n, 8], found[n, 9] = pan, lift, elbow, wrist, roll
@@ -203,29 +203,29 @@ def _hands(joints: Array, poses: Array) -> None:
 @kernel()
 def hand_at(pan: float, lift: float, elbow: float, wrist: float, roll: float, jaw: float, out: Array) -> None:
     """Fill `out` `[3 12]` with the poses of gripper, fixed_jaw and moving_jaw."""
-    upper, fore = lift + _UPPER_PITCH, lift + elbow + _FORE_PITCH
+    upper, fore = lift + UPPER_PITCH, lift + elbow + FORE_PITCH
     tilt, spin = 0.5 * math.pi - lift - elbow - wrist, roll - ROLL_OFFSET
-    along = _OUT + _UPPER * math.sin(upper) + _FORE * math.sin(fore)
-    height = _UP + _UPPER * math.cos(upper) + _FORE * math.cos(fore)
+    along = _OUT + UPPER * math.sin(upper) + FORE * math.sin(fore)
+    height = _UP + UPPER * math.cos(upper) + FORE * math.cos(fore)
     pan_sine, pan_cosine, sine, cosine = math.sin(pan), math.cos(pan), math.sin(tilt), math.cos(tilt)
     turn_sine, turn_cosine = math.sin(spin), math.cos(spin)
     jaw_sine, jaw_cosine = math.sin(jaw), math.cos(jaw)
-    x, y, z = _MOVING_PAD
+    x, y, z = MOVING_PAD
     for part in range(3):
         px, py, pz = _X, _Y, _Z
         if part == 1:
-            px, py, pz = _FIXED_PAD
+            px, py, pz = FIXED_PAD
         elif part == 2:
-            px = _JAW_ANCHOR[0] + x * jaw_cosine - y * jaw_sine
-            py = _JAW_ANCHOR[1] - z
-            pz = _JAW_ANCHOR[2] + x * jaw_sine + y * jaw_cosine
-        upright, side = px * turn_cosine - py * turn_sine, px * turn_sine + py * turn_cosine + _LATERAL
-        reach = along + upright * cosine + (_WRIST - pz) * sine
-        out[part, 0] = _PAN_X + reach * pan_cosine + side * pan_sine
+            px = JAW_ANCHOR[0] + x * jaw_cosine - y * jaw_sine
+            py = JAW_ANCHOR[1] - z
+            pz = JAW_ANCHOR[2] + x * jaw_sine + y * jaw_cosine
+        upright, side = px * turn_cosine - py * turn_sine, px * turn_sine + py * turn_cosine + LATERAL
+        reach = along + upright * cosine + (WRIST - pz) * sine
+        out[part, 0] = PAN_X + reach * pan_cosine + side * pan_sine
         out[part, 1] = side * pan_cosine - reach * pan_sine
-        out[part, 2] = height + upright * sine - (_WRIST - pz) * cosine
+        out[part, 2] = height + upright * sine - (WRIST - pz) * cosine
     # Rz(-pan) Ry(-tilt) Rz(spin); the moving jaw is then turned a quarter about x, and by its own angle.
-    turn_sine_pad, turn_cosine_pad = math.sin(jaw + _MOVING_PAD_ANGLE), math.cos(jaw + _MOVING_PAD_ANGLE)
+    turn_sine_pad, turn_cosine_pad = math.sin(jaw + MOVING_PAD_ANGLE), math.cos(jaw + MOVING_PAD_ANGLE)
     for axis in range(3):
         if axis == 0:
             first, second, third = cosine * turn_cosine, turn_sine, sine * turn_cosine

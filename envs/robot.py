@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from envs import pusher
 from envs.control import CartesianDelta, Controller, PlanarDelta, TwoArms
 from envs.errors import unknown
-from envs.kinematics import JOINTS, SO101, TCP_IN_GRIPPER, Arm
+from envs.kinematics import SO101, Arm
 from envs.physics import PUSHING, Physics
 from envs.robot_spec import GRIPPER_HALF_EXTENTS, JAW_COLOUR, Robot, RobotPart
 from envs.servo import PUSHER_SERVO
+from envs.so101 import JOINTS, TCP_IN_GRIPPER
 from envs.two_arms import BASE, HALF_TURN, OTHER
 from envs.types import Kind
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.control import CartesianDelta
+from envs.episode import Policy
 from envs.experts import PickAndPlace
 from envs.goals import Goal
 from envs.kinematics import forward
-from envs.types import PROPRIOCEPTION, Array, Kind, Observation, Policy
+from envs.types import PROPRIOCEPTION, Array, Kind, Observation
 
 SAFE = 0.07
 """[m] height of the tool at which its jaws clear a bin's rim."""

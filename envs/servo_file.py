@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 
 from envs.errors import EmbodiedError, unknown
-from envs.kinematics import JOINTS
 from envs.servo import SERVOS, Servo, Servos
+from envs.so101 import JOINTS
 
 IDENTIFIED = ("kp", "damping", "frictionloss", "delay", "backlash")
 """Fields of `Servo` that identification finds; damping is active and passive together, which motion cannot tell

@@ -9,6 +9,7 @@ import numpy as np
 from envs.control import CONTROLLERS, OWN, Controller
 from envs.divergence import Divergence
 from envs.engine import BATCH, Engine
+from envs.episode import Origin, Transition
 from envs.errors import DivergedError, EmbodiedError
 from envs.headstart import HeadStart
 from envs.layout import Layout
@@ -19,7 +20,7 @@ from envs.sensors import SensorConfig, Sensors
 from envs.servo import SERVOS, remembering
 from envs.simulation import Simulation
 from envs.task import Task
-from envs.types import ActionSpec, Array, Observation, Origin, Transition
+from envs.types import ActionSpec, Array, Observation
 from envs.upcoming import Drawn, Upcoming
 from envs.variation import FACTORS, Variation, count, drawn, physics
 from envs.world_states import SimulationState

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.robot import HOME
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from robots.arm.contract import ArmLostError, Health, Reading
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard

@@ -11,7 +11,7 @@ import pytest
 from twins import enabled, patient
 
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from robots.arm import lerobot
 from robots.arm.contract import ArmLostError, Robot
 from robots.arm.lerobot import ArmConfig, LeRobotArm

@@ -19,10 +19,11 @@ from envs.control import (
     targets,
 )
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS, forward
+from envs.kinematics import forward
 from envs.robot import HOME
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
+from envs.so101 import JOINT_HIGH, JOINT_LOW, JOINTS
 
 START = np.tile(np.array(HOME), (8, 1))
 PUSHER_START = np.tile(np.array(pusher.HOME), (8, 1))

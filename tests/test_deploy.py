@@ -22,7 +22,7 @@ from embodied.deploy.command import assigned, carry_out, deploy
 from embodied.deploy.episodes import absolute
 from envs.control import JointAbsolute
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH
+from envs.so101 import JOINT_HIGH
 from envs.types import PROPRIOCEPTION
 from robots.governor.limits import Limits
 from robots.units import JOINTS, Units

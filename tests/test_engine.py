@@ -11,12 +11,12 @@ from embodied.console import Console
 from embodied.data.rerun import worlds_of
 from embodied.training.collect import chosen_engine, task_worlds
 from envs.engine import BATCH, Engine
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.gym import TabletopVectorEnv
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.tasks import TASKS
-from envs.types import Episode
 from envs.worlds import TaskWorlds
 
 

@@ -9,9 +9,9 @@ from toy_worlds import toy_episodes
 import embodied.checkpoint as checkpoint_module
 import embodied.data.episodes as episodes_module
 from embodied.data.episodes import EpisodeStore
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention
-from envs.types import Episode
 
 
 def assert_same(first: Episode, second: Episode) -> None:

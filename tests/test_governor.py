@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from obedient import LIMITS, RANGE, START, TICK, reading
 
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, forward
+from envs.kinematics import forward
 from envs.mirror import Mirror
 from envs.scene import SceneConfig
+from envs.so101 import JOINT_HIGH
 from robots.governor.governor import Governor
 from robots.governor.limits import Limits
 from robots.governor.watch import SLOW

@@ -13,9 +13,9 @@ from embodied.cli import main
 from embodied.console import Console
 from embodied.identify import identify
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.servo import SERVOS, Servo, per_joint
 from envs.servo_file import IDENTIFIED, ServoFile, named_servos
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from robots.governor.governor import Governor
 from robots.governor.limits import Limits
 from robots.identification.excitation import AMPLITUDE, POSTURE, excite

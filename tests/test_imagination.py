@@ -9,13 +9,14 @@ from slot_scenes import NAMES, observations, shaken
 
 from envs import pusher
 from envs.control import CartesianDelta, PlanarDelta, targets
+from envs.episode import Rollout
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state, edit_actions
 from envs.kinematics import body_poses
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
-from envs.types import PROPRIOCEPTION, Array, Observation, Rollout
+from envs.types import PROPRIOCEPTION, Array, Observation
 from world_models.causal.influence import counterfactual, influence
 from world_models.cjepa.ensemble import Ensemble, mean_of
 from world_models.cjepa.model import ModelConfig, WorldModel

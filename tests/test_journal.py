@@ -12,8 +12,8 @@ from toy_worlds import toy_episodes
 
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import NAME, Journal, Told
+from envs.episode import Origin
 from envs.errors import EmbodiedError
-from envs.types import Origin
 
 
 @pytest.fixture

@@ -9,21 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.kinematics import (
-    JOINT_HIGH,
-    JOINT_LOW,
-    ROLL_OFFSET,
-    TCP_IN_GRIPPER,
-    TILT_LIMIT,
-    TOOL_CEILING,
-    TOOL_FLOOR,
-    body_poses,
-    forward,
-    inverse,
-    project,
-)
+from envs.kinematics import body_poses, forward, inverse, project
 from envs.robot import HOME
 from envs.scene import SceneConfig, build_scene
+from envs.so101 import JOINT_HIGH, JOINT_LOW, ROLL_OFFSET, TCP_IN_GRIPPER, TILT_LIMIT, TOOL_CEILING, TOOL_FLOOR
 
 LOW, HIGH = np.array(JOINT_LOW), np.array(JOINT_HIGH)
 

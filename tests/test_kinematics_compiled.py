@@ -3,9 +3,10 @@ import torch
 
 from envs.control import CartesianDelta
 from envs.geometry import quat_to_matrix
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, body_poses, project
+from envs.kinematics import body_poses, project
 from envs.kinematics_compiled import cartesian_target, hand_poses
 from envs.robot import HOME
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 
 
 def test_compiled_targets_equal_the_array_code():

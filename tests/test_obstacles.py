@@ -11,6 +11,7 @@ from embodied.bench.experts import succeeded
 from embodied.config import Config, EnvConfig
 from embodied.data.rerun import scene_of
 from embodied.training.collect import chosen_task
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.experts import PickAndPlace
 from envs.fixtures import DOOR_KNOB, DRAWER_KNOB, FIXTURES, OBSTACLES
@@ -19,7 +20,7 @@ from envs.interventions import Intervention
 from envs.objects import COMPOUNDS, object_type
 from envs.task import JAWS
 from envs.tasks import TASKS, task, task_among
-from envs.types import Array, Episode, Kind
+from envs.types import Array, Kind
 from envs.worlds import TaskWorlds
 
 STANDING = ("wall", "post")

@@ -13,12 +13,13 @@ from embodied.training.pixel_trainer import PixelTrainConfig, PixelTrainer, quar
 from embodied.training.pixels import load_encoder, perceiver_of, save_encoder, shipped_card, shipped_encoder
 from envs.cameras import CameraConfig, Cameras
 from envs.control import CartesianDelta
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
 from envs.objects import CUBE_HALF_EXTENT, OBJECTS
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
-from envs.types import PROPRIOCEPTION, Episode, Observation
+from envs.types import PROPRIOCEPTION, Observation
 from envs.views import views_of
 from world_models.slots.bodies import nearest_labels
 from world_models.slots.frozen import FrozenAttend, PatchFeatures, load_frozen

@@ -12,11 +12,12 @@ from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, at_control_steps, play, play_batch
 from embodied.data.strokes import AREA, PRESENT, layouts
 from embodied.training.collect import PLAY, collect_demonstrations, collect_play, play_scene
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.geometry import box_signed_distance
 from envs.scene import build_scene
 from envs.simulation import RAMP, Simulation
-from envs.types import MOVABLE, Episode, Kind
+from envs.types import MOVABLE, Kind
 from envs.world_states import SimulationState
 
 WORLDS, STEPS = 12, 14

@@ -10,7 +10,8 @@ from whatif_scenes import drifting, row_contexts, row_simulation
 from embodied.evaluation import readouts
 from embodied.evaluation.branches import imagine, unedited
 from embodied.evaluation.suite import ask
-from envs.types import Array, Observation, Rollout
+from envs.episode import Rollout
+from envs.types import Array, Observation
 from world_models.cjepa.edges import Scale, attention
 from world_models.slots.bodies import bodies_of
 

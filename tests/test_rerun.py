@@ -13,11 +13,12 @@ from embodied.data.play import PlayConfig, play
 from embodied.data.rerun import from_origin, from_states, same, scene_of
 from embodied.replay import filmed, lived_again
 from envs.control import controller
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.scene import build_scene
 from envs.simulation import Simulation
 from envs.tasks import TASKS
-from envs.types import Episode, Observation
+from envs.types import Observation
 from envs.variation import Variation
 from envs.worlds import TaskWorlds
 

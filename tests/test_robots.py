@@ -15,10 +15,11 @@ from envs.arm import SerialArm, serial_arm
 from envs.control import CartesianDelta, JointDelta, TwoArms
 from envs.errors import EmbodiedError
 from envs.foreign import load_robot
-from envs.kinematics import JOINTS, TCP_IN_GRIPPER, forward, project
+from envs.kinematics import forward, project
 from envs.robot import FILES, HOME, ROBOTS, default_control, robot_of
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
+from envs.so101 import JOINTS, TCP_IN_GRIPPER
 from envs.tasks import ANY_ARM, TASKS, task
 from envs.two_arms import BASE, OTHER, of_first, seen_by_other
 from envs.worlds import TaskWorlds

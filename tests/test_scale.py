@@ -18,8 +18,8 @@ from embodied.data.episodes import EpisodeStore
 from embodied.data.frames import FILE, Frames
 from embodied.data.windows import Windows
 from embodied.run import Run
+from envs.episode import Episode
 from envs.errors import EmbodiedError
-from envs.types import Episode
 from world_models.slots.bodies import Bodies
 
 ROOT = Path(__file__).parent.parent

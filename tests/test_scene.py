@@ -6,12 +6,13 @@ import pytest
 from mujoco.batch import Batch
 
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINTS, body_poses
+from envs.kinematics import body_poses
 from envs.objects import CUBE_HALF_EXTENT, CUBE_MASS, OBJECTS
 from envs.physics import Physics
 from envs.robot import HOME
 from envs.scene import BIN_HALF_EXTENTS, BIN_WALL, SceneConfig, build_scene
 from envs.servo import SERVOS, Servo
+from envs.so101 import JOINTS
 from envs.types import Kind
 
 ROBOT = ("table", "gripper", "fixed_jaw", "moving_jaw")

@@ -4,9 +4,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, JOINTS
 from envs.scene import SceneConfig, build_scene
 from envs.servo import SERVOS
+from envs.so101 import JOINT_HIGH, JOINT_LOW, JOINTS
 
 MASS = {
     "base": 0.147,

@@ -11,8 +11,9 @@ from embodied.evaluation.contexts import Contexts
 from embodied.evaluation.questions import Question
 from embodied.evaluation.surprise import Scale, errors, measure, speeds
 from embodied.evaluation.violations import STEPS, VIOLATIONS, in_play, violated, watch
+from envs.episode import Rollout
 from envs.errors import EmbodiedError
-from envs.types import Array, Observation, Rollout
+from envs.types import Array, Observation
 
 
 @pytest.fixture(scope="module")

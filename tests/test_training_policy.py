@@ -15,8 +15,8 @@ from embodied.schema import to_dict
 from embodied.training.imagined import Imagined, ImaginedConfig
 from embodied.training.policy import DivergedError, PolicyTrainer
 from embodied.training.train import _advanced
+from envs.episode import Rollout
 from envs.errors import EmbodiedError
-from envs.types import Rollout
 from world_models.reward.analytic import AnalyticReward
 
 SMALL = AgentConfig(width=16, batch=32, ramp=50, updates_per_step=0.25)

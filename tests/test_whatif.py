@@ -16,10 +16,11 @@ from embodied.evaluation.sources import Alone, Disturbed, Foreign, WhatIfModel
 from embodied.evaluation.strata import STRATA
 from embodied.evaluation.suite import MODEL, WhatIfs, ask, establish, judge
 from embodied.report import gallery
+from envs.episode import Episode, Rollout
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention
 from envs.simulation import Simulation
-from envs.types import Array, Episode, Observation, Rollout
+from envs.types import Array, Observation
 
 
 @pytest.fixture(scope="module")

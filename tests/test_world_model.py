@@ -14,10 +14,10 @@ from embodied import checkpoint
 from embodied.data.windows import Windows
 from embodied.training.members import load_members
 from embodied.training.world_model import MemberTrainer, TrainConfig
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.scene import build_scene
-from envs.types import Episode
 from world_models.cjepa.contact_geometry import rotation_vector, turn
 from world_models.cjepa.masking import draw_mask
 from world_models.cjepa.model import ModelConfig, WorldModel, canonical, ramped

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from envs.episode import Episode, Transition
 from envs.goals import Goal
-from envs.types import ActionSpec, Array, Episode, Kind, ObjectState, Observation, Transition
+from envs.types import ActionSpec, Array, Kind, ObjectState, Observation
 
 NAMES = ("table", "gripper", "fixed_jaw", "moving_jaw", "target", "red_cube")
 KINDS = np.array([Kind.TABLE, Kind.GRIPPER, Kind.JAW, Kind.JAW, Kind.TARGET, Kind.BOX])

@@ -17,8 +17,8 @@ from embodied import checkpoint
 from embodied.data.windows import Windows
 from embodied.training import ranks
 from embodied.training.world_model import MemberTrainer, TrainConfig
+from envs.episode import Episode
 from envs.goals import Goal
-from envs.types import Episode
 from world_models.cjepa.model import ModelConfig
 
 MODEL = ModelConfig(width=8, heads=2, embedding=8, hidden=8, parts=1, future=2, rounds=1)

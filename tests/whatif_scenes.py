@@ -6,12 +6,13 @@ from functools import cache
 import numpy as np
 
 from embodied.evaluation.contexts import Contexts, choose
+from envs.episode import Episode, Rollout
 from envs.goals import Goal
 from envs.kinematics import project
 from envs.layout import Layout
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
-from envs.types import Array, Episode, ObjectState, Observation, Rollout
+from envs.types import Array, ObjectState, Observation
 
 CUBES = ("red_cube", "blue_cube", "green_cube")
 

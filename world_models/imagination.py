@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from envs.control import Controller, targets
+from envs.episode import Policy, Rollout
 from envs.errors import EmbodiedError
 from envs.geometry import quat_to_matrix
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state, edit_actions
 from envs.robot import default_control
-from envs.types import Array, Observation, Policy, Rollout
+from envs.types import Array, Observation
 from world_models.cjepa.contact_geometry import rotation_vector
 from world_models.cjepa.ensemble import Belief, mean_of
 from world_models.cjepa.model import History, Prediction

@@ -18,7 +18,7 @@ import numpy as np
 
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import Journal, Told
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.tasks import task as named_task
 from envs.types import Array
 from robots import stock

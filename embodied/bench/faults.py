@@ -33,8 +33,8 @@ from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import Journal
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.robot import HOME
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.types import Array
 from robots import stock
 from robots.twin.process import TwinProcess

@@ -13,8 +13,8 @@ import numpy as np
 
 from embodied.bench.harness import Figure, over_seeds
 from embodied.console import Console
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.servo_file import IDENTIFIED, ServoFile
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.types import Array
 from robots.governor.governor import Governor
 from robots.governor.limits import Limits

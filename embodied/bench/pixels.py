@@ -43,10 +43,11 @@ from embodied.training.collect import play_control
 from embodied.training.pixels import perceiver_of, shipped_card, shipped_encoder
 from envs.cameras import CameraConfig, Cameras
 from envs.control import CartesianDelta
+from envs.episode import Episode
 from envs.geometry import matrix_to_quat, quat_to_matrix
 from envs.scene import build_scene
 from envs.simulation import Simulation
-from envs.types import Array, Episode, Kind, ObjectState, Observation
+from envs.types import Array, Kind, ObjectState, Observation
 from world_models.slots.perceive import rotation_of
 from world_models.slots.pixels import PixelEncoder, prepare
 

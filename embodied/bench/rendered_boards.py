@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.types import Array
 from robots.calibration.board import Board
 from robots.calibration.hand_eye import Mount, carrier

@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from embodied.checkpoint import write_atomically
+from envs.episode import Episode, Origin
 from envs.errors import EmbodiedError
 from envs.goals import Goal
 from envs.interventions import Intervention
-from envs.types import MOVABLE, Array, Episode, Kind, ObjectState, Observation, Origin
+from envs.types import MOVABLE, Array, Kind, ObjectState, Observation
 
 FORMAT = 1
 _OBJECT_ARRAYS = tuple(field.name for field in fields(ObjectState) if field.name not in ("names", "kind"))

@@ -22,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from embodied.data.episodes import EpisodeStore
+from envs.episode import Episode
 from envs.errors import EmbodiedError
-from envs.types import Episode, Observation
+from envs.types import Observation
 from world_models.slots.bodies import Bodies, bodies_of
 
 FILE = "frames.safetensors"

@@ -21,9 +21,10 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from embodied.data.episodes import EpisodeStore, plain_origin, read_origin
+from envs.episode import Episode, Origin
 from envs.errors import EmbodiedError
 from envs.goals import Goal
-from envs.types import Array, Episode, ObjectState, Observation, Origin
+from envs.types import Array, ObjectState, Observation
 
 NAME = "episode.journal"
 RECORDING = "recording"

@@ -16,8 +16,9 @@ from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import RECORDING
 from envs.control import JointAbsolute
+from envs.episode import Episode
 from envs.errors import EmbodiedError
-from envs.types import PROPRIOCEPTION, Array, Episode
+from envs.types import PROPRIOCEPTION, Array
 from robots.units import JOINTS, Units
 
 REPOSITORY = "embodied/recorded"

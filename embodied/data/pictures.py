@@ -16,10 +16,11 @@ from envs.appearance import draw_appearance, object_colours, photograph
 from envs.cameras import CameraConfig, Cameras
 from envs.control import CartesianDelta
 from envs.geometry import quat_from_yaw, quat_multiply, quat_to_matrix
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, body_poses, project
+from envs.kinematics import body_poses, project
 from envs.objects import CUBE_HALF_EXTENT, OBJECTS
 from envs.scene import Scene, build_scene
 from envs.simulation import Simulation
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.types import PROPRIOCEPTION, Array, Kind, ObjectState, Observation
 from envs.views import Views
 from world_models.slots.bodies import nearest_labels

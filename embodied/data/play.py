@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from embodied.data import pushing, strokes
 from embodied.data.edits import draw_edits
 from envs.engine import BATCH, Engine
+from envs.episode import Episode
 from envs.errors import EmbodiedError, unknown
 from envs.goals import Goal
 from envs.interventions import Intervention, apply_to_state
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import RAMP, Simulation
-from envs.types import Array, Episode, Observation
+from envs.types import Array, Observation
 from envs.world_states import SimulationState
 
 Floats = NDArray[np.float64]

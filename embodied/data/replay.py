@@ -13,10 +13,11 @@ import numpy as np
 
 from embodied.agents.batch import Batch
 from embodied.agents.history import stacked
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.features import GOAL_SIZE, goal_features, goal_point, observation_features, roles
 from envs.goals import Goal
-from envs.types import Array, Episode, Kind, ObjectState, Observation
+from envs.types import Array, Kind, ObjectState, Observation
 
 Shaper = Callable[[ObjectState, ObjectState], Array]
 """The shaping term `[B]` between states and those that followed, with goals already moved."""

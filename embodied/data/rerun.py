@@ -7,13 +7,14 @@ import numpy as np
 from embodied.data.play import PlayConfig
 from envs.control import OWN, controller
 from envs.engine import Engine
+from envs.episode import Episode
 from envs.errors import EmbodiedError, unknown
 from envs.robot import default_control
 from envs.scene import Scene, SceneConfig, build_scene
 from envs.servo import SERVOS
 from envs.simulation import Simulation
 from envs.tasks import TASKS, task_among
-from envs.types import Array, Episode, Observation
+from envs.types import Array, Observation
 from envs.variation import Variation
 from envs.world_states import SimulationState
 from envs.worlds import TaskWorlds

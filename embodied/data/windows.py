@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from embodied.data.frames import Frames
+from envs.episode import Episode
 from envs.errors import EmbodiedError
-from envs.types import Episode
 from world_models.cjepa.model import History
 from world_models.embodiment.joints import Joints
 from world_models.slots.bodies import Bodies, labels_of

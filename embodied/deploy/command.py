@@ -26,14 +26,15 @@ from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
 from envs.control import CartesianDelta, Controller
+from envs.episode import Origin, Policy
 from envs.errors import EmbodiedError
 from envs.experts import expert
-from envs.kinematics import JOINTS
 from envs.scene import SceneConfig, build_scene
 from envs.servo_file import named_servos
+from envs.so101 import JOINTS
 from envs.task import Task
 from envs.tasks import task as named_task
-from envs.types import Array, Origin, Policy
+from envs.types import Array
 from envs.variation import Variation, count, drawn
 from robots.governor.guard import Report
 from robots.governor.limits import Limits

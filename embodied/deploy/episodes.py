@@ -11,12 +11,14 @@ import numpy as np
 from embodied.data.journal import Journal, Told
 from embodied.machine import versions
 from envs.control import Controller
+from envs.episode import Origin, Policy
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, project
+from envs.kinematics import project
 from envs.layout import Layout
 from envs.robot import HOME
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.task import Task
-from envs.types import Array, Observation, Origin, Policy
+from envs.types import Array, Observation
 from robots.governor.client import SupervisedArm
 from robots.governor.guard import Report, State
 from robots.governor.stepped import SteppedArm

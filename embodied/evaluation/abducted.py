@@ -11,7 +11,8 @@ from embodied.evaluation.contexts import Contexts
 from embodied.evaluation.effects import Branches
 from embodied.evaluation.questions import Question
 from embodied.evaluation.sources import Imagined, WhatIfModel
-from envs.types import Episode, Observation
+from envs.episode import Episode
+from envs.types import Observation
 from world_models.causal.abduction import abduct
 from world_models.imagination import Dynamics
 

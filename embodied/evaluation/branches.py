@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from embodied.evaluation.contexts import Contexts
 from embodied.evaluation.questions import Question, redraw
+from envs.episode import Rollout
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention, apply_to_state, edit_actions
 from envs.simulation import Simulation
-from envs.types import Array, ObjectState, Observation, Rollout
+from envs.types import Array, ObjectState, Observation
 from envs.world_states import SimulationState
 
 Imagine = Callable[[Observation, Array], Rollout]

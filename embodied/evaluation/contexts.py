@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.episode import Episode
 from envs.errors import EmbodiedError
-from envs.types import MOVABLE, Array, Episode, ObjectState, Observation
+from envs.types import MOVABLE, Array, ObjectState, Observation
 
 HORIZON = 12
 """Control steps from the instant on; at 10 Hz, 1.2 s: longer, and chaos rather than the model is measured."""

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from embodied.evaluation.seeing import foreground_ari, owner_of
 from envs.cameras import CameraConfig, Cameras
+from envs.episode import Episode
 from envs.scene import SceneConfig, build_scene
-from envs.types import PROPRIOCEPTION, Array, Episode, Kind, Observation
+from envs.types import PROPRIOCEPTION, Array, Kind, Observation
 from world_models.slots.discovery import DiscoveryConfig, SlotDiscovery
 
 Floats = NDArray[np.float64]

@@ -18,9 +18,9 @@ from embodied.run import Run
 from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_engine, chosen_task
 from embodied.training.policies import load_policy
+from envs.episode import Policy
 from envs.experts import expert
 from envs.sensing import sensors
-from envs.types import Policy
 
 FILE, ROBUSTNESS = "evaluation.json", "robustness.json"
 

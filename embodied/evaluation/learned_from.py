@@ -16,9 +16,10 @@ from embodied.evaluation.gaming import violation
 from embodied.evaluation.success import held_out_seeds
 from embodied.training.policy import PolicyTrainer
 from embodied.training.shaped import judge_of
+from envs.episode import Episode, Policy, Transition
 from envs.experts import expert
 from envs.tasks import task
-from envs.types import Array, Episode, ObjectState, Observation, Policy, Transition
+from envs.types import Array, ObjectState, Observation
 from envs.worlds import TaskWorlds
 from world_models.reward.analytic import RewardModel, confirmed
 from world_models.reward.audit import Audit, AuditConfig

@@ -8,7 +8,8 @@ from embodied.run import Run
 from embodied.training.members import load_members, model_config
 from embodied.training.train import member_name
 from envs.control import Controller
-from envs.types import Array, Observation, Rollout
+from envs.episode import Rollout
+from envs.types import Array, Observation
 from world_models.cjepa.ensemble import Ensemble
 from world_models.imagination import Dynamics, imagine
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from embodied.evaluation.contexts import movable
 from embodied.evaluation.strata import TOOLS
+from envs.episode import Episode, Rollout
 from envs.errors import EmbodiedError
 from envs.geometry import matrix_to_quat, quat_to_matrix
-from envs.types import Array, Episode, ObjectState, Observation, Rollout
+from envs.types import Array, ObjectState, Observation
 
 WIDTH = 192
 """Units of its three hidden layers: 190,000 parameters with three objects, no fewer than what it is compared with."""

@@ -11,10 +11,10 @@ from embodied.evaluation.statistics import Estimate, bootstrap_blocks
 from embodied.evaluation.success import success
 from envs.control import Controller
 from envs.engine import BATCH, Engine
+from envs.episode import Policy
 from envs.errors import EmbodiedError
 from envs.sensors import SensorConfig
 from envs.task import Task
-from envs.types import Policy
 from envs.variation import FACTORS, Variation
 
 NOMINAL, TOGETHER = "nominal", "all of these"

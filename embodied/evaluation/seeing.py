@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from embodied.evaluation.contexts import Contexts
 from envs.cameras import Cameras
+from envs.episode import Episode
 from envs.geometry import quat_to_matrix
-from envs.types import Array, Episode, Kind, ObjectState, Observation
+from envs.types import Array, Kind, ObjectState, Observation
 from world_models.slots.bodies import nearest_labels
 from world_models.slots.perceive import Perceiver
 

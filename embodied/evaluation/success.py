@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from embodied.evaluation.statistics import Estimate, wilson
 from envs.control import CartesianDelta, Controller
 from envs.engine import BATCH, Engine
+from envs.episode import Policy, Transition
 from envs.errors import EmbodiedError
 from envs.sensors import SensorConfig
 from envs.task import Task
-from envs.types import Array, Observation, Policy, Transition
+from envs.types import Array, Observation
 from envs.variation import Variation
 from envs.worlds import HELD_OUT, TaskWorlds
 

@@ -25,11 +25,11 @@ from embodied.evaluation.suite import MODEL, NUDGED, WhatIfs, ask, judge, single
 from embodied.run import Run
 from embodied.schema import from_dict
 from embodied.training.collect import play_control, play_scene
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention
 from envs.scene import build_scene
 from envs.simulation import Simulation
-from envs.types import Episode
 from envs.worlds import HELD_OUT
 
 SCORES, GALLERY = "whatif.json", "whatif_gallery.json"

@@ -34,8 +34,9 @@ from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
 from embodied.training.train import VALIDATION_EPISODES
+from envs.episode import Policy
 from envs.errors import EmbodiedError
-from envs.types import Observation, Policy
+from envs.types import Observation
 from envs.worlds import TaskWorlds
 
 FILE = "report.html"

@@ -11,9 +11,10 @@ from embodied.evaluation.contexts import movable
 from embodied.report import video
 from embodied.report.data import Clip
 from envs.cameras import CameraConfig, Cameras
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.scene import Scene
-from envs.types import PROPRIOCEPTION, Array, Episode, Observation
+from envs.types import PROPRIOCEPTION, Array, Observation
 
 THRESHOLD = 0.02
 """[m] Largest error to be expected that is still trusted: the tolerance of `place`."""

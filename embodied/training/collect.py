@@ -14,6 +14,7 @@ from embodied.machine import versions
 from embodied.training.spread import SpreadWorlds
 from envs.control import Controller, controller
 from envs.engine import Engine
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
@@ -23,7 +24,7 @@ from envs.sensing import sensors
 from envs.servo_file import named_servos
 from envs.task import Task
 from envs.tasks import task
-from envs.types import Episode, Observation
+from envs.types import Observation
 from envs.variation import Variation
 from envs.worlds import TaskWorlds
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from envs.episode import Policy, Transition
 from envs.errors import EmbodiedError
 from envs.features import goal_point, roles
 from envs.goals import Goal
-from envs.types import Array, Observation, Policy, Transition
+from envs.types import Array, Observation
 from envs.worlds import TaskWorlds
 
 WIDTH = 0.02

@@ -12,8 +12,9 @@ import numpy as np
 
 from embodied.data.replay import Replay
 from envs.control import Controller
+from envs.episode import Policy, Rollout
 from envs.goals import Goal
-from envs.types import Array, Observation, Policy, Rollout
+from envs.types import Array, Observation
 from world_models.imagination import Dynamics, imagine
 
 Imagine = Callable[[Observation, Policy, Goal, int], Rollout]

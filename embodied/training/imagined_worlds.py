@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from envs.episode import Transition
 from envs.errors import EmbodiedError
-from envs.types import Array, Observation, Transition
+from envs.types import Array, Observation
 from envs.worlds import TaskWorlds
 from world_models.cjepa.ahead import Ahead
 

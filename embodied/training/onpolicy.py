@@ -15,9 +15,10 @@ from embodied.agents.chunks import ChunkActor, ChunkPolicy
 from embodied.agents.diversity import bonus
 from embodied.config import AgentConfig
 from embodied.training.spread import SpreadWorlds
+from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.features import policy_input, roles
-from envs.types import Array, Episode, Observation
+from envs.types import Array, Observation
 from envs.worlds import TaskWorlds
 
 _STREAM = 0x63686E6B

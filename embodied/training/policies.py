@@ -10,8 +10,9 @@ from embodied.config import AgentConfig, Config
 from embodied.evaluation.model import load_ensemble
 from embodied.run import Run
 from embodied.training.collect import chosen_control
+from envs.episode import Policy
 from envs.goals import Goal
-from envs.types import Array, ObjectState, Policy
+from envs.types import Array, ObjectState
 from world_models.cjepa.ahead import Ahead
 from world_models.reward.analytic import AnalyticReward
 from world_models.reward.ladder import bringing

@@ -17,9 +17,10 @@ from embodied.data.replay import Judge, Replay
 from embodied.training.imagined import Imagine, Imagined, ImaginedConfig
 from embodied.training.shaped import shaper
 from embodied.training.shared import shared
+from envs.episode import Episode, Policy, Transition
 from envs.errors import EmbodiedError
 from envs.goals import Goal
-from envs.types import ActionSpec, Array, Episode, Observation, Policy, Transition
+from envs.types import ActionSpec, Array, Observation
 from world_models.reward.analytic import RewardModel
 from world_models.reward.audit import Audit
 

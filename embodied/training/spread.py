@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.episode import Origin, Transition
 from envs.errors import EmbodiedError
 from envs.task import Task
-from envs.types import ActionSpec, Array, Observation, Origin, Transition
+from envs.types import ActionSpec, Array, Observation
 from envs.worlds import TaskWorlds
 
 

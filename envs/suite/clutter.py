@@ -1,10 +1,10 @@
 """Retrieve a cube from a pile of all shapes, and put it into a bin."""
 
 from envs.clearing import Retrieve
+from envs.episode import Policy
 from envs.goals import Goal
 from envs.scene import SceneConfig
 from envs.task import Place, Task
-from envs.types import Policy
 
 PILE = ("blue_cube", "green_bar", "orange_capsule", "yellow_ball", "white_cylinder")
 """What falls on and around the cube, one after the other."""

@@ -1,11 +1,11 @@
 """Open a door by its knob."""
 
+from envs.episode import Policy
 from envs.fixtures import DOOR_KNOB
 from envs.goals import Goal
 from envs.pulling import Pull
 from envs.scene import SceneConfig
 from envs.task import Place, Task
-from envs.types import Policy
 
 TASK = Task(
     name="door",

@@ -1,11 +1,11 @@
 """Pull a drawer open by its knob."""
 
+from envs.episode import Policy
 from envs.fixtures import DRAWER_KNOB
 from envs.goals import Goal
 from envs.pulling import Pull
 from envs.scene import SceneConfig
 from envs.task import Place, Task
-from envs.types import Policy
 
 TASK = Task(
     name="drawer",

@@ -1,10 +1,10 @@
 """Hand a rod from one arm to another."""
 
+from envs.episode import Policy
 from envs.goals import Goal
 from envs.handing import HandOver
 from envs.scene import SceneConfig
 from envs.task import Place, Task
-from envs.types import Policy
 
 TASK = Task(
     name="handover",

@@ -1,10 +1,10 @@
 """Put a peg upright into a hole that leaves it 1 mm."""
 
+from envs.episode import Policy
 from envs.goals import Goal
 from envs.inserting import Insert
 from envs.scene import SceneConfig
 from envs.task import Place, Task
-from envs.types import Policy
 
 TASK = Task(
     name="insert",

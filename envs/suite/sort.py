@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from envs.episode import Policy
 from envs.experts import PickAndPlace
 from envs.goals import Goal
 from envs.scene import SceneConfig
 from envs.sequence import InOrder, OverRims
 from envs.task import Place, Task
-from envs.types import Array, Observation, Policy
+from envs.types import Array, Observation
 
 BINS = {"red_cube": "red_bin", "blue_cube": "blue_bin", "small_red_cube": "red_bin", "small_blue_cube": "blue_bin"}
 """Where each object belongs."""

@@ -1,11 +1,11 @@
 """Sweep many small things, cubes and balls, into a dustpan."""
 
+from envs.episode import Policy
 from envs.goals import Goal
 from envs.objects import SHAPES
 from envs.scene import SceneConfig
 from envs.sweeping import Sweep
 from envs.task import Place, Task
-from envs.types import Policy
 
 THINGS = tuple(name for name in SHAPES if name.startswith("small_"))
 PAN = Place(x=(0.315, 0.325), y=(-0.015, 0.015), yaw=(-0.1, 0.1), clearance=0.07)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import EmbodiedError, unknown
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.types import Array
 from robots.arm.contract import ArmLostError, Reading
 from robots.arm.port import claim

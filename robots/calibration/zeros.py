@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from mujoco import minimize
 
-from envs.kinematics import JOINTS
+from envs.so101 import JOINTS
 from robots.calibration.hand_eye import ClosedForm, Mount, carrier, closed_form
 from robots.calibration.intrinsics import Intrinsics, rms
 from robots.calibration.poses import Floats, from_vector, inverse, to_vector

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.errors import EmbodiedError
-from envs.kinematics import JOINT_HIGH, JOINT_LOW, forward
+from envs.kinematics import forward
 from envs.mirror import Mirror
 from envs.scene import SceneConfig
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.types import Array
 from robots.arm.contract import Reading
 from robots.governor.limits import Limits

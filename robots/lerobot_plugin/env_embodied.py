@@ -17,9 +17,9 @@ from lerobot.utils.constants import ACTION, OBS_STR
 from envs.cameras import CameraConfig, Cameras
 from envs.control import JointAbsolute
 from envs.errors import EmbodiedError, unknown
-from envs.kinematics import JOINT_HIGH, JOINT_LOW
 from envs.scene import build_scene
 from envs.servo import SERVOS
+from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.task import Task
 from envs.tasks import task as named_task
 from envs.types import Array

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from envs.control import Controller
+from envs.episode import Rollout
 from envs.interventions import Intervention
-from envs.types import Array, Observation, Rollout
+from envs.types import Array, Observation
 from world_models.imagination import Dynamics, imagine
 from world_models.slots.bodies import body_indices
 
