@@ -186,6 +186,9 @@ class AgentConfig:
     """Mean standard deviation of exploration, spread over the worlds from 0.3 to 1.7 times this."""
     relabel: float = 0.5
     """Fraction of replayed transitions whose goal is one that was reached later (hindsight)."""
+    squash_penalty: float = 1e-3
+    """Weight of the squared actions before tanh beside the critic's. Where nothing is shown, more of it keeps an
+    actor that knows nothing yet from a corner of its actions, and its exploration where it began."""
     history: int = 1
     """Frames that the policy reads, the present among them; earlier ones come with the action that followed."""
     demonstration_fraction: float = 0.3
@@ -231,7 +234,7 @@ class AgentConfig:
         at_least(self, "agent", 1, "width", "batch", "imagined_horizon", "candidates", "iterations", "plan_horizon")
         at_least(self, "agent", 1, "chunk", "updates_per_episode", "history")
         at_least(self, "agent", 2, "rollouts")
-        at_least(self, "agent", 0, "lag", "length_exponent", "diversity")
+        at_least(self, "agent", 0, "lag", "length_exponent", "diversity", "squash_penalty")
         at_least(self, "agent", 0, "learning_rate", "noise", "updates_per_step", "cloning_steps", "ramp")
         _fraction(self, "agent", "discount", "relabel", "demonstration_fraction", "imagined", "held_starts")
         _fraction(self, "agent", "hovering_starts", "frontier")

@@ -5,7 +5,7 @@ import pytest
 
 from embodied.config import AgentConfig
 from embodied.data.goal_replay import GoalObservation, GoalReplay
-from embodied.training.goal_conditioned import GoalTrainer
+from embodied.training.goal_conditioned import Exploration, GoalTrainer
 from envs.errors import EmbodiedError
 
 
@@ -61,6 +61,82 @@ def test_goals_are_kept_where_nothing_is_relabelled(monkeypatch):
     mixed = filled(0.5)
     relabelled = goals(mixed, mixed.sample(4000, np.random.default_rng(0)))[1][:, 1] < 8
     assert 0.45 < relabelled.mean() < 0.55
+
+
+def test_more_is_drawn_from_episodes_that_moved():
+    replay = GoalReplay(8, 6, seen([0], 0), 1, 0.0, reached, moved=0.6)
+    for episode in range(4):
+        slots = replay.begin(seen([episode], 0))
+        for step in range(5):
+            # Only the last leaves the place where it began, and only from its third step on.
+            replay.extend(slots, np.array([[step]]), seen([episode], max(0, step - 1) if episode == 3 else 0))
+            drawn = replay._draw(4000, np.random.default_rng(step))[0]
+            if episode < 3 or step < 2:
+                assert abs((drawn == episode).mean() - (step + 1) / (5 * episode + step + 1)) < 0.03
+    slot, step = replay._draw(8000, np.random.default_rng(0))
+    np.testing.assert_allclose(np.bincount(slot) / 8000, [0.1, 0.1, 0.1, 0.7], atol=0.02)
+    np.testing.assert_allclose(np.bincount(step[slot == 3]), 8000 * 0.7 / 5, rtol=0.1)
+    for episode in range(8):
+        replay.extend(replay.begin(seen([episode], 0)), np.zeros((1, 1)), seen([episode], 0))
+    slot = replay._draw(8000, np.random.default_rng(0))[0]
+    np.testing.assert_allclose(np.bincount(slot) / 8000, 1 / 8, atol=0.02, err_msg="what moved was overwritten")
+
+
+def test_ways_are_those_of_whole_episodes_that_moved():
+    replay = GoalReplay(8, 3, seen([0], 0), 1, 0.0, reached)
+    rng = np.random.default_rng(0)
+    assert replay.ways(5, rng).shape == (0, 2)
+    for path in ([0, 0, 0], [1, 2, 3], [2, 1, 0], [1, 2]):
+        slots = replay.begin(seen([5], 0))
+        for step in path:
+            replay.extend(slots, np.zeros((1, 1)), seen([5], step))
+    np.testing.assert_array_equal(replay.ways(20, rng), np.tile([0.0, 3.0], (20, 1)))
+
+
+def pursued(practised, episodes=30):
+    """Where episodes began, their goals, those of the worlds, and where they ended `[E 2]` each."""
+    config = AgentConfig(width=8, batch=8, updates_per_step=0.0, noise=0.3)
+    worlds = Points(3)
+    trainer = GoalTrainer(worlds, config, 0, reached, exploration=Exploration(practised=practised))
+    own = []
+    for step in range(episodes * worlds.horizon):
+        trainer.advance()
+        if step % worlds.horizon == 0:
+            own.append(worlds.goal.astype(np.float32))
+    count = episodes * worlds.worlds
+    replay = trainer.replay
+    np.testing.assert_array_equal(trainer._seen.desired, replay._desired[count - worlds.worlds : count])
+    return replay._achieved[:count, 0], replay._desired[:count], np.concatenate(own), replay._achieved[:count, -1]
+
+
+def test_a_share_of_the_episodes_goes_where_earlier_ones_went():
+    start, goal, own, end = pursued(0.6)
+    swapped = np.linalg.norm(goal - own, axis=1) > 1e-6
+    assert not swapped[: Points.worlds].any(), "nothing was there to be practised"
+    assert 0.45 < swapped[Points.worlds :].mean() < 0.65
+    for i in np.flatnonzero(swapped):
+        group = i - i % Points.worlds
+        earlier = (end - start)[:group]
+        assert np.linalg.norm(earlier - (goal - start)[i], axis=1).min() < 1e-5
+        farthest = np.linalg.norm((own - start)[group : group + Points.worlds], axis=1).max()
+        assert np.linalg.norm((goal - start)[i]) <= farthest + 1e-6
+    np.testing.assert_array_equal(*pursued(0.0)[1:3])
+
+
+def test_the_penalty_of_actions_reaches_the_learner():
+    size = []
+    for penalty in (0.0, 10.0):
+        config = AgentConfig(width=16, batch=64, updates_per_step=0.5, squash_penalty=penalty, learning_rate=3e-3)
+        trainer = GoalTrainer(Points(0), config, 0, reached)
+        for _ in range(60):
+            trainer.advance()
+        size.append(np.abs(trainer.act(Points(1).reset())).mean())
+    assert size[1] < 0.05 < 0.3 < size[0]
+
+
+def test_what_is_no_share_is_refused():
+    with pytest.raises(EmbodiedError, match=r"practised must be between 0 and 1, not 1\.5"):
+        Exploration(practised=1.5)
 
 
 def test_what_is_read_when_acting_is_what_is_learned_from():

@@ -37,7 +37,7 @@ _FIRST = 0.15
 _JUDGED = 10**6
 """Beginnings are judged from this seed on."""
 WORLDS = 16
-AGENT = AgentConfig(updates_per_step=0.5, noise=0.2, relabel=0.8)
+AGENT = AgentConfig(updates_per_step=0.5, noise=0.2, relabel=0.8, squash_penalty=0.01)
 """Relabelling and noise of `agent=headstart`, which learns without demonstrations as well."""
 
 

@@ -38,16 +38,28 @@ class GoalReplay:
     """A ring of `capacity` episodes of `horizon` steps; transitions can be sampled as soon as they are there."""
 
     def __init__(
-        self, capacity: int, horizon: int, example: GoalObservation, action_size: int, relabel: float, reached: Reached
+        self,
+        capacity: int,
+        horizon: int,
+        example: GoalObservation,
+        action_size: int,
+        relabel: float,
+        reached: Reached,
+        moved: float = 0.0,
     ) -> None:
-        """`relabel` is the share of samples whose goal is one achieved later in their episode."""
-        self.relabel, self.reached = relabel, reached
+        """`relabel` is the share of samples whose goal is one achieved later in their episode.
+
+        `moved` is the share drawn from episodes that came to a goal which was not achieved at their beginning, as long
+        as there are any: hindsight teaches nothing about the others.
+        """
+        self.relabel, self.reached, self.moved = relabel, reached, moved
         sizes = (example.observation.shape[1], example.achieved.shape[1])
         self._observation = np.zeros((capacity, horizon + 1, sizes[0]), np.float32)
         self._achieved = np.zeros((capacity, horizon + 1, sizes[1]), np.float32)
         self._desired = np.zeros((capacity, sizes[1]), np.float32)
         self._action = np.zeros((capacity, horizon, action_size), np.float32)
         self._length = np.zeros(capacity, np.int64)
+        self._has_moved = np.zeros(capacity, bool)
         self._next = 0
         self.state_size = sizes[0] + 2 * sizes[1]
         self._sum, self._square = np.zeros((2, self.state_size))
@@ -65,6 +77,7 @@ class GoalReplay:
         slots = (self._next + np.arange(count)) % capacity
         self._next = int((self._next + count) % capacity)
         self._length[slots] = 0
+        self._has_moved[slots] = False
         self._desired[slots] = seen.desired
         self._keep(slots, 0, seen)
         return slots
@@ -77,15 +90,11 @@ class GoalReplay:
         self._action[slots, step] = action
         self._keep(slots, step + 1, seen)
         self._length[slots] = step + 1
+        self._has_moved[slots] |= ~self.reached(seen.achieved, self._achieved[slots, 0])
 
     def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """Transitions drawn uniformly, rewarded 0 where the goal is reached afterwards and -1 elsewhere."""
-        edges = np.cumsum(self._length)
-        if edges[-1] == 0:
-            raise EmbodiedError("The replay holds no transitions yet.")
-        flat = rng.integers(0, edges[-1], size=count)
-        slot = np.searchsorted(edges, flat, side="right")
-        step = flat - (edges[slot] - self._length[slot])
+        """Transitions drawn at random, rewarded 0 where the goal is reached afterwards and -1 elsewhere."""
+        slot, step = self._draw(count, rng)
         later = step + 1 + np.floor(rng.random(count) * (self._length[slot] - step)).astype(np.int64)
         relabelled = rng.random(count) < self.relabel
         desired = np.where(relabelled[:, None], self._achieved[slot, later], self._desired[slot])
@@ -99,6 +108,23 @@ class GoalReplay:
             label=action,
             clone=np.zeros(count, np.float32),
         )
+
+    def _draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Slots and steps `[count]`, uniform among transitions of all episodes and of those that have moved."""
+        edges, moved = np.cumsum(self._length), np.cumsum(self._length * self._has_moved)
+        if edges[-1] == 0:
+            raise EmbodiedError("The replay holds no transitions yet.")
+        chosen = (rng.random(count) < self.moved) & (moved[-1] > 0)
+        flat = rng.integers(0, np.where(chosen, moved[-1], edges[-1]))
+        slot = np.where(chosen, np.searchsorted(moved, flat, side="right"), np.searchsorted(edges, flat, side="right"))
+        return slot, flat - np.where(chosen, moved[slot], edges[slot]) + self._length[slot]
+
+    def ways(self, count: int, rng: np.random.Generator) -> Array:
+        """How far whole episodes came that had moved at their ends `[count G]`; none `[0 G]` as long as none did."""
+        moved = np.flatnonzero(self._has_moved & (self._length == self._action.shape[1]))
+        moved = moved[~self.reached(self._achieved[moved, -1], self._achieved[moved, 0])]
+        slot = moved[rng.integers(0, len(moved), count)] if len(moved) else moved
+        return self._achieved[slot, -1] - self._achieved[slot, 0]
 
     def state(self, seen: GoalObservation) -> Array:
         """What the networks read `[N S]`: the observation, the goal and the way to it, standardised; float32."""

@@ -167,6 +167,7 @@ class PolicyTrainer:
             value_low=-1.0 / (1.0 - config.discount),
             value_high=shaping,
             q_ramp=config.ramp if self.demonstrations else 0,
+            squash_penalty=config.squash_penalty,
             device=device,
             bfloat16=config.bfloat16,
             compile=config.compile,
