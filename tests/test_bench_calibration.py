@@ -5,6 +5,7 @@ import io
 import pytest
 
 from embodied.bench import calibration as bench
+from embodied.bench.rendered_boards import Degradation
 from embodied.console import Console
 
 
@@ -24,6 +25,7 @@ def test_clean_pictures_give_the_camera_to_a_millimetre(figures):
         assert figures[f"clean_{mount}_closed_form_mm"]["value"] > 1.0
     assert figures["clean_lens_px"]["value"] < 0.5
     assert figures["clean_found_share"]["value"] > 0.9
+    assert figures["clean_solved"]["value"] == 1.0
 
 
 def test_cubes_are_seen_by_their_markers_or_not_at_all(figures):
@@ -31,3 +33,11 @@ def test_cubes_are_seen_by_their_markers_or_not_at_all(figures):
     assert figures["tags_clean_seen"]["value"] > 0.9
     if figures["tags_blurred_seen"]["value"] == 0.0:
         assert "tags_blurred_mm" not in figures
+
+
+def test_boards_that_nobody_finds_are_counted_as_not_solved(monkeypatch):
+    monkeypatch.setitem(bench.CASES, "fog", (Degradation(blur=9.0), 8))
+    raw = bench.measure("fog", 0, True, Console(io.StringIO()))
+    figures = bench.summarise({"fog": [raw]})
+    assert figures["fog_solved"]["value"] == 0.0
+    assert set(figures) == {"fog_solved", "fog_found_share"}

@@ -21,6 +21,7 @@ from embodied.bench.rendered_boards import (
 )
 from embodied.bench.rendered_tags import CUBES, photograph
 from embodied.console import Console
+from envs.errors import EmbodiedError
 from robots.calibration.hand_eye import Mount
 from robots.calibration.intrinsics import Intrinsics, calibrate_camera
 from robots.calibration.poses import difference, from_vector, inverse
@@ -62,7 +63,10 @@ SEEDS = 5
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
-    """Errors of the lens and, by mount, of closed form, camera and zeros, in one rehearsal each; or of cubes."""
+    """Errors of the lens and, by mount, of closed form, camera and zeros, in one rehearsal each; or of cubes.
+
+    Where too few boards are found calibration says so, and there are no errors: `solved` is the share of both mounts.
+    """
     random = np.random.default_rng(seed)
     if part in TAGS:
         return _tags(TAGS[part], 3 if quick else TAG_PICTURES, random)
@@ -70,12 +74,13 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     wanted, lens_pictures = (min(views, 8), 8) if quick else (views, LENS_PICTURES)
     boards = handheld(TABLE_BOARD, LENS, RETAKES * lens_pictures, random)
     seen = find_all(TABLE_BOARD, photographs(TABLE_BOARD, boards, LENS, random, worse))
-    found = calibrate_camera(seen[:lens_pictures])
-    raw: dict[str, Any] = {
-        "found_share": len(seen) / len(boards),
-        "focal_percent": 100 * abs(found.intrinsics.matrix[0, 0] / LENS.matrix[0, 0] - 1),
-        "lens_px": _lens_error(found.intrinsics),
-    }
+    raw: dict[str, Any] = {"found_share": len(seen) / len(boards), "solved": 0.0}
+    try:
+        found = calibrate_camera(seen[:lens_pictures])
+    except EmbodiedError:
+        return raw
+    raw["focal_percent"] = 100 * abs(found.intrinsics.matrix[0, 0] / LENS.matrix[0, 0] - 1)
+    raw["lens_px"] = _lens_error(found.intrinsics)
     mounts: tuple[Mount, ...] = ("wrist", "fixed")
     for mount in mounts:
         # Zeros of pan and roll are not to be found, and change nothing but names.
@@ -83,7 +88,11 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         truth = rehearse(mount, RETAKES * wanted, random, worse, zeros)
         sightings = find_all(truth.board, truth.pictures)[:wanted]
         reported = truth.reported[[int(sighting.name[:3]) for sighting in sightings]]
-        answer = calibrate_hand_eye(mount, reported, sightings, found.intrinsics)
+        try:
+            answer = calibrate_hand_eye(mount, reported, sightings, found.intrinsics)
+        except EmbodiedError:
+            continue
+        raw["solved"] += 1 / len(mounts)
         plain, fitted = difference(answer.closed_form.camera, truth.camera), difference(answer.camera, truth.camera)
         raw[mount] = {
             "closed_form_mm": 1e3 * plain[0],
@@ -100,24 +109,31 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
 
 
 def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Figure]:
-    """Means over seeds by case and mount."""
-    units = {"mm": "mm", "degrees": "degree", "px": "px", "percent": "%", "told": "times", "seen": "1", "share": "1"}
+    """Means over seeds by case and mount, of errors over those that were solved."""
+    units = {"mm": "mm", "degrees": "degree", "px": "px", "percent": "%", "told": "times", "seen": "1", "share": "1",
+             "solved": "1"}  # fmt: skip
     figures: dict[str, Figure] = {}
     for part, seeds in samples.items():
         if part in TAGS:
             for key in seeds[0]:
-                values = [raw[key] for raw in seeds if raw[key] is not None]
-                if values:
-                    figures[f"{part}_{key}"] = over_seeds(values, units[key.rpartition("_")[2]])
+                _over(figures, f"{part}_{key}", [raw[key] for raw in seeds], units[key.rpartition("_")[2]])
             continue
         case = part.replace(".", "_")
-        for key in ("focal_percent", "lens_px", "found_share"):
-            figures[f"{case}_{key}"] = over_seeds([raw[key] for raw in seeds], units[key.rpartition("_")[2]])
+        for key in ("solved", "found_share", "focal_percent", "lens_px"):
+            _over(figures, f"{case}_{key}", [raw.get(key) for raw in seeds], units[key.rpartition("_")[2]])
         for mount in ("wrist", "fixed"):
-            for key in seeds[0][mount]:
+            solved = [raw[mount] for raw in seeds if mount in raw]
+            for key in solved[0] if solved else ():
                 unit = units[key.rpartition("_")[2]]
-                figures[f"{case}_{mount}_{key}"] = over_seeds([raw[mount][key] for raw in seeds], unit)
+                _over(figures, f"{case}_{mount}_{key}", [errors[key] for errors in solved], unit)
     return figures
+
+
+def _over(figures: dict[str, Figure], name: str, values: Sequence[float | None], unit: str) -> None:
+    """Enter the mean of what is known, if anything is."""
+    known = [value for value in values if value is not None]
+    if known:
+        figures[name] = over_seeds(known, unit)
 
 
 def _tags(worse: Degradation, pictures: int, random: np.random.Generator) -> Mapping[str, Any]:
