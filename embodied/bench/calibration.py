@@ -73,9 +73,11 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     worse, views = CASES[part]
     wanted, lens_pictures = (min(views, 8), 8) if quick else (views, LENS_PICTURES)
     boards = handheld(TABLE_BOARD, LENS, RETAKES * lens_pictures, random)
-    seen = find_all(TABLE_BOARD, photographs(TABLE_BOARD, boards, LENS, random, worse))
-    raw: dict[str, Any] = {"found_share": len(seen) / len(boards), "solved": 0.0}
+    pictures = photographs(TABLE_BOARD, boards, LENS, random, worse)
+    raw: dict[str, Any] = {"found_share": 0.0, "solved": 0.0}
     try:
+        seen = find_all(TABLE_BOARD, pictures)
+        raw["found_share"] = len(seen) / len(boards)
         found = calibrate_camera(seen[:lens_pictures])
     except EmbodiedError:
         return raw
@@ -86,9 +88,9 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
         # Zeros of pan and roll are not to be found, and change nothing but names.
         zeros = random.normal(0.0, ZERO_SPREAD, 5) * np.array([0, 1, 1, 1, 0])
         truth = rehearse(mount, RETAKES * wanted, random, worse, zeros)
-        sightings = find_all(truth.board, truth.pictures)[:wanted]
-        reported = truth.reported[[int(sighting.name[:3]) for sighting in sightings]]
         try:
+            sightings = find_all(truth.board, truth.pictures)[:wanted]
+            reported = truth.reported[[int(sighting.name[:3]) for sighting in sightings]]
             answer = calibrate_hand_eye(mount, reported, sightings, found.intrinsics)
         except EmbodiedError:
             continue
