@@ -5,6 +5,7 @@ It prints a line of JSON for everything that happens: `{"process": who holds the
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -131,6 +132,8 @@ def ours(port: str, twin: Path, folder: Path, wrong: str, process: int) -> None:
 def main(side: str, told: str) -> None:
     """Drive until something ends it, on `side` as the JSON `told` says."""
     values = json.loads(told)
+    # Where FFmpeg is not installed it says so in a hundred lines; nothing here decodes a film.
+    logging.getLogger("lerobot").setLevel(logging.ERROR)
     drive = {"lerobot": lerobot, "ours": ours}[side]
     try:
         drive(values["port"], Path(values["twin"]), Path(values["folder"]), values["wrong"], os.getpid())
