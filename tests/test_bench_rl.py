@@ -37,6 +37,16 @@ def test_the_interquartile_mean_leaves_the_outer_quarters_out():
     assert value == pytest.approx((0.75 * 0.5 + 0.6 + 0.75 * 0.7) / 2.5)
 
 
+def test_runs_that_always_succeeded_are_not_certain_to():
+    value, (low, high) = iqm([1.0] * 5, 200, np.random.default_rng(0))
+    assert value == high == 1.0
+    assert 0.99 < low < 0.999
+    _, (fewer, _) = iqm([1.0] * 5, 20, np.random.default_rng(0))
+    assert fewer < low
+    value, (low, high) = iqm([0.0] * 5, 200, np.random.default_rng(0))
+    assert value == low == 0.0 < high
+
+
 def test_the_clock_counts_children_and_keeps_what_is_there_at_each_mark():
     before = rl.cpu_seconds()
     subprocess.run([sys.executable, "-c", "for _ in range(10**6): pass"], check=True)

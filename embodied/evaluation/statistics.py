@@ -88,13 +88,16 @@ def iqm(
 ) -> tuple[float, tuple[float, float]]:
     """The interquartile mean of the rates of several runs with its 95 % interval (Agarwal et al. 2021).
 
-    Runs are drawn anew, and in each its `episodes`.
+    Runs are drawn anew, and for each what its rate may be after so many `episodes` (Jeffreys' posterior): runs that
+    succeeded always are not certain to.
     """
     values = np.asarray(rates, dtype=np.float64)
     runs = len(values)
-    drawn = generator.binomial(episodes, values[generator.integers(0, runs, (resamples, runs))]) / episodes
+    won = episodes * values[generator.integers(0, runs, (resamples, runs))]
+    drawn = generator.beta(won + 0.5, episodes - won + 0.5)
     low, high = np.quantile(_interquartile(drawn), [0.025, 0.975])
-    return float(_interquartile(values[None])[0]), (float(low), float(high))
+    value = float(_interquartile(values[None])[0])
+    return value, (min(float(low), value), max(float(high), value))
 
 
 def _interquartile(values: Floats) -> Floats:
