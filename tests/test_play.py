@@ -1,5 +1,6 @@
 """Play: reproducible, physical, and branched into what-ifs that share actions and past."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 
 from embodied.config import Config, EnvConfig, TrainerConfig
-from embodied.data import pushing
+from embodied.data import edits, pushing
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, at_control_steps, play, play_batch
 from embodied.data.strokes import AREA, PRESENT, layouts
+from embodied.evaluation.questions import FACTOR, LIMITS
 from embodied.training.collect import PLAY, collect_demonstrations, collect_play, play_scene
 from envs.episode import Episode
 from envs.errors import EmbodiedError
@@ -223,6 +225,23 @@ def test_hidden_worlds_declare_the_nominal(pusher_simulation: Simulation) -> Non
     assert not np.isin(pusher_simulation.parameters.mass.round(9), shown.round(9)).any()
 
 
+def test_lessons_span_all_that_what_ifs_may_set(pusher_simulation: Simulation) -> None:
+    usual, wide = (
+        pushing.layouts(np.random.default_rng(0), pusher_simulation.scene, 400, "boxes", (2, 4), share)
+        for share in (0.0, 0.5)
+    )
+    for kind, limits in (("mass", edits.MASS), ("friction", edits.FRICTION)):
+        low, high = LIMITS[kind]
+        # An edit that would leave the limits goes the other way, and may leave them there.
+        assert limits[0] <= min(low, high / FACTOR[1] ** 2)
+        assert limits[1] >= max(high, low * FACTOR[1] ** 2)
+    assert edits.MASS[0] <= wide.mass.min() < 1.1 * edits.MASS[0]
+    assert edits.MASS[1] >= wide.mass.max() > 0.9 * edits.MASS[1]
+    beyond = ((wide.mass < usual.mass.min()) | (wide.mass > usual.mass.max())).mean()
+    assert 0.1 < beyond < 0.35
+    assert wide.friction.min() > 2.0 * edits.FRICTION[0]
+
+
 @pytest.mark.parametrize("world", ["boxes", "chains"])
 def test_pushed_layouts_are_free_of_overlap(pusher_simulation: Simulation, world: str) -> None:
     scene = pusher_simulation.scene
@@ -258,11 +277,20 @@ def test_bad_play_is_refused() -> None:
         next(play(short, 0))
 
 
-def test_the_configuration_chooses_the_world(tmp_path: Path) -> None:
+def test_the_configuration_chooses_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config(env=EnvConfig(play="chains", threads=1), trainer=TrainerConfig(model_episodes=6))
     assert play_scene(config) == pushing.pushing_scene()
     assert play_scene(Config()).objects == ("red_cube", "blue_cube", "green_cube")
+    played: list[PlayConfig] = []
+
+    def recorded(chosen: PlayConfig, seed: int) -> Iterator[list[Episode]]:
+        played.append(chosen)
+        return play(chosen, seed)
+
+    monkeypatch.setattr("embodied.training.collect.play", recorded)
     collect_play(config, tmp_path, lambda done, wanted: None)
+    # What is learned from goes beyond what is asked about.
+    assert played[0].wide > PlayConfig(world="chains").wide
     stored = EpisodeStore(tmp_path / PLAY)
     assert len(stored) == 6
     assert stored[0].task == "play_chains"

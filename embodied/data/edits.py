@@ -15,7 +15,7 @@ REMOVED = 0.35
 """Share of edits that take an object away."""
 DECLARED = ("mass", "friction", "size", "velocity")
 """Edits of what is declared, and of velocities."""
-MASS, FRICTION, SIDE, SPEED = (0.015, 0.6), (0.05, 1.5), (0.036, 0.064), (0.05, 0.4)
+MASS, FRICTION, SIDE, SPEED = (0.008, 0.7), (0.04, 1.3), (0.036, 0.064), (0.05, 0.4)
 """[kg], sliding coefficient, [m] edges, [m/s] that they set."""
 Edits = dict[int, dict[Intervention, NDArray[np.int64]]]
 """Per control step, edits and the worlds they are made in."""

@@ -55,6 +55,9 @@ class PlayConfig:
     """One of `WORLDS`."""
     objects: tuple[int, int] = (2, 4)
     """Least and most objects present, with a pusher; in `chains` at least three."""
+    wide: float = 0.0
+    """Share of masses, with a pusher, that are drawn from all that an edit may set: a third of what is asked about them
+    is beyond what is usual."""
     parts: bool = False
     """Record each control step's `RAMP` parts as frames of their own: an episode of T control steps then has T * RAMP
     frames and as many actions, each repeated for all its parts, and its times and interventions count in parts."""
@@ -99,7 +102,7 @@ def play_batch(simulation: Simulation, config: PlayConfig, seed: tuple[int, int]
         layout = strokes.layouts(generator, count, len(config.scene.objects), config.variation)
         player = strokes.TabletopPlayer(generator, count)
     else:
-        layout = pushing.layouts(generator, simulation.scene, count, config.world, config.objects)
+        layout = pushing.layouts(generator, simulation.scene, count, config.world, config.objects, config.wide)
         player = pushing.PushingPlayer(generator, count, row=config.world == "chains")
     simulation.reset(layout)
     seen, states, actions = [simulation.observe()], [simulation.save().rows], []

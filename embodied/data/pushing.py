@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied.data import edits
 from envs import pusher
 from envs.control import PlanarDelta
 from envs.geometry import box_signed_distance, quat_conjugate, quat_from_yaw, quat_rotate
@@ -59,10 +60,13 @@ def pushing_scene() -> SceneConfig:
     return SceneConfig(objects=tuple(OBJECTS), robot="pusher", cameras=cameras)
 
 
-def layouts(generator: np.random.Generator, scene: Scene, worlds: int, world: str, objects: tuple[int, int]) -> Layout:
+def layouts(
+    generator: np.random.Generator, scene: Scene, worlds: int, world: str, objects: tuple[int, int], wide: float = 0.0
+) -> Layout:
     """Beginnings of play in `boxes`, `chains` or `hidden`, with `objects` (least, most) present.
 
-    An object that finds no place is left out, which is rare.
+    A share `wide` of declared masses are whatever edits may set them to. An object that finds no place is left out,
+    which is rare.
     """
     total = len(scene.objects)
     row = world == "chains"
@@ -84,6 +88,8 @@ def layouts(generator: np.random.Generator, scene: Scene, worlds: int, world: st
     if world != "hidden":
         mass = mass * _factor(generator, MASS, mass.shape)
         friction = friction * _factor(generator, FRICTION, friction.shape)
+        if wide > 0:
+            mass = np.where(generator.random(mass.shape) < wide, _factor(generator, edits.MASS, mass.shape), mass)
     layout = Layout(
         joints=_free_starts(generator, position, quaternion, half, present),
         object_position=position,

@@ -30,6 +30,8 @@ from envs.worlds import TaskWorlds
 
 DEMONSTRATIONS, PLAY = "demonstrations", "play"
 """Episode stores in a run folder."""
+WIDE = 0.5
+"""See `PlayConfig.wide`; what is asked about starts from play of the usual masses."""
 NOISE = 0.15
 """Standard deviation of what is added to an expert's arm actions: demonstrations then show how to recover (DART)."""
 
@@ -195,6 +197,7 @@ def collect_play(config: Config, run: Path, progress: Progress) -> int:
         threads=config.env.threads,
         engine=chosen_engine(config),
         world=config.env.play,
+        wide=WIDE,
         parts=config.world_model.parts > 1,
         # A branch shows what the model looks back on: frames are recorded in every part of a control step.
         history=(config.world_model.history - 1) * config.world_model.parts + 1,
