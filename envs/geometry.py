@@ -225,10 +225,3 @@ def _components_first(xp: Any, x: Array, batch: tuple[int, ...]) -> Array:
     size = x.shape[-1]
     flat = xp.reshape(xp.broadcast_to(x, (*batch, size)), (-1, size))
     return xp.stack([flat[:, i] for i in range(size)])
-
-
-def _like(xp: Any, values: Any, like: Array) -> Array:
-    """A constant with the dtype and device of `like`."""
-    if hasattr(like, "device") and xp.__name__.endswith("torch"):
-        return xp.asarray(values, dtype=like.dtype, device=like.device)
-    return xp.asarray(values, dtype=like.dtype)

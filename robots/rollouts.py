@@ -97,7 +97,9 @@ def main(text: str) -> int:
             watch.start()
             lerobot_rollout.main()
             watch.join()
-            found.append(watch.seen is not None and bool(task.goal.satisfied(watch.seen.objects)))
+            if watch.seen is None:
+                raise EmbodiedError(f"The episode that begins with {seed} was not over after {MOST:g} s.")
+            found.append(bool(task.goal.satisfied(watch.seen.objects)))
             logging.info("beginning %d: %s", seed, found[-1])
     sys.stdout.write(json.dumps(found) + "\n")
     return 0

@@ -59,8 +59,9 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         kept = [1e3 * slip for slip in slips if slip is not None]
         rate, count = wilson(len(kept), len(slips)), len(runs)
         figures["held_10s"] = figure(100.0 * rate.value, "%", count, (100.0 * rate.low, 100.0 * rate.high))
-        figures["slip_10s_median"] = figure(float(np.median(kept)), "mm", count)
-        figures["slip_10s_largest"] = figure(max(kept), "mm", count)
+        if kept:
+            figures["slip_10s_median"] = figure(float(np.median(kept)), "mm", count)
+            figures["slip_10s_largest"] = figure(max(kept), "mm", count)
         figures["depth_held"] = figure(1e3 * max(run["depth"] for run in runs), "mm", count)
     if runs := samples.get("depth", ()):
         for key in ("pile", "pressed"):

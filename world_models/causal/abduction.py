@@ -37,7 +37,7 @@ BATCH = 4096
 class Abduced:
     """The likeliest physics of the N movable objects of B scenes, as logarithms of factors on what is declared.
 
-    0 where nothing was learnt.
+    About 0 where nothing was learnt.
     """
 
     mass: Float[Tensor, "B N"]
