@@ -66,7 +66,7 @@ GOALS = 64
 """Goals under attack."""
 PAID = (("push", 0.0, 4000), ("push", 0.003, 4000), ("place", 0.0, 12_000), ("place", 0.003, 12_000))
 """Tasks that policies learn, how far off poses are [m], environment steps."""
-DENSE_STEPS, MORE, SHOWN = 16_000, 1.5, 10
+DENSE_STEPS, MORE, SHOWN = 24_000, 1.5, 50
 """Environment steps of a policy that is paid by hand-written stages, how many times as many the network's have, and
 demonstrations that all begin from."""
 EPISODES = 128
