@@ -204,7 +204,7 @@ class TaskWorlds:
         """One control step of every world. Worlds at their horizon are `truncated`, but not reset.
 
         So are worlds whose physics diverged, which alone begin anew at once: each is named in a `RuntimeWarning`, with
-        the file that `envs.divergence.load` reads, and the others are stepped as if they had been alone. Raises
+        the file that `envs.divergence.load` reads, and the others, awake, are stepped as if they had been alone. Raises
         `EmbodiedError` for wrong actions, like `Simulation.step`, and `DivergedError` where worlds that just began
         diverge again and again.
         """
