@@ -1,12 +1,13 @@
 """Worlds whose resting objects sleep: MuJoCo's sleeping islands, behind the contract of every engine.
 
-What has moved slower than MuJoCo's `sleep_tolerance` for ten physics steps, and all that it touches as well, is left out
-of the steps after, until something that is awake touches it. Who sleeps, and for how long what is awake has been slow, is
-no part of a state row: it is what a world remembers of the steps since it was last woken. So whoever reads rows to go on
-from them, or writes rows or model fields, wakes these worlds, see `wake`; after that they are what their rows say, as with
-any engine.
+What has moved slower than MuJoCo's `sleep_tolerance` for ten physics steps, and all that it touches as well, is left
+out of the steps after, until something that is awake touches it. Who sleeps, and for how long what is awake has been
+slow, is no part of a state row: it is what a world remembers of the steps since it was last woken. So whoever reads
+rows to go on from them, or writes rows or model fields, wakes these worlds, see `wake`; after that they are what their
+rows say, as with any engine.
 
-Bodies that are put where they are, such as bins and fixtures, are always awake, and wake what lies on them again and again.
+Bodies that each world puts where it likes, such as bins and fixtures (MuJoCo's mocap), are always awake, and wake what
+lies on them again and again.
 """
 
 import copy
