@@ -60,12 +60,12 @@ def summarise(raws: Sequence[Mapping[str, Sequence[float]]]) -> Mapping[str, Fig
         )
         for name in names
     }
-    if names:
-        beside = [raw for raw in raws if raw.keys() - set(OURS)]
-        best = np.concatenate([np.max([raw[name] for name in raw.keys() - set(OURS)], axis=0) for raw in beside])
-        for name, figure in zip(OURS, ("ratio_to_best_peer", "sleeping_ratio_to_best_peer"), strict=True):
-            ours = np.concatenate([raw[name] for raw in beside])
-            figures[figure] = over_repeats(ours / best, "times", len(beside))
+    for ours, figure in zip(OURS, ("ratio_to_best_peer", "sleeping_ratio_to_best_peer"), strict=True):
+        beside = [raw for raw in raws if ours in raw and raw.keys() - set(OURS)]
+        if beside:
+            best = [np.max([raw[name] for name in raw.keys() - set(OURS)], axis=0) for raw in beside]
+            ratio = np.concatenate([raw[ours] for raw in beside]) / np.concatenate(best)
+            figures[figure] = over_repeats(ratio, "times", len(beside))
     return figures
 
 
