@@ -166,8 +166,9 @@ class TaskWorlds:
             self.simulation.settle(ids, self.task.settle)
         self.elapsed[ids] = 0
         self.episode[ids] += 1
+        said = str(variation)
         for i, beginning in zip(ids.tolist(), beginnings, strict=True):
-            self.beginnings[i], self._variations[i] = beginning, str(variation)
+            self.beginnings[i], self._variations[i] = beginning, said
         self._note(ids, values)
 
     def _layout(self, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> Layout:
