@@ -31,8 +31,9 @@ class EnvConfig:
     """Worlds stepped together."""
     threads: int = 0
     """Native threads that step them; 0 is one per core."""
-    engine: Literal["batch", "warp"] = "batch"
-    """What steps them: MuJoCo on native threads, or MuJoCo Warp (the extra `warp`) on `device`; see docs/speed.md."""
+    engine: Literal["batch", "sleeping", "warp"] = "batch"
+    """What steps them: MuJoCo on native threads, the same with objects that sleep while they rest, or MuJoCo Warp (the
+    extra `warp`) on `device`; see docs/speed.md."""
     workers: int = 0
     """Ray workers that the worlds of collection and training are spread over; 0 steps them in this process."""
     variation: float = 1.0

@@ -1,7 +1,8 @@
-"""What integrates the worlds of a simulation: MuJoCo on native threads, or MuJoCo Warp on a GPU.
+"""What integrates the worlds of a simulation: MuJoCo on native threads, awake or asleep, or MuJoCo Warp on a GPU.
 
 The contract between them is `mujoco.batch.Batch`: rows of `mjSTATE_INTEGRATION` that are read and written between
-steps, model fields that differ per world, and `step`. Whatever stands on a `Simulation` knows no engine.
+steps, model fields that differ per world, and `step`. Who reads rows to go on from them, or writes rows or fields, says
+so by `envs.sleeping.wake`. Whatever stands on a `Simulation` knows no engine.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import mujoco
 from mujoco.batch import Batch
 
 from envs.errors import EmbodiedError, unknown
+from envs.sleeping import SleepingBatch
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -20,10 +22,11 @@ class Engine:
     """An engine by name, and where it runs."""
 
     name: str = "batch"
-    """`batch`: MuJoCo in C, double precision, to the bit the same on any number of threads. `warp`: MuJoCo Warp in
-    single precision, which pays with thousands of worlds on a GPU, see `envs.warp`."""
+    """`batch`: MuJoCo in C, double precision, to the bit the same on any number of threads. `sleeping`: the same, but
+    objects at rest are not stepped, see `envs.sleeping`. `warp`: MuJoCo Warp in single precision, which pays with
+    thousands of worlds on a GPU, see `envs.warp`."""
     device: str = "auto"
-    """Of `warp`: `cuda`, `cpu`, or `auto` for CUDA where there is one. `batch` is on the CPU whatever it says."""
+    """Of `warp`: `cuda`, `cpu`, or `auto` for CUDA where there is one. The others are on the CPU whatever it says."""
 
     def __post_init__(self) -> None:
         """Raise `EmbodiedError` for an unknown engine or device."""
@@ -41,6 +44,10 @@ def _batch(model: mujoco.MjModel, worlds: int, threads: int, device: str) -> Bat
     return Batch(model, worlds, threads)
 
 
+def _sleeping(model: mujoco.MjModel, worlds: int, threads: int, device: str) -> Batch:
+    return SleepingBatch(model, worlds, threads)
+
+
 def _warp(model: mujoco.MjModel, worlds: int, threads: int, device: str) -> Batch:
     try:
         # Takes seconds to import, and is an extra.
@@ -52,5 +59,9 @@ def _warp(model: mujoco.MjModel, worlds: int, threads: int, device: str) -> Batc
     return WarpBatch(model, worlds, threads, device)
 
 
-ENGINES: Mapping[str, Callable[[mujoco.MjModel, int, int, str], Batch]] = {"batch": _batch, "warp": _warp}
+ENGINES: Mapping[str, Callable[[mujoco.MjModel, int, int, str], Batch]] = {
+    "batch": _batch,
+    "sleeping": _sleeping,
+    "warp": _warp,
+}
 BATCH = Engine()

@@ -16,6 +16,7 @@ from envs.errors import EmbodiedError
 from envs.geometry import matrix_to_quat
 from envs.objects import ROUNDING, object_type
 from envs.scene import Scene
+from envs.sleeping import wake
 from envs.types import Array, Kind
 
 
@@ -199,6 +200,8 @@ class ModelFields:
             self._weigh(rows, values, changed)
         if changed & {"mass", "half_extents", "centre_of_mass"}:
             self._batch.set_const(np.sort(ids).astype(np.int32))
+        if changed:
+            wake(self._batch, ids)
 
     def _resize(self, rows: Array, half_extents: Array) -> None:
         """Stretch the solids of objects of half extents `[n O 3]` [m]."""

@@ -8,6 +8,7 @@ from mujoco.batch import Batch
 
 from envs.readout import column
 from envs.scene import Scene
+from envs.sleeping import wake
 from envs.types import Array
 
 EVERY = slice(None)
@@ -31,6 +32,7 @@ class EntityRows:
     def put(self, ids: Array, entity: int, position: Array | None = None, quaternion: Array | None = None) -> None:
         """Place an entity at `position` `[n 3]` [m] and `quaternion` `[n 4]`, either of which may be left as it is."""
         self.place(self._batch.state, entity, position, quaternion, ids)
+        wake(self._batch, ids)
 
     def place(
         self, state: Array, entity: int, position: Array | None, quaternion: Array | None, ids: Array | slice = EVERY
@@ -74,6 +76,7 @@ class EntityRows:
             inverse = np.asarray(quaternion[row]) * (1.0, -1.0, -1.0, -1.0)
             mujoco.mju_rotVecQuat(spin, np.asarray(angular[row], np.float64), inverse)
             self._qvel[world, dof + 3 : dof + 6] = spin
+        wake(self._batch, ids)
 
     def parking(self, present: Array) -> tuple[Array, Array, Array]:
         """Rows, columns and values of the state that keep what is absent in `present` `[N K]` out of the way, at rest.

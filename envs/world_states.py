@@ -18,6 +18,7 @@ from envs.parameters import ModelFields, Parameters
 from envs.readout import chain_of, column, read_poses
 from envs.rows import EntityRows
 from envs.scene import Scene
+from envs.sleeping import wake
 from envs.stepped import dress
 from envs.types import Array, ObjectState, Observation
 
@@ -166,8 +167,9 @@ class WorldStates:
         self._take(self._chosen(ids), rows)
 
     def save(self, ids: Ids = None) -> SimulationState:
-        """The exact state of the worlds `ids`, mid-contact or not."""
+        """The exact state of the worlds `ids`, mid-contact or not; what sleeps in them wakes."""
         chosen = self._chosen(ids)
+        wake(self._batch, chosen)
         rows = np.concatenate([array[chosen] for array in self._parts], axis=1, dtype=np.float64)
         return SimulationState(rows, self._fingerprint)
 
@@ -212,10 +214,11 @@ class WorldStates:
         return [array.copy() for array in self._changing]
 
     def undo(self, snapshot: list[Array]) -> None:
-        """Take back the steps since `snapshot`, between which nothing but steps has been done."""
+        """Take back the steps since `snapshot`, between which nothing but steps has been done; what sleeps wakes."""
         for array, before in zip(self._changing, snapshot, strict=True):
             array[:] = before
         self._batch.warning[:] = 0
+        wake(self._batch, self._all)
 
     @property
     def _changing(self) -> tuple[Array, ...]:
@@ -257,6 +260,7 @@ class WorldStates:
         if not present.all():
             rows, columns, values = self.rows.parking(present)
             self._batch.state[chosen[rows], columns] = values
+        wake(self._batch, chosen)
         # Of all worlds, when next they step: edits come world by world.
         self._parking = None
         half_extents = np.repeat(self.scene.half_extents[None], len(chosen), axis=0)

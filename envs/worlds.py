@@ -166,8 +166,9 @@ class TaskWorlds:
             self.simulation.settle(ids, self.task.settle)
         self.elapsed[ids] = 0
         self.episode[ids] += 1
+        said = str(variation)
         for i, beginning in zip(ids.tolist(), beginnings, strict=True):
-            self.beginnings[i], self._variations[i] = beginning, str(variation)
+            self.beginnings[i], self._variations[i] = beginning, said
         self._note(ids, values)
 
     def _layout(self, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> Layout:
@@ -204,7 +205,7 @@ class TaskWorlds:
         """One control step of every world. Worlds at their horizon are `truncated`, but not reset.
 
         So are worlds whose physics diverged, which alone begin anew at once: each is named in a `RuntimeWarning`, with
-        the file that `envs.divergence.load` reads, and the others are stepped as if they had been alone. Raises
+        the file that `envs.divergence.load` reads, and the others, awake, are stepped as if they had been alone. Raises
         `EmbodiedError` for wrong actions, like `Simulation.step`, and `DivergedError` where worlds that just began
         diverge again and again.
         """

@@ -15,6 +15,31 @@ def test_bare_and_full_physics_agree_and_make_figures():
     assert figures["physics_steps_per_s"]["value"] == 20 * figures["env_steps_per_s"]["value"]
 
 
+def test_sleeping_worlds_are_set_beside_sleeping_loops_and_gymnasium(monkeypatch):
+    engines = []
+    honest = sim.Bare
+
+    def bare(simulation, *rest):
+        engines.append(simulation.engine.name)
+        return honest(simulation, *rest)
+
+    monkeypatch.setattr(sim, "Bare", bare)
+    figures = sim.summarise({"sleeping": [sim.measure("sleeping", 0, True, Console())]})
+    assert engines == ["sleeping"]
+    assert set(figures) == {
+        f"sleeping_{name}"
+        for name in (
+            "ratio_to_raw",
+            "env_steps_per_s",
+            "physics_steps_per_s",
+            "sim_s_per_cpu_s",
+            "ratio_to_async",
+            "ratio_to_sync",
+        )
+    }
+    assert all(each["value"] > 0 for each in figures.values())
+
+
 def test_a_bench_of_other_physics_is_refused(monkeypatch):
 
     honest = sim.targets

@@ -60,7 +60,7 @@ def test_without_peers_our_own_figures_stand_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(peers, "installed", lambda: False)
     said = io.StringIO()
     raw = sim.measure("peers", 0, True, Console(said))
-    assert list(raw) == ["ours"]
+    assert list(raw) == ["ours", "sleeping"]
     assert sim.summarise({"peers": [raw]}) == {}
     for part in ("sb3", "fetch_push", "fetch_push_sb3"):
         assert rl.measure(part, 0, True, Console(said)) == {}
@@ -77,8 +77,11 @@ def test_the_best_peer_is_what_ours_is_set_against(monkeypatch, tmp_path):
     assert "broken is left out: speed.py could not make: ImportError: no such thing as OpenGL" in said.getvalue()
     assert (raw["slow"], raw["fast"]) == ([1.0], [4.0])
     assert raw["ours"][0] > 10.0
-    figures = sim_peers.summarise([{"ours": [12.0, 30.0, 9.0], "slow": [2.0, 1.0, 9.0], "fast": [4.0, 3.0, 2.0]}])
+    assert raw["sleeping"][0] > 10.0
+    figures = sim_peers.summarise([{"ours": [12.0, 30.0, 9.0], "sleeping": [20.0, 30.0, 18.0],
+                                    "slow": [2.0, 1.0, 9.0], "fast": [4.0, 3.0, 2.0]}])  # fmt: skip
     assert figures["ratio_to_best_peer"]["value"] == 3.0
+    assert figures["sleeping_ratio_to_best_peer"]["value"] == 5.0
     assert figures["slow_sim_s_per_cpu_s"]["value"] == 2.0
 
 

@@ -1,69 +1,28 @@
+"""N worlds stepped together: their contract, snapshots, beginnings, and what is refused."""
+
 from dataclasses import replace
 
-import mujoco
 import numpy as np
 import pytest
 from contracts import check_simulation, same
+from three_cubes import BLUE, GREEN, RED, SCENE, WORLDS, layout, mid_contact, pushing, simulation
 
 from envs.control import CartesianDelta, JointAbsolute, JointDelta
 from envs.errors import EmbodiedError
 from envs.interventions import Intervention
-from envs.layout import Layout
 from envs.parameters import Parameters
-from envs.readout import chain_of, read_poses
 from envs.robot import HOME
-from envs.scene import SceneConfig, build_scene
+from envs.scene import build_scene
 from envs.servo import SERVOS
 from envs.simulation import Simulation
 from envs.variation import Variation
 from envs.world_states import SimulationState
 
-SCENE = build_scene(SceneConfig(objects=("red_cube", "blue_cube", "green_cube"), goal_entity="bin"))
-WORLDS = 4
-STEPS = 18
-RED, BLUE, GREEN = (SCENE.index(name) for name in ("red_cube", "blue_cube", "green_cube"))
-
-
-def layout(worlds=WORLDS, **changes):
-    """Red under the tool with blue against it, green far away."""
-    position = np.zeros((worlds, 3, 3))
-    position[:, 0] = (0.22, 0.02, 0.014)
-    position[:, 1] = (0.22, 0.0485, 0.014)
-    position[:, 2] = (0.30, -0.18, 0.014)
-    quaternion = np.zeros((worlds, 3, 4))
-    quaternion[..., 0] = 1.0
-    goal = np.full((worlds, 3), (0.1, 0.25, 0.022))
-    return replace(Layout(np.tile(HOME, (worlds, 1)), position, quaternion, goal_position=goal), **changes)
-
-
-def pushing(worlds=WORLDS, steps=STEPS, seed=0):
-    """Down beside red with closed jaws, then sweep into both cubes, with noise."""
-    actions = np.random.default_rng(seed).uniform(-0.15, 0.15, (steps, worlds, 5))
-    actions[:, :, 2] = -0.7
-    actions[:4, :, 1] = -0.35
-    actions[4:, :, 1] = 0.3
-    actions[..., 4] = -1.0
-    return actions
-
-
-def simulation(worlds=WORLDS, scene=SCENE, **changes):
-    made = Simulation(scene, worlds, threads=1, **changes)
-    made.reset(layout(worlds))
-    return made
-
 
 @pytest.fixture(scope="module")
 def contact():
-    """A simulation mid-contact, its state there, and what 14 further steps give."""
-    made, actions = simulation(), pushing(steps=24)
-    for action in actions[:10]:
-        made.step(action)
-    state = made.save()
-    rest = actions[10:]
-    factual = [made.step(action) for action in rest]
-    moved = np.abs(factual[-1].objects.position_in_world - factual[0].objects.position_in_world).max(axis=-1)
-    assert (moved[:, [RED, BLUE]] > 0.01).all(), "the scenario must push both cubes"
-    return made, state, rest, factual
+    """See `mid_contact`."""
+    return mid_contact()
 
 
 def test_contract():
@@ -144,44 +103,6 @@ def test_threads_do_not_change_bits():
     assert all(same(one.step(action), two.step(action)) for action in pushing(steps=10))
 
 
-@pytest.mark.parametrize("text", [
-    "move(red_cube, x=+0)", "move(red_cube, yaw=+0)", "gravity(z=-9.81)", "mass(red_cube, 0.025)",
-    "friction(red_cube, 0.2)", "size(red_cube, 0.028)",
-])  # fmt: skip
-def test_edit_that_changes_nothing_keeps_every_bit(contact, text):
-    made, state, actions, factual = contact
-    made.restore(state)
-    made.do(Intervention.parse(text))
-    assert np.array_equal(made.save().rows, state.rows)
-    assert all(same(made.step(action), expected) for action, expected in zip(actions, factual, strict=True))
-
-
-def test_removed_object_is_masked_and_the_rest_does_not_notice(contact):
-    made, state, actions, factual = contact
-    made.restore(state)
-    made.do(Intervention.parse("remove(green_cube)"))
-    for action, expected in zip(actions, factual, strict=True):
-        seen = made.step(action).objects
-        assert not seen.present[:, GREEN].any()
-        assert not seen.position_in_world[:, GREEN].any()
-        others = [k for k in range(len(SCENE.names)) if k != GREEN]
-        # Not to the bit: one solver serves all contacts and stops by their common cost.
-        assert np.abs(seen.position_in_world - expected.objects.position_in_world)[:, others].max() < 1e-6
-    parked = made.data(0).qpos[SCENE.qpos[GREEN] : SCENE.qpos[GREEN] + 3]
-    assert np.abs(parked - SCENE.parking_pose[GREEN, :3]).max() < 1e-6
-
-
-def test_do_acts_on_the_chosen_worlds_alone(contact):
-    made, state, actions, factual = contact
-    made.restore(state)
-    made.do(Intervention.parse("move(green_cube, x=+0.03, yaw=+0.5)"), [1])
-    seen = made.step(actions[0])
-    shift = seen.objects.position_in_world[1, GREEN] - factual[0].objects.position_in_world[1, GREEN]
-    assert shift == pytest.approx((0.03, 0.0, 0.0), abs=1e-4)
-    for world in (0, 2, 3):
-        assert same(seen[world : world + 1], factual[0][world : world + 1])
-
-
 def test_some_worlds_are_observed_as_among_all(contact):
     made, state, _, _ = contact
     made.restore(state)
@@ -206,134 +127,6 @@ def test_a_step_is_its_parts(absent):
         whole, parts = one.step(action), [other.observe() for _ in other.parts(action)]
         assert same(whole, parts[-1])
     np.testing.assert_array_equal(one.save().rows, other.save().rows)
-
-
-def test_edits_world_by_world_are_edits_at_once(contact):
-    made, state, actions, _ = contact
-    rows = []
-    for turns in ([[0, 2]], [[2], [0]]):
-        made.restore(state)
-        for worlds in turns:
-            made.do(Intervention.parse("remove(green_cube)"), worlds)
-        made.step(actions[0])
-        rows.append(made.save().rows)
-    np.testing.assert_array_equal(*rows)
-
-
-def test_declared_properties_are_shown_and_felt():
-    made = simulation()
-    made.do(Intervention.parse("mass(red_cube, 0.5)"), [0])
-    made.do(Intervention.parse("friction(red_cube, 0.9)"), [1])
-    made.do(Intervention.parse("size(green_cube, 0.04)"), [2])
-    objects = made.observe().objects
-    assert objects.mass[:, RED].tolist() == [0.5, 0.025, 0.025, 0.025]
-    assert objects.friction[:, RED].tolist() == [0.2, 0.9, 0.2, 0.2]
-    assert np.allclose(objects.half_extents[2, GREEN], 0.02)
-    assert np.isclose(objects.position_in_world[2, GREEN, 2], 0.02)
-    models = {world: made.model(world).body_inertia[SCENE.body[RED]].copy() for world in (0, 3)}
-    assert np.allclose(models[0], 20.0 * models[3])
-    green = made.model(2).body_inertia[SCENE.body[GREEN]]
-    assert np.allclose(green, 0.025 / 3 * 2 * 0.02**2)
-    for _ in range(5):
-        seen = made.step(np.zeros((WORLDS, 5)))
-    assert np.isclose(seen.objects.position_in_world[2, GREEN, 2], 0.02, atol=1.1e-3)
-    # A sliding cube stops after v^2 / (2 mu g), give or take a control step's discretisation.
-    made.do(Intervention.parse("velocity(red_cube, x=0.4)"), [1, 3])
-    before = made.observe().objects.position_in_world[:, RED, 0]
-    for _ in range(6):
-        seen = made.step(np.zeros((WORLDS, 5)))
-    slid = seen.objects.position_in_world[:, RED, 0] - before
-    assert slid[1] == pytest.approx(0.16 / (2 * 0.9 * 9.81), rel=0.35)
-    assert slid[3] == pytest.approx(0.16 / (2 * 0.2 * 9.81), rel=0.35)
-
-
-def test_velocity_and_gravity():
-    made = simulation()
-    made.do(Intervention.parse("velocity(green_cube, x=0.1, z=0.5, yaw=2)"), [0])
-    objects = made.observe().objects
-    assert np.allclose(objects.linear_velocity_in_world[0, GREEN], (0.1, 0.0, 0.5))
-    assert np.allclose(objects.angular_velocity_in_world[0, GREEN], (0.0, 0.0, 2.0))
-    made.do(Intervention.parse("gravity(z=1)"), [1])
-    for _ in range(3):
-        seen = made.step(np.zeros((WORLDS, 5)))
-    assert seen.objects.position_in_world[1, GREEN, 2] == pytest.approx(0.014 + 0.5 * 0.3**2, abs=0.005)
-    assert seen.objects.position_in_world[2, GREEN, 2] == pytest.approx(0.014, abs=1e-3)
-
-
-@pytest.mark.parametrize(("text", "solid"), [
-    ("move(green_cube, to, x=0.22, y=0.02)", "red_cube"),
-    ("move(green_cube, z=-0.005)", "table"),
-    ("move(bin, to, x=0.22, y=0.02)", "red_cube"),
-    ("size(red_cube, 0.05)", "blue_cube"),
-])  # fmt: skip
-def test_overlap_is_refused_by_name_and_depth(text, solid):
-    made = simulation()
-    before = made.save()
-    with pytest.raises(EmbodiedError, match=rf" mm into {solid} \(world 0\)"):
-        made.do(Intervention.parse(text))
-    assert np.array_equal(made.save().rows, before.rows)
-
-
-def test_action_interventions_belong_to_the_plan():
-    with pytest.raises(EmbodiedError, match="edit_actions"):
-        simulation(1).do(Intervention.parse("action(hold)"))
-
-
-def assert_agrees(model, data, bodies, local, poses, world):
-    """Hold row `world` of `poses` to the twin: MuJoCo's own forward pass over `data`."""
-    mujoco.mj_forward(model, data)
-    positions, quaternions, linears, angulars = poses
-    for k, body in enumerate(bodies):
-        frame = data.xmat[body].reshape(3, 3)
-        position = data.xpos[body] + frame @ local[k, :3]
-        velocity = np.zeros(6)
-        mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 0)
-        linear = velocity[3:] + np.cross(velocity[:3], position - data.xpos[body])
-        rotated = np.zeros(4)
-        mujoco.mju_mulQuat(rotated, data.xquat[body], local[k, 3:])
-        assert np.allclose(positions[world, k], position, atol=1e-12)
-        assert np.allclose(linears[world, k], linear, atol=1e-12)
-        assert np.allclose(angulars[world, k], velocity[:3], atol=1e-12)
-        assert abs(abs(quaternions[world, k] @ rotated) - 1.0) < 1e-12
-
-
-def test_readout_agrees_with_mj_forward(contact):
-    made, state, _, _ = contact
-    made.restore(state)
-    made.do(Intervention.parse("velocity(green_cube, x=0.1, yaw=3)"))
-    seen = made.observe().objects
-    poses = (seen.position_in_world, seen.quaternion_in_world, seen.linear_velocity_in_world,
-             seen.angular_velocity_in_world)  # fmt: skip
-    for world in range(WORLDS):
-        assert_agrees(made.model(world), made.data(world), SCENE.body, SCENE.local_pose, poses, world)
-
-
-def test_readout_of_offset_hinges_and_welded_bodies():
-    model = mujoco.MjModel.from_xml_string("""
-      <mujoco><compiler angle="radian"/><worldbody>
-        <body name="a" pos=".1 .2 .3" quat=".8 .1 .2 .3"><joint axis="1 2 3" pos=".3 -.1 .2" ref=".4"/><geom size=".1"/>
-          <body name="b" pos="-.2 .1 .5" quat=".5 .5 -.1 .7"><geom size=".1"/>
-            <body name="c" pos=".3 .3 -.1"><joint axis="0 1 1" pos="-.1 .2 .4"/><geom size=".1"/></body></body></body>
-        <body name="d" mocap="true" pos="1 2 3" quat=".1 .2 .3 .4"/>
-        <body name="e"><freejoint/><geom size=".1"/>
-          <body name="f" pos=".1 .2 .3" quat=".8 .1 .2 .3"><geom size=".1"/></body></body>
-      </worldbody></mujoco>""")
-    data, generator = mujoco.MjData(model), np.random.default_rng(0)
-    data.qpos[:], data.qvel[:] = generator.normal(size=model.nq), generator.normal(size=model.nv)
-    row = np.zeros(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION))
-    mujoco.mj_getState(model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
-    bodies, local = np.arange(1, model.nbody), generator.normal(size=(model.nbody - 1, 7))
-    local[:, 3:] /= np.linalg.norm(local[:, 3:], axis=1, keepdims=True)
-    poses = read_poses(chain_of(model, bodies, local), row[None], np.ones((1, len(bodies)), bool))
-    assert_agrees(model, data, bodies, local, poses, 0)
-
-
-def test_readout_refuses_what_it_cannot_follow():
-    model = mujoco.MjModel.from_xml_string(
-        "<mujoco><worldbody><body name='b'><joint type='ball'/><geom size='.1'/></body></worldbody></mujoco>"
-    )
-    with pytest.raises(ValueError, match="hinges and slides, or one free joint"):
-        chain_of(model, np.array([1]), np.array([[0, 0, 0, 1, 0, 0, 0.0]]))
 
 
 def test_bad_actions_are_named():
@@ -459,10 +252,3 @@ def test_divergence_is_named(tmp_path, monkeypatch):
     made.restore(state)
     with pytest.raises(EmbodiedError, match="worlds 2 diverged"):
         made.step(np.zeros((WORLDS, 5)))
-
-
-def test_absent_rows_read_as_nothing():
-    present = np.zeros((1, len(SCENE.names)), bool)
-    poses = read_poses(chain_of(SCENE.model, SCENE.body, SCENE.local_pose), simulation(1).save().rows, present)
-    assert (poses[1] == (1.0, 0.0, 0.0, 0.0)).all()
-    assert not any(poses[i].any() for i in (0, 2, 3))

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import mujoco
 import numpy as np
-from mujoco.batch import Batch
 
 from envs.simulation import Simulation
+from envs.sleeping import wake
 from envs.types import Array
 
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -19,7 +19,8 @@ class Bare:
 
     def __init__(self, simulation: Simulation, rows: Array, plan: Sequence[Array], threads: int) -> None:
         """`rows` `[N S]` start states, `plan` T + 1 joint targets `[N 6]` from the one before the first step on."""
-        self._model = simulation.scene.stepped
+        self._batch = simulation.engine.batch(simulation.scene.stepped, len(rows), threads)
+        self._model = self._batch.model
         # The servos' commands of every control step, each with the physics steps it holds for.
         self._steps = [
             [(new if share == 1.0 else old + share * (new - old), steps) for share, steps in simulation.ramp]
@@ -27,7 +28,6 @@ class Bare:
         ]
         size = mujoco.mj_stateSize(self._model, STATE)
         self._rows, self._threads = np.ascontiguousarray(rows[:, :size]), threads
-        self._batch = Batch(self._model, len(rows), threads)
         self._commands = [
             np.concatenate([np.repeat(command[:, None], many, axis=1) for command, many in step], axis=1)
             for step in self._steps
@@ -38,6 +38,7 @@ class Bare:
     def rewind_batch(self) -> None:
         """Back to the start, untimed."""
         self._batch.state[:] = self._rows
+        wake(self._batch, np.arange(len(self._rows)))
 
     def run_batch(self) -> None:
         """`mujoco.batch`, controls written, nothing read."""
@@ -47,6 +48,8 @@ class Bare:
     def rewind_loop(self) -> None:
         """Back to the start, untimed."""
         for data, row in zip(self._data, self._rows, strict=True):
+            # Who sleeps is not in the row.
+            mujoco.mj_resetData(self._model, data)
             mujoco.mj_setState(self._model, data, row, STATE)
 
     def run_loop(self) -> None:

@@ -1,9 +1,10 @@
 """How close stepping worlds comes to bare MuJoCo, and how far from Gymnasium's vector environments and from peers.
 
 `ratio_to_raw` is our vector environment (observations, goal margins, reward, episodes that end and begin at different
-times), `ratio_full` the same with the physics of every episode drawn anew; `engine_` is the simulation alone. The limit
-is the faster of two bare loops that step the same model from the same states under the same commands:
-`mujoco.batch` with precomputed controls and nothing read back, and one `mj_step(nstep)` loop per thread over `MjData`.
+times), `ratio_full` the same with the physics of every episode drawn anew, `sleeping_` the same where objects at rest
+sleep, in the bare loops as well; `engine_` is the simulation alone. The limit is the faster of two bare loops that step
+the same model from the same states under the same commands: `mujoco.batch` with precomputed controls and nothing read
+back, and one `mj_step(nstep)` loop per thread over `MjData`.
 That model has what can collide, not what is only drawn, in the loops as in ours.
 For the simulation alone they must end in the same bits. All are timed in turn within one run, since the speed of a
 shared machine drifts; a ratio is formed within a repeat, and its median taken over repeats.
@@ -26,13 +27,15 @@ from embodied.bench.harness import Figure, over_repeats
 from embodied.bench.plain import PlainPlace
 from embodied.console import Console
 from envs.control import targets
+from envs.engine import BATCH, Engine
 from envs.gym import TabletopVectorEnv
 from envs.types import Array
 from envs.variation import Variation
 
 BARE = ("vector_env", "full", "engine", "one_thread", "one_world", "clutter")
 """Parts beside the limit; the first is `place` with 256 worlds on all cores."""
-PARTS = (*BARE, "gymnasium", "peers", "resets", "worlds", "warp")
+PARTS = (*BARE, "sleeping", "gymnasium", "peers", "resets", "worlds", "warp")
+SLEEPING = Engine("sleeping")
 SEEDS = 3
 WORLDS = 256
 STEPS = 12
@@ -47,6 +50,8 @@ def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str,
     """Seconds per repeat, for one part and seed; see `PARTS`."""
     if part == "gymnasium":
         return _gymnasium(seed, quick)
+    if part == "sleeping":
+        return {**_beside_bare(part, seed, quick, SLEEPING), "gymnasium": _gymnasium(seed, quick, SLEEPING)}
     if part == "peers":
         return _peers(seed, quick, console)
     if part == "resets":
@@ -65,10 +70,10 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
         seeds = len(raws)
         if part in BARE:
             figures |= _beside_limit(part, raws)
+        elif part == "sleeping":
+            figures |= _beside_limit(part, raws) | _beside_gymnasium([raw["gymnasium"] for raw in raws], "sleeping_")
         elif part == "gymnasium":
-            rates = {name: np.concatenate([raw[name] for raw in raws]) for name in ("ours", "async", "sync")}
-            figures["ratio_to_async"] = over_repeats(rates["ours"] / rates["async"], "times", seeds)
-            figures["ratio_to_sync"] = over_repeats(rates["ours"] / rates["sync"], "times", seeds)
+            figures |= _beside_gymnasium(raws)
         elif part == "peers":
             figures |= sim_peers.summarise(raws)
         elif part == "resets":
@@ -85,11 +90,12 @@ def summarise(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str
     return figures
 
 
-def _beside_bare(part: str, seed: int, quick: bool) -> Mapping[str, Any]:
+def _beside_bare(part: str, seed: int, quick: bool, engine: Engine = BATCH) -> Mapping[str, Any]:
     worlds = 1 if part == "one_world" else 32 if quick else WORLDS
     threads = 1 if part in ("one_thread", "one_world") else _cores()
     steps = 8 if quick else STEPS * (40 if part == "one_world" else 1)
-    env = TabletopVectorEnv("place_clutter" if part == "clutter" else "place", worlds, threads=threads)
+    task = "place_clutter" if part == "clutter" else "place"
+    env = TabletopVectorEnv(task, worlds, threads=threads, engine=engine)
     if part == "full":
         env.worlds.variation = VARIATION
     env.reset(seed=seed)
@@ -101,7 +107,7 @@ def _beside_bare(part: str, seed: int, quick: bool) -> Mapping[str, Any]:
     before = simulation.joint_target
     plan = [before, *np.moveaxis(targets(simulation.control, before, np.moveaxis(actions, 0, 1)), 1, 0)]
     bare = Bare(simulation, start.rows, plan, threads)
-    around = part in ("vector_env", "full")
+    around = part in ("vector_env", "full", "sleeping")
 
     def ours() -> None:
         for action in actions:
@@ -157,10 +163,18 @@ def _beside_limit(part: str, raws: Sequence[Mapping[str, Any]]) -> dict[str, Fig
     }
 
 
-def _gymnasium(seed: int, quick: bool) -> Mapping[str, Any]:
+def _beside_gymnasium(raws: Sequence[Mapping[str, Any]], prefix: str = "") -> dict[str, Figure]:
+    rates = {name: np.concatenate([raw[name] for raw in raws]) for name in ("ours", "async", "sync")}
+    return {
+        f"{prefix}ratio_to_{name}": over_repeats(rates["ours"] / rates[name], "times", len(raws))
+        for name in ("async", "sync")
+    }
+
+
+def _gymnasium(seed: int, quick: bool, engine: Engine = BATCH) -> Mapping[str, Any]:
     """Env steps per second of ours and of Gymnasium's vector environments over a plain single one, in turn."""
     worlds, steps = (16, 4) if quick else (WORLDS, STEPS)
-    env = TabletopVectorEnv("place", worlds)
+    env = TabletopVectorEnv("place", worlds, engine=engine)
     # Twice as many processes as cores, so that those that wait for the others leave no core idle.
     workers = 2 * _cores()
     plain = {"async": AsyncVectorEnv([PlainPlace] * workers, context="forkserver"),
@@ -187,10 +201,12 @@ def _gymnasium(seed: int, quick: bool) -> Mapping[str, Any]:
 
 
 def _peers(seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
-    env = TabletopVectorEnv("place", 16 if quick else WORLDS)
-    env.reset(seed=seed)
-    _stagger(env, np.random.default_rng(seed))
-    return sim_peers.measure(env, seed, 1 if quick else 5, console)
+    envs = {}
+    for name, engine in zip(sim_peers.OURS, (BATCH, SLEEPING), strict=True):
+        envs[name] = TabletopVectorEnv("place", 16 if quick else WORLDS, engine=engine)
+        envs[name].reset(seed=seed)
+        _stagger(envs[name], np.random.default_rng(seed))
+    return sim_peers.measure(envs, seed, 1 if quick else 5, console)
 
 
 def _resets(seed: int, quick: bool) -> Mapping[str, Any]:

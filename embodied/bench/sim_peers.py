@@ -16,14 +16,18 @@ from embodied.console import Console
 from envs.errors import EmbodiedError
 from envs.gym import TabletopVectorEnv
 
+OURS = ("ours", "sleeping")
+"""Our environment, and the same where objects at rest sleep."""
 SECONDS = 0.5
 """[s] of CPU time per repeat and contestant."""
 
 
-def measure(env: TabletopVectorEnv, seed: int, repeats: int, console: Console) -> Mapping[str, Sequence[float]]:
-    """Per contestant the rate `[repeats]` [s/s]; a peer that cannot run is named and left out, ours is `ours`."""
+def measure(
+    envs: Mapping[str, TabletopVectorEnv], seed: int, repeats: int, console: Console
+) -> Mapping[str, Sequence[float]]:
+    """Per contestant the rate `[repeats]` [s/s]; a peer that cannot run is named and left out, `envs` are `OURS`."""
     random = np.random.default_rng(seed)
-    rates: dict[str, list[float]] = {"ours": []}
+    rates: dict[str, list[float]] = {name: [] for name in envs}
     with ExitStack() as stack:
         workers: dict[str, peers.Worker] = {}
         if not peers.installed():
@@ -37,9 +41,11 @@ def measure(env: TabletopVectorEnv, seed: int, repeats: int, console: Console) -
                 console.say(f"{name} is left out: {error}")
                 continue
             workers[name], rates[name] = worker, []
-        _ours(env, random)
+        for env in envs.values():
+            _ours(env, random)
         for _ in range(repeats):
-            rates["ours"].append(_ours(env, random))
+            for name, env in envs.items():
+                rates[name].append(_ours(env, random))
             for name, worker in workers.items():
                 rates[name].append(worker.ask("play", name=name, seconds=SECONDS))
     return rates
@@ -47,19 +53,19 @@ def measure(env: TabletopVectorEnv, seed: int, repeats: int, console: Console) -
 
 def summarise(raws: Sequence[Mapping[str, Sequence[float]]]) -> Mapping[str, Figure]:
     """A rate per peer, and ours over the best of them in every repeat."""
-    names = sorted({name for raw in raws for name in raw} - {"ours"})
+    names = sorted({name for raw in raws for name in raw} - set(OURS))
     figures = {
         f"{name}_sim_s_per_cpu_s": over_repeats(
             np.concatenate([raw[name] for raw in raws if name in raw]), "s/s", len(raws)
         )
         for name in names
     }
-    if names:
-        beside = [raw for raw in raws if len(raw) > 1]
-        ratios = [
-            np.divide(raw["ours"], np.max([raw[name] for name in raw.keys() - {"ours"}], axis=0)) for raw in beside
-        ]
-        figures["ratio_to_best_peer"] = over_repeats(np.concatenate(ratios), "times", len(beside))
+    for ours, figure in zip(OURS, ("ratio_to_best_peer", "sleeping_ratio_to_best_peer"), strict=True):
+        beside = [raw for raw in raws if ours in raw and raw.keys() - set(OURS)]
+        if beside:
+            best = [np.max([raw[name] for name in raw.keys() - set(OURS)], axis=0) for raw in beside]
+            ratio = np.concatenate([raw[ours] for raw in beside]) / np.concatenate(best)
+            figures[figure] = over_repeats(ratio, "times", len(beside))
     return figures
 
 
