@@ -115,13 +115,14 @@ def test_another_kind_of_arm_on_the_port(told, tmp_path):
     with start(tmp_path / "koch", robot="koch") as koch:
         said = told(f"port={koch.port}")
     assert said.startswith(f"No so101_follower answers on {koch.port} (FeetechMotorsBus motor check failed on port ")
-    assert said.endswith("): check the arm's power, its cables, and driver=.")
+    assert "): check the arm's power, its cables, and driver=; servos that a fault has shut down need" in said
 
 
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("robot=koch", "Unknown robot 'koch'. Allowed: so101."),
+        ("robot=omx", "Unknown robot 'omx'. Allowed: so101, koch."),
+        ("driver=koch_follower", "has servos xl330-m288, xl430-w250, and a so101 has sts3215"),
         ("driver=so101_folower", "Unknown driver 'so101_folower'. Did you mean 'so101_follower'?"),
         ("driver=lekiwi", "LeRobot's lekiwi "),
         ("rate=25", "rate=25 is no multiple of the policy's 10 Hz; 50 and 100 are"),

@@ -40,13 +40,13 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(arguments: DeployArguments, servo: str, task: str) -> Iterator[Site]:
+def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[Site]:
     """The port that `arguments` mean, with a twin behind it that was started, or runs already, or a real arm."""
     if arguments.port == OWN:
         folder = Path(arguments.record) / "twin"
         settings = TwinConfig(
-            task=task, servo=arguments.servo or servo, folder=str(folder), picture=0.0, clock=arguments.clock,
-            packet_time=1.0 / arguments.rate, variation=arguments.variation,
+            robot=arguments.robot, task=task, servo=arguments.servo or servo, folder=str(folder), picture=0.0,
+            clock=arguments.clock, packet_time=1.0 / arguments.rate, variation=arguments.variation,
         )  # fmt: skip
         with TwinProcess(settings) as process:
             yield Site(process.port, str(folder), process.tell)
@@ -69,6 +69,7 @@ def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> Supervise
     """The arm, ready; raises `EmbodiedError` for one that cannot be had."""
     arm: dict[str, Any] = {
         "port": place.port,
+        "model": arguments.robot,
         "robot": arguments.driver,
         "id": arguments.id,
         "calibration": place.calibration,
