@@ -26,6 +26,8 @@ from robots.twin.server import TwinConfig
 
 OWN = "twin"
 """In place of a port: a twin that is started for this."""
+SEEN = "so101"
+"""The robot that markers and pixels are looked at with."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,12 @@ def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> Supervise
 
 @contextlib.contextmanager
 def senses_at(place: Site, arguments: DeployArguments, scene: SceneConfig) -> Iterator[Senses]:
-    """What `perception` names."""
+    """What `perception` names. Raises `EmbodiedError` where it cannot see that arm."""
+    if arguments.perception != "truth" and arguments.robot != SEEN:
+        raise EmbodiedError(
+            f"perception={arguments.perception} looks with the kinematics of {SEEN}, and {arguments.robot} is here: "
+            "use perception=truth, of a twin."
+        )
     if place.tell is not None and arguments.perception == "truth":
         yield TruthSenses(scene, place.tell)
     elif place.tell is not None and arguments.perception == "pixels":
