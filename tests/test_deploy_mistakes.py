@@ -121,7 +121,7 @@ def test_another_kind_of_arm_on_the_port(told, tmp_path):
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("robot=omx", "Unknown robot 'omx'. Allowed: so101, koch."),
+        ("robot=omx", "Unknown robot 'omx'. Allowed: koch, so101."),
         ("driver=koch_follower", "has servos xl330-m288, xl430-w250, and a so101 has sts3215"),
         ("driver=so101_folower", "Unknown driver 'so101_folower'. Did you mean 'so101_follower'?"),
         ("driver=lekiwi", "LeRobot's lekiwi "),
@@ -167,7 +167,7 @@ def test_a_calibration_that_is_not_this_arms(told, twin, change, sentence, clock
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
-        ({"play": "boxes"}, "moves a pusher; an SO-101 has shoulder_pan"),
+        ({"play": "boxes"}, "moves a pusher; an arm has shoulder_pan"),
         ({"task": "handover"}, "The policy of handover moves two_so101 by x, y, z, "),
         ({"task": "drawer"}, "Nothing tells how far cabinet of the task drawer is open; deploy a task without"),
         ({}, "There is no checkpoint run/checkpoints/policy.safetensors; train first"),

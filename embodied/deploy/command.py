@@ -56,8 +56,10 @@ def deploy(arguments: DeployArguments, console: Console) -> int:
 def assigned(arguments: DeployArguments) -> Assignment:
     """The policy and its task. Raises `EmbodiedError` for one that does not move such an arm on its table."""
     if arguments.run == EXPERT:
-        robot = arguments.robot
-        task, control = _suited(named_task(arguments.task, robot=robot), default_control(robot), robot)
+        robot, own = arguments.robot, named_task(arguments.task)
+        # Who else does it does it in place of a lone SO-101; a task of two arms is refused as what it is.
+        found = named_task(arguments.task, robot=robot) if own.scene.robot == SceneConfig.robot else own
+        task, control = _suited(found, default_control(found.scene.robot), robot)
         return Assignment(task, control, expert(arguments.task, robot), "firm" if robot == "so101" else None)
     run = Run.load(arguments.run)
     config = from_dict(Config, run.config)
