@@ -165,15 +165,15 @@ class TwinArguments:
     """What `embodied twin` takes."""
 
     robot: Literal["so101", "koch", "omx"] = "so101"
-    """The arm that is emulated on its servo bus: Feetech's for the SO-101, Dynamixel's for the others. What it moves is
-    the SO-101 of the scene in either case."""
+    """The arm that is emulated on its servo bus: Feetech's for the SO-101, Dynamixel's for the others. What the OMX
+    moves is an SO-101."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
     seed: int = 0
     """Of the table's beginning."""
-    servo: str = "firm"
+    servo: str | None = None
     """What the servos are like once LeRobot has configured them: a parameter set of `envs.servo.SERVOS`, or a robot
-    file of `embodied identify`."""
+    file of `embodied identify`; None are the robot's own, of an SO-101 `firm`."""
     draw: int | None = None
     """Seed of servos that are drawn from the ranges in a robot file; None are those that were found."""
     calibrated: bool = True
@@ -204,7 +204,7 @@ class DeployArguments:
 
     run: str = "runs/demo"
     """Run folder whose policy moves the arm; `expert` is the scripted demonstrator of `task`."""
-    robot: Literal["so101"] = "so101"
+    robot: Literal["so101", "koch"] = "so101"
     """The arm."""
     port: str = "twin"
     """`twin` starts one; or the port of a running twin, e.g. `runs/twin/port`, or of an arm, e.g. `/dev/ttyACM0`."""
@@ -239,8 +239,8 @@ class DeployArguments:
     """The twin's masses, frictions and servo gains are drawn per episode: 1/variation to variation times nominal."""
     clock: Literal["wall", "reads"] = "wall"
     """What makes a twin's time pass, see `embodied twin`; with `reads` runs repeat, as fast as the machine can."""
-    driver: str = "so101_follower"
-    """LeRobot's name of the robot."""
+    driver: str | None = None
+    """LeRobot's name of the robot; None is `so101_follower` or `koch_follower`."""
     id: str = "twin"
     """LeRobot's name of this very arm, which its calibration file has."""
     record: str = "runs/deploy"

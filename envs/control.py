@@ -184,33 +184,34 @@ class JointDelta:
 
 @dataclass(frozen=True)
 class JointAbsolute:
-    """Commands each joint's position; -1 and 1 are the ends of its range. The convention of most recorded data."""
+    """Commands each joint's position; -1 and 1 are the ends of its range. The convention of most recorded data.
+
+    Of an SO-101 unless told otherwise.
+    """
 
     rate: float = 10.0
     """[Hz]."""
+    joints: tuple[str, ...] = JOINTS
+    """See `Controller.joints`."""
+    low: tuple[float, ...] = JOINT_LOW
+    high: tuple[float, ...] = JOINT_HIGH
+    """`[J]` [rad] Ends of the joints' ranges."""
 
     @property
     def spec(self) -> ActionSpec:
-        """The six joints, each in -1..1."""
-        return _normalised(JOINTS, self.rate)
-
-    @property
-    def joints(self) -> tuple[str, ...]:
-        """See `Controller.joints`."""
-        return JOINTS
+        """The joints, each in -1..1."""
+        return _normalised(self.joints, self.rate)
 
     def target(self, previous: Array, action: Array) -> Array:
         """See `Controller.target`; `previous` does not matter."""
         xp = array_namespace(previous, action)
-        low = xp.asarray(np.asarray(JOINT_LOW), dtype=previous.dtype)
-        high = xp.asarray(np.asarray(JOINT_HIGH), dtype=previous.dtype)
+        low, high = (xp.asarray(np.asarray(end), dtype=previous.dtype) for end in (self.low, self.high))
         return _between(low, high, action)
 
     def action(self, previous: Array, target: Array) -> Array:
         """See `Controller.action`; `previous` does not matter."""
         xp = array_namespace(previous, target)
-        low = xp.asarray(np.asarray(JOINT_LOW), dtype=previous.dtype)
-        high = xp.asarray(np.asarray(JOINT_HIGH), dtype=previous.dtype)
+        low, high = (xp.asarray(np.asarray(end), dtype=previous.dtype) for end in (self.low, self.high))
         return _unit(xp, _share(low, high, target))
 
 

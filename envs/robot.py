@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from envs import pusher
-from envs.control import CartesianDelta, Controller, PlanarDelta, TwoArms
+from envs.control import CartesianDelta, Controller, JointAbsolute, PlanarDelta, TwoArms
 from envs.errors import unknown
 from envs.kinematics import SO101, Arm
 from envs.physics import PUSHING, Physics
 from envs.robot_spec import GRIPPER_HALF_EXTENTS, JAW_COLOUR, Robot, RobotPart
 from envs.servo import PUSHER_SERVO
-from envs.so101 import JOINTS, TCP_IN_GRIPPER
+from envs.so101 import JOINT_HIGH, JOINT_LOW, JOINTS, TCP_IN_GRIPPER
 from envs.two_arms import BASE, HALF_TURN, OTHER
-from envs.types import Kind
+from envs.types import Array, Kind
 
 if TYPE_CHECKING:
     import mujoco
@@ -107,6 +109,22 @@ def arm_of(name: str) -> Arm:
     from envs.foreign import arm_of_file
 
     return arm_of_file(robot_file(name))
+
+
+def joint_range(name: str) -> Array:
+    """`[J 2]` ends of the range of each joint of an arm [rad, of slides m]."""
+    if name == "so101":
+        return np.stack([JOINT_LOW, JOINT_HIGH], axis=1)
+    from envs.foreign import joint_control
+
+    own = joint_control(robot_file(name))
+    return np.stack([own.low, own.high], axis=1)
+
+
+def joint_absolute(name: str, rate: float = 10.0) -> JointAbsolute:
+    """Positions of the joints of an arm as actions, within their ranges."""
+    low, high = joint_range(name).T.tolist()
+    return JointAbsolute(rate, robot_of(name).joints, tuple(low), tuple(high))
 
 
 def default_control(robot: str, rate: float = 10.0) -> Controller:

@@ -103,7 +103,8 @@ def _by(chosen: Task, robot: str) -> Task:
     """The task for another robot, on its part of the table."""
     if chosen.name not in ANY_ARM:
         raise EmbodiedError(
-            f"The task {chosen.name!r} is for {chosen.scene.robot} alone; {robot} can do {', '.join(ANY_ARM)}."
+            f"The task {chosen.name!r} is for {chosen.scene.robot} alone; {', '.join(ANY_ARM)} can be done by other "
+            f"arms, too, such as {robot}."
         )
     # Files are read by MuJoCo, which who reads the catalogue alone should not load.
     from envs.foreign import workspace
@@ -114,8 +115,11 @@ def _by(chosen: Task, robot: str) -> Task:
     return replace(chosen, scene=own, area=area, start=start)
 
 
-def task_among(name: str, entities: Sequence[str]) -> Task:
-    """The task of that name as it was where those were its entities: with the distractors and obstacles among them."""
+def task_among(name: str, entities: Sequence[str], robot: str | None = None) -> Task:
+    """The task of that name as it was where those were its entities: with the distractors and obstacles among them.
+
+    `robot` did it, or its own.
+    """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     own = TASKS[name].entities
@@ -123,4 +127,5 @@ def task_among(name: str, entities: Sequence[str]) -> Task:
         name,
         distractors=[each for each in entities if each in CATALOGUE and each not in own],
         obstacles=[each for each in entities if each in OBSTACLES and each not in own],
+        robot=robot,
     )

@@ -27,7 +27,7 @@ def reading(position=START, velocity=0.0, **health):
 class Obedient:
     """An arm that is where it was told to be, while it answers."""
 
-    joint_range = RANGE
+    joint_range, model = RANGE, "so101"
 
     def __init__(self):
         self.position, self.shares, self.powered, self.answers, self.reopened = START.copy(), [], True, True, 0

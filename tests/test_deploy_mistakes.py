@@ -115,13 +115,14 @@ def test_another_kind_of_arm_on_the_port(told, tmp_path):
     with start(tmp_path / "koch", robot="koch") as koch:
         said = told(f"port={koch.port}")
     assert said.startswith(f"No so101_follower answers on {koch.port} (FeetechMotorsBus motor check failed on port ")
-    assert said.endswith("): check the arm's power, its cables, and driver=.")
+    assert "): check the arm's power, its cables, and driver=; servos that a fault has shut down need" in said
 
 
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("robot=koch", "Unknown robot 'koch'. Allowed: so101."),
+        ("robot=omx", "Unknown robot 'omx'. Allowed: koch, so101."),
+        ("driver=koch_follower", "has servos xl330-m288, xl430-w250, and a so101 has sts3215"),
         ("driver=so101_folower", "Unknown driver 'so101_folower'. Did you mean 'so101_follower'?"),
         ("driver=lekiwi", "LeRobot's lekiwi "),
         ("rate=25", "rate=25 is no multiple of the policy's 10 Hz; 50 and 100 are"),
@@ -166,7 +167,7 @@ def test_a_calibration_that_is_not_this_arms(told, twin, change, sentence, clock
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
-        ({"play": "boxes"}, "moves a pusher; an SO-101 has shoulder_pan"),
+        ({"play": "boxes"}, "moves a pusher; an arm has shoulder_pan"),
         ({"task": "handover"}, "The policy of handover moves two_so101 by x, y, z, "),
         ({"task": "drawer"}, "Nothing tells how far cabinet of the task drawer is open; deploy a task without"),
         ({}, "There is no checkpoint run/checkpoints/policy.safetensors; train first"),

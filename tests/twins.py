@@ -1,6 +1,7 @@
 """Twins in processes of their own and LeRobot's own drivers on them, for the tests."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 from lerobot.teleoperators.so_leader import SO101Leader, SO101LeaderConfig
 
 from envs.robot import HOME
+from robots.arm.kinds import kind_of
 from robots.arm.lerobot import ArmConfig, LeRobotArm
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard
-from robots.governor.limits import Limits
 from robots.twin.process import TwinProcess
 from robots.twin.server import TwinConfig
 from robots.units import JOINTS
@@ -29,11 +30,11 @@ def start(folder, **settings):
     return TwinProcess(TwinConfig(folder=str(folder), **({"clock": "packets", "picture": 0.0} | settings)))
 
 
-def afresh(twin):
+def afresh(twin, home=HOME):
     """The twin with new power, without faults, and with its arm above the table, held by a hand."""
     twin.tell("power()")
     twin.tell("clear()")
-    twin.tell(f"hand({', '.join(f'{name}={angle}' for name, angle in zip(JOINTS, HOME, strict=True))})")
+    twin.tell(f"hand({', '.join(f'{name}={angle}' for name, angle in zip(JOINTS, home, strict=True))})")
     while twin.tell("advance(0.5)")["hand"]:
         pass
     return twin
@@ -102,14 +103,13 @@ def connected(device):
 class Ticking:
     """Our side of a twin without processes: an arm under guard, whose seconds pass with its ticks."""
 
-    def __init__(self, twin, rate=50.0, moving=True, **limits):
+    def __init__(self, twin, rate=50.0, moving=True, model="so101", **limits):
         self.now, self.rate = 0.0, rate
-        self.arm = LeRobotArm(ArmConfig(port=twin.port, id="twin", calibration=str(twin.folder)))
+        self.arm = LeRobotArm(ArmConfig(port=twin.port, id="twin", calibration=str(twin.folder), model=model))
         patient(self.arm._robot)
         self.arm.connect(powered=moving)
-        self.guard = Guard(
-            self.arm, Governor(Limits(**limits), self.arm.joint_range), rate, clock=lambda: self.now, moving=moving
-        )
+        governor = Governor(replace(kind_of(model).limits, **limits), self.arm.joint_range, model)
+        self.guard = Guard(self.arm, governor, rate, clock=lambda: self.now, moving=moving)
 
     def tick(self, count=1):
         """Let so many ticks pass; the last report."""

@@ -28,7 +28,8 @@ from envs.types import Array, ObjectState, Observation
 
 NAME = "episode.journal"
 RECORDING = "recording"
-"""Among an episode's versions: the identity of its recording. Its actions are commands as in `JointAbsolute`."""
+"""Among an episode's versions: the identity of its recording. Its actions are commands as in `JointAbsolute`, of the
+robot that its `robot` begins with."""
 SYNC = 0.5
 """[s] A power cut loses at most this; a killed process loses the step it was writing."""
 _HEADER = struct.Struct("<II")
@@ -128,6 +129,11 @@ class Journal:
                 steps = episode.length
         self._path.unlink()
         return steps
+
+
+def recorded_robot(episode: Episode) -> str | None:
+    """What a recording moved, a name that `envs.robot.robot_of` takes; None of what was not recorded."""
+    return episode.robot.partition(" ")[0] if RECORDING in episode.versions else None
 
 
 def _packed(observation: Observation, success: bool) -> dict[str, Array]:

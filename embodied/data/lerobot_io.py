@@ -14,7 +14,7 @@ import numpy as np
 from embodied.arguments import DatasetArguments
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
-from embodied.data.journal import RECORDING
+from embodied.data.journal import RECORDING, recorded_robot
 from envs.control import JointAbsolute
 from envs.episode import Episode
 from envs.errors import EmbodiedError
@@ -72,6 +72,11 @@ def _features(episode: Episode) -> Mapping[str, Any]:
     width = episode.observation.proprioception.shape[-1]
     if width != max(part.stop for part in PROPRIOCEPTION.values()):
         raise EmbodiedError(f"An episode of {episode.robot} has a body of {width} numbers; an SO-101's is exported.")
+    if recorded_robot(episode) not in (None, "so101"):
+        raise EmbodiedError(
+            f"An episode of {episode.robot} is in units of its calibration for LeRobot, which is not recorded; an "
+            "SO-101's is exported, in degrees."
+        )
     names = [f"{joint}.pos" for joint in JOINTS]
     six = {"dtype": "float32", "shape": (6,), "names": names}
     pictures = {

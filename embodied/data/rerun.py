@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from embodied.data.journal import recorded_robot
 from embodied.data.play import PlayConfig
 from envs.control import OWN, controller
 from envs.engine import Engine
@@ -29,7 +30,7 @@ def scene_of(episode: Episode) -> Scene:
     if episode.task in PLAYS:
         config = PlayConfig(world=PLAYS[episode.task]).scene  # type: ignore[arg-type]
     elif episode.task in TASKS:
-        config = task_among(episode.task, episode.observation.objects.names).scene
+        config = task_among(episode.task, episode.observation.objects.names, recorded_robot(episode)).scene
     else:
         raise unknown("task", episode.task, (*TASKS, *PLAYS))
     scene = build_scene(config)

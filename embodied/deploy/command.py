@@ -25,10 +25,11 @@ from embodied.run import Run
 from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
-from envs.control import CartesianDelta, Controller
+from envs.control import Controller
 from envs.episode import Origin, Policy
 from envs.errors import EmbodiedError
 from envs.experts import expert
+from envs.robot import default_control
 from envs.scene import SceneConfig, build_scene
 from envs.servo_file import named_servos
 from envs.so101 import JOINTS
@@ -36,8 +37,8 @@ from envs.task import Task
 from envs.tasks import task as named_task
 from envs.types import Array
 from envs.variation import Variation, count, drawn
+from robots.arm.kinds import kind_of
 from robots.governor.guard import Report
-from robots.governor.limits import Limits
 
 WAIT = 60.0
 """[s] for servos that have stopped answering, to take their torque off."""
@@ -53,26 +54,29 @@ def deploy(arguments: DeployArguments, console: Console) -> int:
 
 
 def assigned(arguments: DeployArguments) -> Assignment:
-    """The policy and its task. Raises `EmbodiedError` for one that does not move an SO-101 on its table."""
+    """The policy and its task. Raises `EmbodiedError` for one that does not move such an arm on its table."""
     if arguments.run == EXPERT:
-        task, control = _suited(named_task(arguments.task), CartesianDelta())
-        return Assignment(task, control, expert(arguments.task), "firm")
+        robot, own = arguments.robot, named_task(arguments.task)
+        # Who else does it does it in place of a lone SO-101; a task of two arms is refused as what it is.
+        found = named_task(arguments.task, robot=robot) if own.scene.robot == SceneConfig.robot else own
+        task, control = _suited(found, default_control(found.scene.robot), robot)
+        return Assignment(task, control, expert(arguments.task, robot), "firm" if robot == "so101" else None)
     run = Run.load(arguments.run)
     config = from_dict(Config, run.config)
     if config.env.play != "tabletop":
         raise EmbodiedError(
-            f"The policy of {arguments.run} moves a pusher; an SO-101 has {', '.join(JOINTS)}. Choose a run of "
+            f"The policy of {arguments.run} moves a pusher; an arm has {', '.join(JOINTS)}. Choose a run of "
             "embodied train env=place, or run=expert."
         )
-    task, control = _suited(chosen_task(config), chosen_control(config))
+    task, control = _suited(chosen_task(config), chosen_control(config), arguments.robot)
     policy: Policy = load_policy(run, config)
     return Assignment(task, control, policy, config.robot.servo)
 
 
-def _suited(task: Task, control: Controller) -> tuple[Task, Controller]:
-    if control.joints != JOINTS or task.scene.robot != "so101":
+def _suited(task: Task, control: Controller, robot: str) -> tuple[Task, Controller]:
+    if control.joints != JOINTS or task.scene.robot != robot:
         raise EmbodiedError(
-            f"The policy of {task.name} moves {task.scene.robot} by {', '.join(control.spec.names)}; one SO-101 with "
+            f"The policy of {task.name} moves {task.scene.robot} by {', '.join(control.spec.names)}; one {robot} with "
             f"{', '.join(JOINTS)} is here. Choose a run of embodied train env=place, or run=expert."
         )
     if task.scene.fixtures:
@@ -90,8 +94,11 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     go together.
     """
     folder, task = Path(arguments.record), assignment.task
-    scene = replace(task.scene, servo=named_servos(assignment.servo))
-    limits = Limits(speed=SLOW if arguments.mode == "slow" else 1.0, silence=arguments.silence)
+    scene = task.scene
+    if assignment.servo is not None:
+        scene = replace(scene, servo=named_servos(assignment.servo))
+    own = kind_of(assignment.robot).limits
+    limits = replace(own, speed=SLOW if arguments.mode == "slow" else 1.0, silence=arguments.silence)
     beginnings = held_out_seeds(arguments.seed, arguments.first + arguments.episodes)
     seeds = [int(seed) for seed in beginnings[arguments.first :]]
     with (
@@ -102,10 +109,11 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     ):
         if journal.recovered:
             console.say(f"kept {journal.recovered} steps of an episode that was not ended")
+        on_twin = ", on a twin" if place.tell else ""
         manner = Manner(
             mode=arguments.mode,
             rate=arguments.rate,
-            robot=f"so101 ({assignment.servo}, {arguments.mode}{', on a twin' if place.tell else ''})",
+            robot=f"{assignment.robot} ({assignment.servo or 'own'}, {arguments.mode}{on_twin})",
             begin=_beginning(place, assignment, arguments, console),
             origin=_origin(assignment, scene, arguments),
             show=_shown(arguments, console),
@@ -172,7 +180,8 @@ def _origin(assignment: Assignment, scene: SceneConfig, arguments: DeployArgumen
         variation = varied if arguments.variation > 1 else Variation()
         values = drawn(variation, many, [(seed,)])
         return Origin(
-            beginning=(seed,), control="joint_absolute", rate=assignment.control.spec.rate, servo=assignment.servo,
+            beginning=(seed,), control="joint_absolute", rate=assignment.control.spec.rate,
+            servo=assignment.servo or "other",
             variation=str(variation), factors={name: value[0] for name, value in values.items()},
         )  # fmt: skip
 

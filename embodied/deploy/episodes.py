@@ -13,12 +13,11 @@ from embodied.machine import versions
 from envs.control import Controller
 from envs.episode import Origin, Policy
 from envs.errors import EmbodiedError
-from envs.kinematics import project
 from envs.layout import Layout
-from envs.robot import HOME
-from envs.so101 import JOINT_HIGH, JOINT_LOW
+from envs.robot import arm_of, joint_range, robot_of
 from envs.task import Task
 from envs.types import Array, Observation
+from robots.arm.kinds import kind_of
 from robots.governor.client import SupervisedArm
 from robots.governor.guard import Report, State
 from robots.governor.stepped import SteppedArm
@@ -30,8 +29,6 @@ STRIDE = 0.08
 """[rad] per control step with which the arm is led somewhere."""
 NEAR = 0.03
 """[rad] from a posture, where it counts as reached."""
-RESTING = np.append(project(np.array([0.16, 0.2, 0.03]), np.zeros(())).joints, 0.0)
-"""`[6]` [rad] Low, and beside where objects begin: from here an arm that is let go sinks by 3 cm."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,13 @@ class Assignment:
     task: Task
     control: Controller
     policy: Policy
-    servo: str
-    """Whose servos the policy was trained with, a name in `envs.servo.SERVOS`."""
+    servo: str | None
+    """Whose servos the policy was trained with, a name in `envs.servo.SERVOS`; None are the robot's own."""
+
+    @property
+    def robot(self) -> str:
+        """What moves, a name that `envs.robot.robot_of` takes."""
+        return self.task.scene.robot
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Deployment:
         # Policies have learned on servos that are told at once where to be at the end of a step; an arm that is told
         # bit by bit trails by half a step. What is too fast or too sudden, the limits take out.
         self._ramp = None if manner.mode == "slow" else 1
+        self._home = np.array(robot_of(assignment.robot).home)
         self.outcome = Outcome()
 
     def run(self, seeds: Iterable[int]) -> Outcome:
@@ -104,7 +107,7 @@ class Deployment:
         task, moving = self.assignment.task, self.manner.mode != "shadow"
         for seed in seeds:
             layout = task.layout([np.random.default_rng(seed)])
-            if moving and not self._lead(np.append(HOME[:5], layout.joints[0, 5]), layout.joints[0]):
+            if moving and not self._lead(np.append(self._home[:-1], layout.joints[0, -1]), layout.joints[0]):
                 break
             if not self.manner.begin(seed):
                 break
@@ -118,7 +121,7 @@ class Deployment:
         if self.outcome.fault is not None:
             self._come_to_rest()
         elif moving:
-            self._lead(np.append(HOME[:5], 0.0), RESTING)
+            self._lead(np.append(self._home[:-1], 0.0), resting(self.assignment.robot))
         return self.outcome
 
     def _episode(self, seed: int, layout: Layout) -> tuple[bool, int]:
@@ -155,7 +158,7 @@ class Deployment:
             holds = bool(task.goal.satisfied(observation.objects))
             # Of a limp arm, what was carried out is where somebody's hand has led it.
             executed = report.reading.position if self.manner.mode == "shadow" else report.command
-            self.journal.add(absolute(executed), observation, holds)
+            self.journal.add(absolute(executed, self.assignment.robot), observation, holds)
         self.journal.end()
         return holds, task.horizon
 
@@ -200,9 +203,15 @@ class Deployment:
         self.outcome.lost = report.state is State.LOST
 
 
-def absolute(joints: Array) -> Array:
-    """The action in -1..1 of `envs.control.JointAbsolute` that joints `[6]` [rad] stand for."""
-    low, high = np.array(JOINT_LOW), np.array(JOINT_HIGH)
+def resting(robot: str) -> Array:
+    """`[6]` [rad] Low, and beside where objects begin: from here an arm that is let go sinks by little."""
+    where = np.array(kind_of(robot).rest)
+    return np.append(arm_of(robot).project(where, np.zeros(())).joints, 0.0)
+
+
+def absolute(joints: Array, robot: str = "so101") -> Array:
+    """The action in -1..1 of `envs.control.JointAbsolute` that joints `[6]` [rad] stand for, beyond it what is."""
+    low, high = joint_range(robot).T
     return 2.0 * (joints - low) / (high - low) - 1.0
 
 

@@ -26,6 +26,8 @@ from robots.twin.server import TwinConfig
 
 OWN = "twin"
 """In place of a port: a twin that is started for this."""
+SEEN = "so101"
+"""The robot that markers and pixels are looked at with."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(arguments: DeployArguments, servo: str, task: str) -> Iterator[Site]:
+def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[Site]:
     """The port that `arguments` mean, with a twin behind it that was started, or runs already, or a real arm."""
     if arguments.port == OWN:
         folder = Path(arguments.record) / "twin"
         settings = TwinConfig(
-            task=task, servo=arguments.servo or servo, folder=str(folder), picture=0.0, clock=arguments.clock,
-            packet_time=1.0 / arguments.rate, variation=arguments.variation,
+            robot=arguments.robot, task=task, servo=arguments.servo or servo, folder=str(folder), picture=0.0,
+            clock=arguments.clock, packet_time=1.0 / arguments.rate, variation=arguments.variation,
         )  # fmt: skip
         with TwinProcess(settings) as process:
             yield Site(process.port, str(folder), process.tell)
@@ -69,6 +71,7 @@ def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> Supervise
     """The arm, ready; raises `EmbodiedError` for one that cannot be had."""
     arm: dict[str, Any] = {
         "port": place.port,
+        "model": arguments.robot,
         "robot": arguments.driver,
         "id": arguments.id,
         "calibration": place.calibration,
@@ -81,7 +84,12 @@ def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> Supervise
 
 @contextlib.contextmanager
 def senses_at(place: Site, arguments: DeployArguments, scene: SceneConfig) -> Iterator[Senses]:
-    """What `perception` names."""
+    """What `perception` names. Raises `EmbodiedError` where it cannot see that arm."""
+    if arguments.perception != "truth" and arguments.robot != SEEN:
+        raise EmbodiedError(
+            f"perception={arguments.perception} looks with the kinematics of {SEEN}, and {arguments.robot} is here: "
+            "use perception=truth, of a twin."
+        )
     if place.tell is not None and arguments.perception == "truth":
         yield TruthSenses(scene, place.tell)
     elif place.tell is not None and arguments.perception == "pixels":

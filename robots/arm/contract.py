@@ -18,13 +18,13 @@ class Health:
     load: Array
     """`[6]` torque as a share of stall torque, -1..1."""
     current: Array
-    """`[6]` of the motors [A]."""
+    """`[6]` of the motors [A]; NaN of one that cannot tell."""
     temperature: Array
     """`[6]` [C]."""
     voltage: Array
     """`[6]` of the supply [V]."""
     errors: tuple[tuple[str, ...], ...]
-    """Per joint the errors that its servo reports: `voltage angle heat current overload`."""
+    """Per joint the errors that its servo reports: `voltage angle heat current overload encoder shock`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Robot(Protocol):
 
     Everything that speaks to the arm raises `ArmLostError` where it does not answer.
     """
+
+    @property
+    def model(self) -> str:
+        """What it is, a name that `envs.robot.robot_of` takes."""
+        ...
 
     @property
     def joint_range(self) -> Array:

@@ -4,23 +4,24 @@ import os
 import pkgutil
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from envs.errors import EmbodiedError, unknown
-from envs.so101 import JOINT_HIGH, JOINT_LOW
+from envs.robot import joint_range
 from envs.types import Array
 from robots.arm.contract import ArmLostError, Reading
+from robots.arm.kinds import KINDS, kind_of
 from robots.arm.port import claim
 from robots.arm.telemetry import Telemetry
-from robots.units import DEGREES_PER_COUNT, JOINTS, Units, to_features
+from robots.units import JOINTS, to_features, units_of
 
 GONE = (OSError, RuntimeError, IndexError, termios.error)
 """What LeRobot lets through of a bus that fails: `ConnectionError` is an `OSError`, servos' errors are the second, the
@@ -38,45 +39,76 @@ class ArmConfig:
 
     port: str
     """Of the servo bus, e.g. `/dev/ttyACM0`."""
-    robot: str = "so101_follower"
-    """LeRobot's name of the robot."""
+    robot: str | None = None
+    """LeRobot's name of the robot; None is the usual one of the model."""
     id: str = "arm"
     """LeRobot's name of this very arm: its calibration is `ID.json`."""
     calibration: str | None = None
     """Folder of the calibration; None is LeRobot's own."""
-    zeros: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
-    """The model's angle where LeRobot says 0 degrees, for the joints before the gripper [rad]; `embodied calibrate
-    hand_eye` finds them."""
+    zeros: tuple[float, ...] | None = None
+    """The model's angle where LeRobot says 0, for the joints before the gripper [rad]; `embodied calibrate hand_eye`
+    finds them. None is the middle of each range that was swept."""
+    model: str = "so101"
+    """What it is, a name from `robots.arm.kinds.KINDS`."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From fields by name, as JSON has them."""
+        zeros = values.get("zeros")
+        return cls(**{**values, "zeros": None if zeros is None else tuple(zeros)})
+
+    @property
+    def driver(self) -> str:
+        """LeRobot's name of the robot."""
+        return self.robot or kind_of(self.model).driver
 
 
 class LeRobotArm:
     """See `robots.arm.contract.Robot`. All units are converted here and nowhere else."""
 
     def __init__(self, config: ArmConfig) -> None:
-        """Raises `EmbodiedError` for a robot that LeRobot does not have, or that has other joints than an SO-101."""
-        self.config, self.units = config, Units(zero=config.zeros)
+        """Raises `EmbodiedError` for a robot that LeRobot does not have, or that is no arm of this model."""
+        self.config, self._kind = config, kind_of(config.model)
+        self._servos = self._kind.servos
         folder = None if config.calibration is None else Path(config.calibration)
         self._robot = _made(config, folder)
         features = [name.removesuffix(".pos") for name in self._robot.action_features]
         if tuple(features) != JOINTS or not hasattr(self._robot, "bus"):
             raise EmbodiedError(
-                f"LeRobot's {config.robot} has {', '.join(features)}; arms with one bus of {', '.join(JOINTS)} are "
+                f"LeRobot's {config.driver} has {', '.join(features)}; arms with one bus of {', '.join(JOINTS)} are "
                 "driven here."
             )
         self._bus = self._robot.bus
-        self._telemetry = Telemetry(self._bus)
+        models = {motor.model for motor in self._bus.motors.values()}
+        if not models.issubset(self._servos.models):
+            raise EmbodiedError(
+                f"LeRobot's {config.driver} has servos {', '.join(sorted(models))}, and a {config.model} has "
+                f"{', '.join(self._servos.models)}: driver={self._kind.driver} goes with it, or another robot=."
+            )
+        self.units = units_of(self._bus, joint_range(config.model), config.zeros)
+        self._telemetry = Telemetry(self._bus, self._servos)
+        self._most: dict[str, int] = {}
+        """What the limit of each servo's torque may be at most, once they have told."""
         self._lock: int | None = None
         self._limited = False
+
+    @property
+    def model(self) -> str:
+        """See `Robot.model`."""
+        return self.config.model
 
     @cached_property
     def joint_range(self) -> Array:
         """See `Robot.joint_range`."""
-        if not self._bus.calibration:
-            return np.stack([JOINT_LOW, JOINT_HIGH], axis=1)
-        half = [(self._bus.calibration[name].range_max - self._bus.calibration[name].range_min) / 2 for name in JOINTS]
-        reach = DEGREES_PER_COUNT * np.array(half)
-        ends = np.stack([np.append(-reach[:5], 0.0), np.append(reach[:5], 100.0)])
-        return self.units.to_radians(ends).T
+        bus, motors = self._bus, self._bus.motors
+        if not bus.calibration:
+            return joint_range(self.config.model)
+        ends = [
+            bus._normalize({motors[name].id: getattr(bus.calibration[name], end) for name in JOINTS})
+            for end in ("range_min", "range_max")
+        ]
+        found = [[end[motors[name].id] for name in JOINTS] for end in ends]
+        return self.units.to_radians(np.array(found)).T
 
     def connect(self, powered: bool) -> None:
         """See `Robot.connect`."""
@@ -87,11 +119,14 @@ class LeRobotArm:
                 self._check_calibration()
                 if powered:
                     self._robot.configure()
-                    self._restore_torque()
+                    self._restore_torque(self._kind.grip)
             if not powered:
                 self.release()
         except BaseException as error:
             with suppress(*GONE, EmbodiedError):
+                # One servo that LeRobot does not find must not keep the others powered.
+                if not self._bus.is_connected:
+                    self._bus.connect(handshake=False)
                 self.release()
             self.close()
             if isinstance(error, GONE):
@@ -127,7 +162,8 @@ class LeRobotArm:
         """See `Robot.limit_torque`."""
         self._limited = True
         try:
-            self._bus.sync_write("Torque_Limit", dict.fromkeys(JOINTS, round(1000 * share)), normalize=False)
+            limits = {name: round(share * most) for name, most in self._torques(self._kind.grip).items()}
+            self._bus.sync_write(self._servos.torque, limits, normalize=False)
         except GONE as error:
             raise ArmLostError(f"The arm on {self.config.port} is gone: {_sentence(error)}.") from error
 
@@ -145,9 +181,9 @@ class LeRobotArm:
             if not left or all(torque is None for torque in found.values()):
                 break
         for name in JOINTS:
-            if name not in left:
+            if name not in left and self._servos.lock is not None:
                 with suppress(*GONE):
-                    self._bus.write("Lock", name, 0)
+                    self._bus.write(self._servos.lock, name, 0)
         if self._limited and not left:
             with suppress(*GONE):
                 self._restore_torque()
@@ -169,12 +205,18 @@ class LeRobotArm:
             self._lock = None
         return False
 
-    def _restore_torque(self) -> None:
+    def _restore_torque(self, grip: float = 1.0) -> None:
         """Undo `limit_torque`; it would hold until the power goes, and make the arm weak for whoever is next."""
-        for name in JOINTS:
-            allowed = self._bus.read("Max_Torque_Limit", name, num_retry=TRIES)
-            self._bus.write("Torque_Limit", name, allowed, num_retry=TRIES)
-        self._limited = False
+        for name, most in self._torques(grip).items():
+            # What one servo objects to is no reason not to tell the others; who drives them looks at them, too.
+            with suppress(RuntimeError):
+                self._bus.write(self._servos.torque, name, round(most), num_retry=TRIES)
+        self._limited = grip < 1.0
+
+    def _torques(self, grip: float) -> dict[str, float]:
+        """Limits of whole servos, and of a gripper that gives a share `grip` of what it could."""
+        self._most = self._most or self._bus.sync_read(self._servos.most, normalize=False, num_retry=TRIES)
+        return {name: most * (grip if name == JOINTS[-1] else 1.0) for name, most in self._most.items()}
 
     def _torque(self, name: str) -> bool | None:
         """Whether a servo has torque; None where it does not say."""
@@ -198,8 +240,8 @@ class LeRobotArm:
                 with suppress(*GONE, AttributeError):
                     self._bus.port_handler.closePort()
         raise EmbodiedError(
-            f"No {self.config.robot} answers on {self.config.port} ({_sentence(last)}): check the arm's power, its "
-            "cables, and driver=."
+            f"No {self.config.driver} answers on {self.config.port} ({_sentence(last)}): check the arm's power, its "
+            "cables, and driver=; servos that a fault has shut down need the power off and on."
         ) from last
 
     def _check_calibration(self) -> None:
@@ -244,16 +286,16 @@ def _made(config: ArmConfig, folder: Path | None) -> Any:
 
     for module in pkgutil.iter_modules(lerobot.robots.__path__):
         # Some need packages for hardware that is not here.
-        if module.ispkg and config.robot not in RobotConfig.get_known_choices():
+        if module.ispkg and config.driver not in RobotConfig.get_known_choices():
             with suppress(ImportError):
                 import_module(f"lerobot.robots.{module.name}")
     known = RobotConfig.get_known_choices()
-    if config.robot not in known:
-        raise unknown("driver", config.robot, known)
+    if config.driver not in known:
+        raise unknown("driver", config.driver, known)
     try:
-        chosen = known[config.robot](port=config.port, id=config.id, calibration_dir=folder)
+        chosen = known[config.driver](port=config.port, id=config.id, calibration_dir=folder)
     except TypeError as error:
-        raise EmbodiedError(f"LeRobot's {config.robot} is not an arm on a serial port; so101_follower is.") from error
+        raise EmbodiedError(f"LeRobot's {config.driver} is not an arm on a serial port; {_drivers()}.") from error
     try:
         return make_robot_from_config(chosen)
     except DraccusException as error:
@@ -263,15 +305,20 @@ def _made(config: ArmConfig, folder: Path | None) -> Any:
         ) from error
     except ImportError as error:
         raise EmbodiedError(
-            f"LeRobot's {config.robot} needs a package that is not here ({_sentence(error)}); so101_follower none."
+            f"LeRobot's {config.driver} needs a package that is not here ({_sentence(error)}); so101_follower none."
         ) from error
+
+
+def _drivers() -> str:
+    """Which of LeRobot's robots are driven."""
+    return " and ".join(kind.driver for kind in KINDS.values()) + " are"
 
 
 def _mend(config: ArmConfig) -> str:
     """What calibrates this arm."""
     folder = "" if config.calibration is None else f" --robot.calibration_dir={config.calibration}"
     return (
-        f"run lerobot-calibrate --robot.type={config.robot} --robot.port={config.port} --robot.id={config.id}{folder}"
+        f"run lerobot-calibrate --robot.type={config.driver} --robot.port={config.port} --robot.id={config.id}{folder}"
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any, Self
 from envs.errors import EmbodiedError
 from envs.types import Array
 from robots.arm.contract import ArmLostError
+from robots.arm.kinds import kind_of
+from robots.arm.servos import FEETECH, Servos
 from robots.governor.guard import Report, State
 from robots.governor.supervisor import SupervisorConfig
 from robots.governor.wire import decode
@@ -123,11 +125,13 @@ class SupervisedArm:
     def _rescued(self) -> ArmLostError:
         """Let the arm go in place of a supervisor that has died."""
         self._hang_up()
-        hush(self.config.arm["port"])
         from robots.arm.lerobot import ArmConfig, LeRobotArm
 
+        config = ArmConfig.of(self.config.arm)
+        hush(config.port, kind_of(config.model).servos)
+
         try:
-            arm = LeRobotArm(ArmConfig(**{**self.config.arm, "zeros": tuple(self.config.arm.get("zeros", (0.0,) * 5))}))
+            arm = LeRobotArm(config)
             arm.connect(powered=False)
         except EmbodiedError as error:
             return ArmLostError(f"What held the arm's port has died, and the arm may have torque: {error}")
@@ -135,14 +139,11 @@ class SupervisedArm:
         return ArmLostError("What held the arm's port has died; the arm was let go.")
 
 
-def hush(port: str) -> None:
-    """Tell all Feetech servos on `port` to let go, which none answers: LeRobot, which asks them, takes seconds to load.
-
-    The packet is a broadcast write of 0 to `Torque_Enable` (address 40), see `robots.twin.protocol`.
-    """
+def hush(port: str, servos: Servos = FEETECH) -> None:
+    """Tell all servos on `port` to let go, which none answers: LeRobot, which asks them, takes seconds to load."""
     import serial
 
     with contextlib.suppress(OSError), serial.Serial(port, 1_000_000) as line:
         for _ in range(3):
-            line.write(bytes.fromhex("FF FF FE 04 03 28 00 D2"))
+            line.write(servos.hush)
         line.flush()

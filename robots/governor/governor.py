@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.errors import EmbodiedError
-from envs.kinematics import forward
 from envs.mirror import Mirror
+from envs.robot import arm_of
 from envs.scene import SceneConfig
-from envs.so101 import JOINT_HIGH, JOINT_LOW
 from envs.types import Array
 from robots.arm.contract import Reading
 from robots.governor.limits import Limits
@@ -46,13 +45,14 @@ class Governor:
     The last command was looked at in its turn: to stay with it is safe whenever the next is not.
     """
 
-    def __init__(self, limits: Limits, joint_range: Array) -> None:
-        """`joint_range` `[6 2]` [rad] is the arm's; the model's own holds as well."""
+    def __init__(self, limits: Limits, joint_range: Array, robot: str = "so101") -> None:
+        """`joint_range` `[6 2]` [rad] is the arm's; that of its model, the `robot` of `envs.robot`, holds as well."""
         self.limits = limits
-        self._mirror = Mirror(SceneConfig(objects=(), goal_entity="bin"))
+        self._mirror, self._arm = Mirror(SceneConfig(objects=(), goal_entity="bin", robot=robot)), arm_of(robot)
         self._bin: dict[str, Array] = {}
-        low = np.maximum(joint_range[:, 0], JOINT_LOW) + limits.margin
-        high = np.minimum(joint_range[:, 1], JOINT_HIGH) - limits.margin
+        own = self._mirror.simulation.scene.joint_range
+        low = np.maximum(joint_range[:, 0], own[:, 0]) + limits.margin
+        high = np.minimum(joint_range[:, 1], own[:, 1]) - limits.margin
         if (low >= high).any():
             raise EmbodiedError(f"No range is left of {', '.join(np.array(JOINTS)[low >= high])}; calibrate the arm.")
         self._low, self._high = low, high
@@ -138,7 +138,7 @@ class Governor:
 
     def _outside(self, joints: Array) -> float:
         """By how much the tool is beyond a side of the box [m]; negative within."""
-        tool = forward(joints).position
+        tool = self._arm.forward(joints).position
         return float(np.maximum(self._box[:, 0] - tool, tool - self._box[:, 1]).max())
 
     def _smooth(self, target: Array, seconds: float, speed: float) -> tuple[Array, Array]:

@@ -1,4 +1,7 @@
-"""How an arm may move and how hard it may work. The defaults are meant for an SO-101 beside people."""
+"""How an arm may move and how hard it may work. The defaults are meant for an SO-101 beside people.
+
+What is otherwise for other arms, `robots.arm.kinds` says.
+"""
 
 from dataclasses import dataclass, fields
 

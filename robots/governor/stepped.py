@@ -25,12 +25,12 @@ class SteppedArm:
     def __init__(self, config: SupervisorConfig) -> None:
         """Raises `EmbodiedError` for an arm that cannot be had."""
         self.config, self._now = config, 0.0
-        self._arm = LeRobotArm(ArmConfig(**config.arm))
+        self._arm = LeRobotArm(ArmConfig.of(config.arm))
         self._arm.connect(powered=config.moving)
         # Not before: where nothing answers, every question would take as long.
         self._patience = ExitStack()
         self._patience.enter_context(self._arm.calmly(PATIENCE))
-        governor = Governor(config.limits, self._arm.joint_range)
+        governor = Governor(config.limits, self._arm.joint_range, self._arm.model)
         self._guard = Guard(self._arm, governor, config.rate, clock=lambda: self._now, moving=config.moving)
         self._serial = self._ticks = 0
 

@@ -61,7 +61,7 @@ class Supervisor:
 
         self._line, self._arm = line, arm
         self._line.setblocking(False)
-        self._guard = Guard(arm, Governor(config.limits, arm.joint_range), config.rate, moving=config.moving)
+        self._guard = Guard(arm, Governor(config.limits, arm.joint_range, arm.model), config.rate, moving=config.moving)
         self._rate = config.rate
         self._in, self._out = bytearray(), bytearray()
         self._alone = self._ended = False
@@ -150,7 +150,7 @@ def main(number: str, text: str) -> int:
             from robots.arm.lerobot import ArmConfig, LeRobotArm
 
             config = SupervisorConfig.from_json(text)
-            arm = LeRobotArm(ArmConfig(**{**config.arm, "zeros": tuple(config.arm.get("zeros", (0.0,) * 5))}))
+            arm = LeRobotArm(ArmConfig.of(config.arm))
             arm.connect(powered=config.moving)
         except EmbodiedError as error:
             line.sendall(json.dumps({"error": str(error)}).encode() + b"\n")

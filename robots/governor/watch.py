@@ -35,13 +35,14 @@ class Watch:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._lasted: dict[str, Array] = {name: np.zeros(6) for name in ("blocked", "pressing", "current", "astray")}
-        self._voltage: float | None = None
+        self._voltage: Array | None = None
+        """`[6]` [V] at the start: an arm may have more than one supply."""
 
     def look(self, reading: Reading, command: Array, seconds: float) -> Finding:
         """Weigh a reading that came `seconds` after the last, with the `command` `[6]` that held until then."""
         limits, health = self.limits, reading.health
         if self._voltage is None:
-            self._voltage = float(np.median(health.voltage))
+            self._voltage = health.voltage
         arm = np.arange(6) != GRIPPER
         # A servo that accelerates gives all it has, too.
         stuck = arm & (np.abs(reading.velocity) < MOVING)

@@ -1,4 +1,4 @@
-"""Six emulated servos on the joints of the simulated SO-101, in the scene of a task."""
+"""Six emulated servos on the joints of a simulated arm, in the scene of a task."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.drives import Drives
-from envs.errors import unknown
+from envs.errors import EmbodiedError, unknown
 from envs.parameters import Parameters
 from envs.scene import build_scene
 from envs.servo import per_joint
@@ -31,14 +31,14 @@ class ArmConfig:
     """What stands behind the bus."""
 
     robot: str = "so101"
-    """Which arm it is on the wire, a name from `robots.twin.makes.MAKES`."""
+    """Which arm it is, a name from `robots.twin.makes.MAKES`."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
     seed: int = 0
     """Of the task's beginning."""
-    servo: str = "firm"
+    servo: str | None = None
     """What the servos are like once LeRobot has configured them: a name from `envs.servo.SERVOS`, or a robot file of
-    `embodied identify`, as `runs/identify/robot.yaml`."""
+    `embodied identify`, as `runs/identify/robot.yaml`; None are the robot's own."""
     draw: int | None = None
     """Seed of servos that are drawn from the ranges in a robot file; None are those that were found."""
     calibrated: bool = True
@@ -55,8 +55,11 @@ class Arm:
         if config.robot not in MAKES:
             raise unknown("robot", config.robot, MAKES)
         self.make = make = MAKES[config.robot]
-        self._task = named_task(config.task)
-        made = per_joint(named_servos(config.servo, config.draw), JOINTS)
+        self._task = named_task(config.task, robot=make.robot)
+        if config.servo is None and config.draw is not None:
+            raise EmbodiedError("The robot's own servos have no ranges to draw from; a robot file given as servo= has.")
+        own = self._task.scene.servo
+        made = per_joint(own if config.servo is None else named_servos(config.servo, config.draw), JOINTS)
         # Late goals are the firmware's here, whose feedback is never late.
         scene = replace(self._task.scene, servo=tuple(replace(servo, delay=0.0) for servo in made))
         self.simulation = Simulation(build_scene(scene), worlds=1, threads=1)
@@ -69,8 +72,8 @@ class Arm:
                        **(self.eeprom[name] if config.calibrated else {}))
             for number, (name, servo) in enumerate(zip(JOINTS, made, strict=True), make.first)
         ]  # fmt: skip
-        for own, servo in zip(self.servos, made, strict=True):
-            own.lag = servo.delay
+        for firmware, servo in zip(self.servos, made, strict=True):
+            firmware.lag = servo.delay
         self._gears, self._play = Gears(1, len(JOINTS)), np.array([servo.backlash for servo in made])
         self.bus = make.bus(self.servos)
         self.hand = Hand()

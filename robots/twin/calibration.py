@@ -1,7 +1,7 @@
-"""How the servos of an SO-101 are mounted, and what LeRobot's calibration of it leaves in their EEPROM and its file."""
+"""How the servos of an arm are mounted, and what LeRobot's calibration of it leaves in their EEPROM and its file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from envs.types import Array
@@ -18,22 +18,25 @@ MOUNTS: Mapping[str, float] = {
     "gripper": 1421.5,
 }
 """Encoder counts at the joints' zeros: horns go onto their splines by eye, so they are anywhere near the half turn."""
-FULL_TURN = "wrist_roll"
-"""LeRobot does not ask for its range, and writes a whole turn."""
+FULL_TURN = ("wrist_roll",)
+"""LeRobot does not ask for an SO-101's range there, and writes a whole turn."""
+KOCH_FULL_TURN = ("shoulder_pan", "wrist_roll")
+"""The same of a Koch."""
 MIDDLE = (COUNTS - 1) / 2
 """[counts] LeRobot's calibration moves the middle of a range here."""
 
 
-def calibrated(limits: Array) -> dict[str, dict[str, int]]:
+def calibrated(limits: Array, full_turn: Sequence[str] = FULL_TURN) -> dict[str, dict[str, int]]:
     """EEPROM values by joint, for an arm whose calibration met the ends of `limits` `[6 2]` [rad] exactly.
 
-    LeRobot then reads 0 degrees at the model's zero, and 0 and 100 at the ends of the gripper.
+    LeRobot's 0 is then the middle of a joint's range, and of those with a `full_turn` the model's zero; of the gripper,
+    0 and 100 are the ends.
     """
     values = {}
     for name, (low, high) in zip(JOINTS, limits.tolist(), strict=True):
-        middle = (low + high) / 2 if name == "gripper" else 0.0
+        whole = name in full_turn
+        middle = 0.0 if whole else (low + high) / 2
         reach = round((high - low) / 2 / RADIANS - 0.5) + 0.5
-        whole = name == FULL_TURN
         values[name] = {
             "Homing_Offset": round(MOUNTS[name] + middle / RADIANS - MIDDLE),
             "Min_Position_Limit": 0 if whole else round(MIDDLE - reach),
@@ -43,12 +46,10 @@ def calibrated(limits: Array) -> dict[str, dict[str, int]]:
 
 
 def homed(limits: Array) -> dict[str, dict[str, int]]:
-    """The same of servos whose homing offset is added, not subtracted, and of a Koch's joints with a whole turn."""
-    values = calibrated(limits)
-    for name, value in values.items():
+    """The same of a Koch, whose servos add their homing offsets and do not subtract them."""
+    values = calibrated(limits, KOCH_FULL_TURN)
+    for value in values.values():
         value["Homing_Offset"] *= -1
-        if name in ("shoulder_pan", FULL_TURN):
-            value |= {"Min_Position_Limit": 0, "Max_Position_Limit": COUNTS - 1}
     return values
 
 

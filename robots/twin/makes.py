@@ -17,6 +17,8 @@ from robots.units import JOINTS
 
 MEGABAUD = 3
 """`Baud_Rate` of X-series servos that LeRobot has set up."""
+GAINS: Mapping[str, int] = {"elbow_flex": 1500}
+"""`Position_P_Gain` that LeRobot writes to a Koch and an OMX; all others stay as from the factory."""
 _KOCH = ("xl430-w250", "xl430-w250", "xl330-m288", "xl330-m288", "xl330-m288", "xl330-m288")
 _OMX = ("xl430-w250", "xl430-w250", "xl430-w250", "xl330-m288", "xl330-m288", "xl330-m288")
 
@@ -61,10 +63,12 @@ class Firmware(Protocol):
 
 @dataclass(frozen=True)
 class Make:
-    """One arm on the wire. What it moves is the SO-101 of the scene, whichever it is."""
+    """One arm on the wire."""
 
     driver: str
     """LeRobot's name of it."""
+    robot: str
+    """What it moves, a name that `envs.robot.robot_of` knows."""
     first: int
     """ID of the first joint's servo; the others follow."""
     mounts: Mapping[str, float]
@@ -84,7 +88,8 @@ def _sts(joint: str, mount: float, stall: float, **eeprom: int) -> Servo:
 
 def _x_series(models: Sequence[str]) -> Callable[..., XServo]:
     def made(joint: str, mount: float, stall: float, **eeprom: int) -> XServo:
-        return XServo(models[JOINTS.index(joint)], mount, stall, **({"Baud_Rate": MEGABAUD} | eeprom))
+        model = models[JOINTS.index(joint)]
+        return XServo(model, mount, stall, GAINS.get(joint), **({"Baud_Rate": MEGABAUD} | eeprom))
 
     return made
 
@@ -96,15 +101,16 @@ def _as_built(limits: Array) -> dict[str, dict[str, int]]:
 
 MAKES: Mapping[str, Make] = {
     "so101": Make(
-        "so101_follower", 1, MOUNTS, calibrated,
+        "so101_follower", "so101", 1, MOUNTS, calibrated,
         _sts,
         feetech.Bus, feetech_protocol.Parser,
     ),
     "koch": Make(
-        "koch_follower", 1, MOUNTS, homed, _x_series(_KOCH), dynamixel.Bus, dynamixel_protocol.Parser
+        "koch_follower", "koch", 1, MOUNTS, homed, _x_series(_KOCH), dynamixel.Bus, dynamixel_protocol.Parser
     ),
+    # The OMX of LeRobot has six joints, which the catalogue's OpenMANIPULATOR-X has not.
     "omx": Make(
-        "omx_follower", 11, dict.fromkeys(JOINTS, MIDDLE), _as_built, _x_series(_OMX), dynamixel.Bus,
+        "omx_follower", "so101", 11, dict.fromkeys(JOINTS, MIDDLE), _as_built, _x_series(_OMX), dynamixel.Bus,
         dynamixel_protocol.Parser,
     ),
 }  # fmt: skip

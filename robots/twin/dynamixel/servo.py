@@ -11,6 +11,8 @@ from robots.twin.servo import AMBIENT, RADIANS, Drive
 
 NO_LIMIT = 32_767
 """Of profile velocities."""
+WHOLE_PWM = 885
+"""`Goal_PWM` of the whole supply."""
 OVERLOAD_SHARE, OVERLOAD_TIME = 0.95, 2.0
 """Share of stall torque and [s] that make an overload; ROBOTIS publishes neither."""
 
@@ -18,15 +20,20 @@ OVERLOAD_SHARE, OVERLOAD_TIME = 0.95, 2.0
 class XServo:
     """One servo in its position modes; in any other the motor has no torque. A shutdown lasts until it is rebooted.
 
-    Gains count relative to those from the factory, for no X-series arm has been identified: at these the motor has the
-    gain of the named servo. Only faults heat it.
+    Gains count relative to usual ones, for no X-series arm has been identified: at these the motor has the gain of the
+    named servo. Only faults heat it.
     """
 
-    def __init__(self, model: str, mount: float = COUNTS / 2, stall: float = 3.35, **eeprom: int) -> None:
-        """`mount` is the encoder's count at the joint's zero, `stall` the torque at rated voltage [N m]."""
+    def __init__(
+        self, model: str, mount: float = COUNTS / 2, stall: float = 3.35, usual_gain: int | None = None, **eeprom: int
+    ) -> None:
+        """`mount` is the encoder's count at the joint's zero, `stall` the torque at rated voltage [N m].
+
+        `usual_gain` is the `Position_P_Gain` of a configured arm; None is the factory's.
+        """
         self.model = MODELS[model]
         self.memory = Memory(self.model.table, **eeprom)
-        self.usual_gain = self.memory["Position_P_Gain"]
+        self.usual_gain = self.memory["Position_P_Gain"] if usual_gain is None else usual_gain
         self.mount, self.stall = mount, stall
         self.powered = True
         self.overloaded = False
@@ -89,8 +96,9 @@ class XServo:
         lowest, highest = memory["Min_Position_Limit"], memory["Max_Position_Limit"]
         if goal is not None and memory["Operating_Mode"] == Mode.POSITION and not lowest <= goal <= highest:
             return Refusal.LIMIT
-        if "Goal_Current" in fresh and abs(fresh["Goal_Current"]) > memory["Current_Limit"]:
-            return Refusal.LIMIT
+        for goal_of, limit in (("Goal_Current", "Current_Limit"), ("Goal_PWM", "PWM_Limit")):
+            if goal_of in fresh and abs(fresh[goal_of]) > memory[limit]:
+                return Refusal.LIMIT
         if fresh.get("Operating_Mode", self.model.modes[0]) not in self.model.modes:
             return Refusal.LIMIT
         memory.write(address, data)
@@ -101,6 +109,7 @@ class XServo:
     def reboot(self) -> None:
         """Start anew, as after power."""
         self.memory.power_cycle()
+        self.memory["Goal_PWM"] = self.memory["PWM_Limit"]
         if Mode.CURRENT_POSITION in self.model.modes:
             self.memory["Goal_Current"] = self.memory["Current_Limit"]
         self._strained = 0.0
@@ -136,9 +145,10 @@ class XServo:
             memory["Goal_Position"], top, ACCELERATION_UNIT * memory["Profile_Acceleration"], seconds
         )
         setpoint = self._trail.push(setpoint, self.lag / seconds)
-        share = 1.0
+        # The last of all limits: without speed, torque goes with the share of the supply that the motor gets.
+        share = min(abs(memory["Goal_PWM"]), memory["PWM_Limit"]) / WHOLE_PWM
         if memory["Operating_Mode"] == Mode.CURRENT_POSITION:
-            share = min(abs(memory["Goal_Current"]) / max(memory["Current_Limit"], 1), 1.0)
+            share = min(share, abs(memory["Goal_Current"]) / max(memory["Current_Limit"], 1))
         supply = voltage / self.model.rated
         return Drive(
             goal=angle + self._way * RADIANS * (setpoint - position),
