@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -35,8 +36,10 @@ def folder(known: Established, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def reader(folder: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("copied_reader", folder / "whatif_reader.py")
+def reader(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    # Apart, for Python leaves bytecode beside what it imports.
+    copied = shutil.copy(folder / "whatif_reader.py", tmp_path_factory.mktemp("reader"))
+    spec = importlib.util.spec_from_file_location("copied_reader", copied)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
