@@ -33,6 +33,16 @@ def check_observation(observation: Observation, names: tuple[str, ...], worlds: 
     assert (objects.quaternion_in_world[absent] == (1.0, 0.0, 0.0, 0.0)).all()
 
 
+def pushing(worlds: int, steps: int = 18) -> np.ndarray:
+    """Actions `[T N 5]` of an SO-101: down beside a cube at (0.22, 0.02) with closed jaws, then into it, with noise."""
+    actions = np.random.default_rng(0).uniform(-0.15, 0.15, (steps, worlds, 5))
+    actions[:, :, 2] = -0.7
+    actions[:4, :, 1] = -0.35
+    actions[4:, :, 1] = 0.3
+    actions[..., 4] = -1.0
+    return actions
+
+
 def check_simulation(simulation: Simulation, actions: np.ndarray) -> None:
     """What every simulation promises; `actions` `[T N A]` should bring things into contact."""
     worlds = simulation.worlds

@@ -134,6 +134,13 @@ def test_a_setting_that_does_not_fit(told, word, sentence):
     assert sentence in told(word)
 
 
+@pytest.mark.parametrize("perception", ["tags", "pixels"])
+def test_eyes_for_another_arm(told, perception):
+    pytest.importorskip("dynamixel_sdk", reason="the extra `dynamixel` is not installed")
+    said = told("robot=koch", "port=twin", f"perception={perception}")
+    assert f"perception={perception} looks with the kinematics of so101, and koch is here" in said
+
+
 @pytest.mark.parametrize("clock", ["reads", "wall"])
 def test_no_calibration(told, twin, clock):
     assert told("id=mine", f"clock={clock}") == (

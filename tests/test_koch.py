@@ -1,24 +1,19 @@
 """A Koch through LeRobot's own driver on the Dynamixel twin: units, guards, a whole deployment, and what is refused."""
 
 import json
-import os
-import select
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from killing import SUPERVISED, kill_policy, kill_supervisor
 from lerobot.motors import MotorNormMode
 from twins import Ticking, afresh, enabled, patient, start
 
 from envs.errors import EmbodiedError
 from envs.robot import arm_of, joint_range, robot_of
-from robots.arm.contract import ArmLostError
 from robots.arm.kinds import kind_of
 from robots.arm.lerobot import ArmConfig, LeRobotArm
-from robots.governor.client import SupervisedArm, hush
+from robots.governor.client import hush
 from robots.governor.guard import UNHEARD, State
 from robots.governor.supervisor import SupervisorConfig
 from robots.twin.servo import RADIANS
@@ -260,45 +255,18 @@ def test_all_servos_let_go_when_they_are_told_to_at_once(twin):
     assert not enabled(twin)
 
 
-OURS = """
-from robots.governor.client import SupervisedArm
-from robots.governor.supervisor import SupervisorConfig
-arm = SupervisedArm(SupervisorConfig.from_json({config!r}))
-print(arm.supervisor, flush=True)
-while True:
-    arm.go(arm.ready().base, 5)
-"""
-
-
 def supervised(twin):
     arm = {"port": twin.port, "model": "koch", "id": "twin", "calibration": str(twin.folder)}
     return SupervisorConfig(arm=arm, limits=replace(KIND.limits, silence=60.0, holding=0.1, lowering=0.1))
 
 
 def test_a_killed_policy_leaves_no_torque(twin):
-    text = OURS.format(config=supervised(twin).as_json())
-    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as policy:
-        holder = int(policy.stdout.readline())
-        assert enabled(twin) == set(JOINTS)
-        ended = os.pidfd_open(holder)
-        policy.kill()
-    select.select([ended], [], [])
-    os.close(ended)
+    kill_policy(twin, SUPERVISED.format(config=supervised(twin).as_json()))
     assert not enabled(twin)
 
 
-def listen(arm):
-    """Hear reports until there are none."""
-    while True:
-        arm.report()
-
-
 def test_a_killed_supervisor_is_stood_in_for(twin):
-    with SupervisedArm(supervised(twin)) as arm:
-        arm.ready()
-        os.kill(arm.supervisor, signal.SIGKILL)
-        with pytest.raises(ArmLostError, match="has died; the arm was let go"):
-            listen(arm)
+    kill_supervisor(supervised(twin))
     assert not enabled(twin)
 
 

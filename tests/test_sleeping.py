@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts import check_simulation, same
+from contracts import check_simulation, pushing, same
 from resuming import assert_equal
 
 from embodied.bench.bare import Bare
@@ -50,16 +50,6 @@ def layout(worlds=WORLDS, **changes):
     return replace(Layout(np.tile(HOME, (worlds, 1)), position, quaternion, goal_position=goal), **changes)
 
 
-def pushing(steps=18):
-    """Down beside the red cube with closed jaws, then into it, with noise."""
-    actions = np.random.default_rng(0).uniform(-0.15, 0.15, (steps, WORLDS, 5))
-    actions[:, :, 2] = -0.7
-    actions[:4, :, 1] = -0.35
-    actions[4:, :, 1] = 0.3
-    actions[..., 4] = -1.0
-    return actions
-
-
 def simulation(worlds=WORLDS, threads=1, **changes):
     made = Simulation(SCENE, worlds, threads, engine=SLEEPING)
     made.reset(layout(worlds, **changes))
@@ -85,12 +75,12 @@ def resting():
 
 
 def test_it_keeps_the_contract_of_every_simulation():
-    check_simulation(simulation(), pushing(12))
+    check_simulation(simulation(), pushing(WORLDS, 12))
 
 
 def test_the_arm_never_sleeps_and_what_it_pushes_wakes(resting):
     start = resting.observe().objects.position_in_world
-    for action in pushing(16):
+    for action in pushing(WORLDS, 16):
         seen = resting.step(action)
     pushed, left = (np.linalg.norm((seen.objects.position_in_world - start)[:, k], axis=-1) for k in (RED, GREEN))
     assert (pushed > 0.02).all()
@@ -103,11 +93,11 @@ def test_the_arm_never_sleeps_and_what_it_pushes_wakes(resting):
 
 def test_a_saved_world_and_its_copies_have_one_future(resting):
     """The saved one, a copy alone and a copy among others, on any number of threads; some sleep and some are pushed."""
-    for action in pushing(9):
+    for action in pushing(WORLDS, 9):
         resting.step(action)
     assert asleep(resting, GREEN).all()
     state = resting.save()
-    actions = pushing(24)[9:]
+    actions = pushing(WORLDS, 24)[9:]
     factual = [resting.step(action) for action in actions]
     alone, among = Simulation(SCENE, 1, 1, engine=SLEEPING), simulation(threads=2)
     for _ in range(4):
@@ -124,14 +114,14 @@ def test_a_saved_world_and_its_copies_have_one_future(resting):
 
 def test_steps_taken_back_leave_worlds_that_are_what_their_rows_say(resting):
     before, rows = resting.snapshot(), resting.batch.state.copy()
-    for action in pushing(12)[:2]:
+    for action in pushing(WORLDS, 12)[:2]:
         resting.step(action)
     assert asleep(resting, RED).all()
     resting.undo(before)
     other = simulation()
     other.batch.state[:] = rows
     other.restore(other.save())
-    assert all(same(resting.step(action), other.step(action)) for action in pushing(12))
+    assert all(same(resting.step(action), other.step(action)) for action in pushing(WORLDS, 12))
 
 
 def test_worlds_that_begin_anew_leave_the_others_asleep(resting):
@@ -168,7 +158,7 @@ def test_cubes_at_rest_and_pushed_agree_with_the_other_engine():
     assert_agree(a, b, AT_REST)
     assert apart(a, b)[1] > 0, "what sleeps is no more stepped"
     start = a.objects.position_in_world
-    for action in pushing():
+    for action in pushing(WORLDS):
         a, b = exact.step(action), sleeping.step(action)
     assert (np.linalg.norm((a.objects.position_in_world - start)[:, RED], axis=-1) > 0.04).all()
     assert_agree(a, b, PUSHED)
@@ -187,7 +177,7 @@ def test_an_edit_wakes_its_world_alone_and_does_what_it_does_on_the_other_engine
         one.do(Intervention.parse(edit), [1])
         one.run(one.joint_target)
     assert asleep(resting, GREEN).tolist() == [True, False, True]
-    for action in pushing(8):
+    for action in pushing(WORLDS, 8):
         seen, expected = resting.step(action), exact.step(action)
     assert_agree(seen, expected, PUSHED)
 

@@ -1,13 +1,11 @@
 """The process that holds the port, beside policies that end well, that stall, and that are killed; and its own end."""
 
 import os
-import select
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
+from killing import SUPERVISED, kill_policy, kill_supervisor, listen
 from twins import enabled, start
 
 from envs.errors import EmbodiedError
@@ -15,7 +13,6 @@ from robots.arm.contract import ArmLostError
 from robots.governor.client import SupervisedArm
 from robots.governor.limits import Limits
 from robots.governor.supervisor import SupervisorConfig
-from robots.units import JOINTS
 
 STOCK = """
 import os
@@ -26,14 +23,6 @@ stock.connect(robot)
 print(os.getpid(), flush=True)
 while True:
     robot.bus.sync_write("Goal_Position", robot.bus.sync_read("Present_Position", num_retry=1000))
-"""
-OURS = """
-from robots.governor.client import SupervisedArm
-from robots.governor.supervisor import SupervisorConfig
-arm = SupervisedArm(SupervisorConfig.from_json({config!r}))
-print(arm.supervisor, flush=True)
-while True:
-    arm.go(arm.ready().base, 5)
 """
 
 
@@ -50,17 +39,11 @@ def supervised(twin, **limits):
 
 
 @pytest.mark.parametrize(
-    "program", [pytest.param(STOCK, marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="alone")), OURS]
+    "program",
+    [pytest.param(STOCK, marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="alone")), SUPERVISED],
 )
 def test_a_killed_policy_leaves_no_torque(twin, program):
-    text = program.format(port=twin.port, folder=str(twin.folder), config=supervised(twin).as_json())
-    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as policy:
-        holder = int(policy.stdout.readline())
-        assert enabled(twin) == set(JOINTS)
-        ended = os.pidfd_open(holder)
-        policy.kill()
-    select.select([ended], [], [])
-    os.close(ended)
+    kill_policy(twin, program.format(port=twin.port, folder=str(twin.folder), config=supervised(twin).as_json()))
     assert not enabled(twin)
 
 
@@ -98,15 +81,5 @@ def test_a_supervisor_that_is_told_to_end_lets_the_arm_down(twin):
 
 
 def test_a_killed_supervisor_is_stood_in_for(twin):
-    with SupervisedArm(supervised(twin)) as arm:
-        arm.ready()
-        os.kill(arm.supervisor, signal.SIGKILL)
-        with pytest.raises(ArmLostError, match="has died; the arm was let go"):
-            listen(arm)
+    kill_supervisor(supervised(twin))
     assert not enabled(twin)
-
-
-def listen(arm):
-    """Hear reports until there are none."""
-    while True:
-        arm.report()

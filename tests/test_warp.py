@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts import check_simulation, same
+from contracts import check_simulation, pushing, same
 
 pytest.importorskip("mujoco_warp", reason="MuJoCo Warp is an extra: pip install 'embodied-whatif[warp]'")
 
@@ -43,16 +43,6 @@ def layout(height=0.014, worlds=WORLDS):
     position[:, 0, 1] = np.linspace(0.02, 0.015, worlds)
     quaternion = np.tile((1.0, 0.0, 0.0, 0.0), (worlds, 1, 1))
     return Layout(np.tile(HOME, (worlds, 1)), position, quaternion)
-
-
-def pushing(steps=18):
-    """Down beside the cube with closed jaws, then into it, with noise."""
-    actions = np.random.default_rng(0).uniform(-0.15, 0.15, (steps, WORLDS, 5))
-    actions[:, :, 2] = -0.7
-    actions[:4, :, 1] = -0.35
-    actions[4:, :, 1] = 0.3
-    actions[..., 4] = -1.0
-    return actions
 
 
 FALLING, HELD = (3e-6, 2e-6, 5e-5), (3e-6, 2e-6, 1e-5)
@@ -95,14 +85,14 @@ def begin(exact, on_warp, where):
 def mid_push(pair):
     """Both amid a push, from MuJoCo's snapshot."""
     exact, on_warp = pair
-    for action in pushing(10):
+    for action in pushing(WORLDS, 10):
         exact.step(action)
     on_warp.restore(exact.save())
     return exact, on_warp
 
 
 def test_it_keeps_the_contract_of_every_simulation(pair):
-    check_simulation(pair[1], pushing(12))
+    check_simulation(pair[1], pushing(WORLDS, 12))
 
 
 def test_a_cube_in_free_fall_agrees(engines):
@@ -120,7 +110,7 @@ def test_a_cube_in_free_fall_agrees(engines):
 def test_a_pushed_cube_agrees(pair):
     exact, on_warp = pair
     start = exact.observe().objects.position_in_world[:, CUBE]
-    for action in pushing():
+    for action in pushing(WORLDS):
         a, b = exact.step(action), on_warp.step(action)
     way = np.linalg.norm(a.objects.position_in_world[:, CUBE] - start, axis=-1)
     assert (way > 0.04).all(), "it must have been pushed"
@@ -128,7 +118,7 @@ def test_a_pushed_cube_agrees(pair):
 
 
 def test_a_control_step_is_made_in_single_precision_by_warp(pair):
-    for action in pushing(2):
+    for action in pushing(WORLDS, 2):
         for one in pair:
             one.step(action)
     exact, on_warp = (one.batch.bind("qpos") for one in pair)
@@ -166,7 +156,7 @@ def test_worlds_differ_in_every_factor_as_they_do_in_mujoco(mid_push, name):
     # The scene's servos remember 0.02 s.
     wide = Variation(servo_delay=(0.01, 0.02)) if name == "servo_delay" else Variation.wide(name)
     drawn = physics(nominal, wide.draw(many, share))
-    start, actions = exact.save(), pushing(14)[10:]
+    start, actions = exact.save(), pushing(WORLDS, 14)[10:]
     for action in actions:
         unvaried = exact.step(action)
     exact.restore(start)
@@ -189,14 +179,14 @@ def test_snapshots_are_edited_as_in_mujoco(mid_push, edit):
     for one in (exact, on_warp):
         one.do(Intervention.parse(edit), [1])
     np.testing.assert_array_equal(on_warp.save().rows, exact.save().rows)
-    for action in pushing(14)[10:]:
+    for action in pushing(WORLDS, 14)[10:]:
         a, b = exact.step(action), on_warp.step(action)
     assert_agree(a, b, PUSHED)
 
 
 def test_an_edited_world_goes_on_alone_and_is_restored_to_the_bit(mid_push):
     _, on_warp = mid_push
-    start, actions = on_warp.save(), pushing(13)[10:]
+    start, actions = on_warp.save(), pushing(WORLDS, 13)[10:]
     first = [on_warp.step(action) for action in actions]
     on_warp.restore(start)
     on_warp.do(Intervention.parse("mass(red_cube, 0.3)"), [1])
@@ -218,7 +208,7 @@ def test_only_the_worlds_that_are_asked_for_go_on(mid_push):
 
 def test_a_snapshot_continues_among_fewer_worlds(mid_push):
     _, on_warp = mid_push
-    start, action = on_warp.save(), pushing(11)[10]
+    start, action = on_warp.save(), pushing(WORLDS, 11)[10]
     expected = on_warp.step(action)
     alone = Simulation(SCENE, 1, 1, engine=WARP)
     alone.restore(start[1])
@@ -228,7 +218,7 @@ def test_a_snapshot_continues_among_fewer_worlds(mid_push):
 def test_room_for_contacts_and_their_rows_grows(mid_push, monkeypatch):
     """A step in which contacts had no room is done again with more, from the same rows."""
     _, on_warp = mid_push
-    start, action = on_warp.save(), pushing(11)[10]
+    start, action = on_warp.save(), pushing(WORLDS, 11)[10]
     expected = on_warp.step(action)
     enough = on_warp.batch._constraints
     monkeypatch.setattr(warp, "_room", lambda model: (1, enough // 8))

@@ -305,7 +305,8 @@ def _made(config: ArmConfig, folder: Path | None) -> Any:
         ) from error
     except ImportError as error:
         raise EmbodiedError(
-            f"LeRobot's {config.driver} needs a package that is not here ({_sentence(error)}); so101_follower none."
+            f"LeRobot's {config.driver} needs a package that is not here ({_sentence(error)}). Dynamixel servos need: "
+            "pip install 'embodied-whatif[dynamixel]'."
         ) from error
 
 
