@@ -162,6 +162,7 @@ def _perform(name: str, command: Command, jobs: Sequence[Config]) -> int:
         collect.sensors(config.env.sensors)
         if name not in ("pixels", "reward"):
             collect.refuse_policy(config)
+            collect.refuse_world_model(config)
     console = Console()
     code = 0
     for number, config in enumerate(jobs, 1):

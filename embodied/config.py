@@ -56,9 +56,17 @@ class EnvConfig:
 class RobotConfig:
     """The arm."""
 
-    servo: str = "firm"
+    name: str = "so101"
+    """Another arm than an SO-101 in the tasks that any arm can do: `koch`, or the path of a robot's YAML file, see
+    docs/tasks.md. The world model knows the SO-101's hand alone: with others, `trainer.model_episodes=0`."""
+    servo: str | None = "firm"
     """A parameter set of `envs.servo.SERVOS`, of which the published ones disagree by a factor of 56 in stiffness, or a
-    robot file of `embodied identify`."""
+    robot file of `embodied identify`; None are another arm's own."""
+
+    def __post_init__(self) -> None:
+        """Refuse an SO-101 of which nobody says what its servos are like."""
+        if self.name == "so101" and self.servo is None:
+            raise EmbodiedError("robot.servo=null are another arm's own servos; an SO-101's have names, e.g. firm.")
 
 
 @dataclass(frozen=True)
@@ -250,7 +258,7 @@ class TrainerConfig:
     demonstrations: int = 100
     """Expert episodes that the policy learns from."""
     model_episodes: int = 4000
-    """Episodes (expert, random, intervened) that the world model learns from."""
+    """Episodes (expert, random, intervened) that the world model learns from; 0 is to learn no world model."""
     env_steps: int = 24_000
     """Environment steps of the policy learner."""
     checkpoint_every: int = 500

@@ -48,6 +48,11 @@ def export(arguments: ExportArguments, console: Console) -> int:
     """
     run = Run.load(arguments.run)
     config = from_dict(Config, run.config)
+    if (robot := chosen_task(config).scene.robot) != "so101":
+        raise EmbodiedError(
+            f"{arguments.run} moves {robot}; what is exported acts in an SO-101's units. It runs here: embodied deploy "
+            f"run={arguments.run} robot={robot}"
+        )
     policy = load_policy(run, config)
     if not isinstance(policy, ActorPolicy) or not isinstance(policy.actor, NumpyActor):
         raise EmbodiedError(
@@ -147,7 +152,7 @@ def _side_by_side(
     if arguments.rollouts:
         first = [int(seed) for seed in seeds[: arguments.rollouts]]
         theirs["lerobot-rollout, on a twin"] = rolled_out(
-            folder, env.task, env.goal, env.horizon, round(env.rate), config.robot.servo, first
+            folder, env.task, env.goal, env.horizon, round(env.rate), str(config.robot.servo), first
         )
     rows = [
         [name, str(len(each)), percent(wilson(int(each.sum()), len(each)).as_dict()),
@@ -163,7 +168,7 @@ def _environment(config: Config) -> EmbodiedEnvConfig:
     if config.env.rate != round(config.env.rate):
         raise EmbodiedError(f"LeRobot counts whole frames per second; env.rate is {config.env.rate:g}.")
     return EmbodiedEnvConfig(
-        task=config.env.task, goal=config.env.goal, horizon=config.env.horizon, servo=config.robot.servo,
+        task=config.env.task, goal=config.env.goal, horizon=config.env.horizon, servo=str(config.robot.servo),
         fps=round(config.env.rate),
     )  # fmt: skip
 

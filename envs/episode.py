@@ -39,7 +39,7 @@ class Origin:
     rate: float
     """Control steps per second [Hz]."""
     servo: str = "firm"
-    """A name in `envs.servo.SERVOS`."""
+    """A name in `envs.servo.SERVOS`, or `own`: the robot's."""
     variation: str = ""
     """What its factors were drawn from, in the words of `envs.variation.Variation`."""
     factors: Mapping[str, Array] = field(default_factory=dict)

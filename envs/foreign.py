@@ -7,7 +7,7 @@ controllers do.
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,17 +131,18 @@ class ToolDelta(CartesianDelta):
 def own_control(path: str, rate: float) -> Controller:
     """Moves the tool of the robot in a YAML file where that says how tasks are done with it, else its joints."""
     if _read(Path(path)).area is None:
-        return replace(joint_control(path), rate=rate)
+        return joint_control(path, rate)
     return ToolDelta(rate=rate, path=path)
 
 
-def joint_control(path: str) -> JointDelta:
+def joint_control(path: str, rate: float = 10.0) -> JointDelta:
     """Moves the joints of the robot in a YAML file by deltas, its gripper to where the action says."""
     arm, robot = _read(Path(path)), load_robot(path)
     model = _arm_alone(path, arm).compile()
     low, high = zip(*(model.joint(name).range.tolist() for name in robot.joints), strict=True)
     gripper = (low[-1], high[-1]) if arm.gripper else (0.0, 0.0)
-    return JointDelta(joints=robot.joints, low=low, high=high, scale=(1.0,) * len(arm.joints), gripper=gripper)
+    scale = (1.0,) * len(arm.joints)
+    return JointDelta(rate=rate, joints=robot.joints, low=low, high=high, scale=scale, gripper=gripper)
 
 
 def _read(path: Path) -> ArmFile:

@@ -25,12 +25,12 @@ from gymnasium.vector.utils import batch_space
 
 from envs.cameras import CameraConfig, Cameras
 from envs.compiled import kernel
-from envs.control import controller
+from envs.control import OWN
 from envs.engine import BATCH, Engine
 from envs.errors import unknown
 from envs.goals import Goal
 from envs.language import CHARACTERS, sentence
-from envs.robot import default_control
+from envs.robot import named_control
 from envs.sensors import FARTHEST, ImageSensor, SensorConfig
 from envs.task import Task
 from envs.tasks import task
@@ -139,7 +139,7 @@ class _Tabletop:
         if render_mode not in (None, *RENDER_MODES):
             raise unknown("render mode", render_mode, RENDER_MODES)
         self.task = task(name, goal, horizon, distractors, obstacles, robot)
-        control = default_control(self.task.scene.robot, rate) if action is None else controller(action, rate)
+        control = named_control(self.task.scene.robot, action or OWN, rate)
         if isinstance(variation, str):
             variation = Variation.parse(variation)
         if cameras:

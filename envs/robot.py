@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from envs import pusher
-from envs.control import CartesianDelta, Controller, JointAbsolute, PlanarDelta, TwoArms
+from envs.control import OWN, CartesianDelta, Controller, JointAbsolute, PlanarDelta, TwoArms, controller
 from envs.errors import unknown
 from envs.kinematics import SO101, Arm
 from envs.physics import PUSHING, Physics
@@ -79,6 +79,8 @@ ROBOTS: Mapping[str, Robot] = {
 }  # fmt: skip
 
 
+ARMS = ("cartesian_delta", "joint_delta", "joint_absolute")
+"""Names of the actions of an arm."""
 FILES = ("omx", "koch")
 """Robots of YAML files that are shipped in `assets`: an OpenMANIPULATOR-X and a Koch arm."""
 
@@ -125,6 +127,23 @@ def joint_absolute(name: str, rate: float = 10.0) -> JointAbsolute:
     """Positions of the joints of an arm as actions, within their ranges."""
     low, high = joint_range(name).T.tolist()
     return JointAbsolute(rate, robot_of(name).joints, tuple(low), tuple(high))
+
+
+def named_control(robot: str, name: str, rate: float = 10.0) -> Controller:
+    """What actions of that name mean to that robot, see `envs.control.CONTROLLERS`; `own` are its default.
+
+    Raises `EmbodiedError` for what it does not take, naming what it does.
+    """
+    if robot == "so101" and name in ARMS:
+        return controller(name, rate)
+    if robot not in ROBOTS and name in ("joint_delta", "joint_absolute"):
+        from envs.foreign import joint_control
+
+        return joint_absolute(robot, rate) if name == "joint_absolute" else joint_control(robot_file(robot), rate)
+    allowed = {"so101": ARMS, "two_so101": ARMS[:1], "pusher": ("planar_delta",)}.get(robot, ARMS)
+    if name not in (*allowed, OWN):
+        raise unknown(f"action mode of {robot}", name, allowed)
+    return default_control(robot, rate)
 
 
 def default_control(robot: str, rate: float = 10.0) -> Controller:

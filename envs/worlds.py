@@ -15,6 +15,7 @@ from envs.headstart import HeadStart
 from envs.layout import Layout
 from envs.looks import Looks, looks_of
 from envs.parameters import Parameters
+from envs.robot import robot_of
 from envs.scene import SceneConfig, build_scene
 from envs.sensors import SensorConfig, Sensors
 from envs.servo import SERVOS, remembering
@@ -131,14 +132,15 @@ class TaskWorlds:
     def origin(self, world: int) -> Origin:
         """How the present episode of one world can be begun again, and what its factors are."""
         control = self.simulation.control
-        servo = remembering(self.simulation.scene.config.servo, 0.0)
+        scene = self.simulation.scene.config
+        servo, own = (remembering(each, 0.0) for each in (scene.servo, robot_of(scene.robot).servo))
         factors = {name: array[world].copy() for name, array in self._drawn.items()
                    if (array[world] != FACTORS[name].nominal).any()}  # fmt: skip
         return Origin(
             beginning=self.beginnings[world],
             control=next((name for name, kind in CONTROLLERS.items() if isinstance(control, kind)), OWN),
             rate=control.spec.rate,
-            servo=next((name for name, one in SERVOS.items() if one == servo), "other"),
+            servo=next((name for name, one in {**SERVOS, OWN: own}.items() if one == servo), "other"),
             variation=self._variations[world],
             factors=factors,
             engine=self.simulation.engine.name,

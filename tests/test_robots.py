@@ -16,7 +16,7 @@ from envs.control import CartesianDelta, JointDelta, TwoArms
 from envs.errors import EmbodiedError
 from envs.foreign import load_robot
 from envs.kinematics import forward, project
-from envs.robot import FILES, HOME, ROBOTS, default_control, robot_of
+from envs.robot import FILES, HOME, ROBOTS, arm_of, default_control, robot_of
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.so101 import JOINTS, TCP_IN_GRIPPER
@@ -257,6 +257,17 @@ def test_what_can_be_reached_is_reached_as_upright_as_in_closed_form(twin: Seria
     upright = there & (closed.tilt == 0.0)
     np.testing.assert_allclose(own.joints[upright], closed.joints[upright], atol=1e-2)
     assert (own.tilt - np.abs(closed.tilt))[there].max() < 0.03
+
+
+@pytest.mark.parametrize("near", [False, True], ids=["from_anywhere", "from_near"])
+def test_nobody_s_joints_depend_on_who_else_is_asked_for(near: bool) -> None:
+    arm, rng = arm_of("koch"), np.random.default_rng(0)
+    place, yaw = rng.uniform((0.10, -0.08, 0.02), (0.18, 0.08, 0.10), (24, 3)), rng.uniform(-1.0, 1.0, 24)
+    start = arm.project(place, yaw).joints + rng.uniform(0.0, 0.1, (24, 1)) if near else None
+    together = arm.project(place, yaw, start).joints
+    for i in range(24):
+        alone = arm.project(place[i], yaw[i], None if start is None else start[i]).joints
+        np.testing.assert_array_equal(alone, together[i])
 
 
 @pytest.mark.parametrize("name", ANY_ARM)

@@ -34,7 +34,7 @@ def test_the_action_space_is_that_of_both_arms(config: Config) -> None:
     control = chosen_control(config)
     assert isinstance(control, TwoArms)
     assert control.spec.size == 10
-    with pytest.raises(EmbodiedError, match=r"env\.action=joint_delta is of a lone SO-101.*leave env\.action out"):
+    with pytest.raises(EmbodiedError, match=r"action mode of two_so101.*joint_delta.*cartesian_delta"):
         chosen_control(replace(config, env=replace(config.env, action="joint_delta")))
     with pytest.raises(EmbodiedError, match=r"Head starts are for a lone SO-101; the task 'handover' is for two_so101"):
         task_worlds(config, 2, 0, HeadStart())

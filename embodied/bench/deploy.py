@@ -3,17 +3,17 @@
 Each seed trains a policy for `place` as `embodied demo` does, without a world model. It then acts from the same unseen
 beginnings on the twin, in lock step, and in the simulation that it was trained in, with the same servo parameters;
 and on both once more with masses, frictions and every servo's gain drawn per beginning, from 1/1.5 to 1.5 times
-nominal. Twin and simulation draw the same. Where the governor stops the arm (`stops`), that episode has failed, and the
-next begins with the arm let down and powered anew, as somebody beside it would do. Objects come from the twin's truth,
-so that what is measured is the way from action to motion: driver, bus, firmware, governor and servos. No physical arm
-is involved.
+nominal. Twin and simulation draw the same. `koch` is the first of these with a Koch arm, trained and deployed. Where
+the governor stops the arm (`stops`), that episode has failed, and the next begins with the arm let down and powered
+anew, as somebody beside it would do. Objects come from the twin's truth, so that what is measured is the way from
+action to motion: driver, bus, firmware, governor and servos. No physical arm is involved.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from embodied.arguments import DeployArguments
 from embodied.bench.demo import configured
@@ -27,29 +27,34 @@ from embodied.schema import to_dict
 from envs.variation import Variation
 from envs.worlds import TaskWorlds
 
-PARTS: Mapping[str, float] = {"nominal": 1.0, "randomised": 1.5}
-"""And the factor within which each draws physics."""
+PARTS = ("nominal", "randomised", "koch")
+RANDOMISED = 1.5
+"""The factor within which physics is drawn there."""
 SEEDS = 1
 EPISODES = 50
-NO_WORLD_MODEL = ("trainer.model_episodes=8", "world_model.steps=0", "world_model.members=1")
-"""Nothing here asks it."""
+Arm = Literal["so101", "koch"]
 
 
 def measure(part: str, seed: int, quick: bool, console: Console) -> Mapping[str, Any]:
     """Whether each beginning's goal holds at the end, on the twin and in the simulation."""
     from embodied.training.train import train
 
-    config = configured("deploy_runs", seed, quick, *NO_WORLD_MODEL)
+    robot: Arm = "koch" if part == "koch" else "so101"
+    words = ("robot=koch",) if part == "koch" else ("trainer.model_episodes=0",)
+    config = configured(f"deploy_runs_{robot}", seed, quick, *words)
     with Run.open(config.run, to_dict(config)) as run:
         train(config, run, console)
-    return compare(config.run, PARTS[part], 2 if quick else EPISODES, seed, console)
+    variation = RANDOMISED if part == "randomised" else 1.0
+    return compare(config.run, variation, 2 if quick else EPISODES, seed, console, robot)
 
 
-def compare(run: str, variation: float, episodes: int, seed: int, console: Console) -> Mapping[str, Any]:
+def compare(
+    run: str, variation: float, episodes: int, seed: int, console: Console, robot: Arm = "so101"
+) -> Mapping[str, Any]:
     """A run's policy on the twin and in the simulation, from the same beginnings under the same physics."""
     record = Path(run) / f"deployed_{variation:g}"
     arguments = DeployArguments(
-        run=run, episodes=episodes, seed=seed, clock="reads", variation=variation, record=str(record)
+        run=run, robot=robot, episodes=episodes, seed=seed, clock="reads", variation=variation, record=str(record)
     )
     chosen = assigned(arguments)
     each: list[Mapping[str, Any]] = []

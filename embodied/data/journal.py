@@ -24,6 +24,7 @@ from embodied.data.episodes import EpisodeStore, plain_origin, read_origin
 from envs.episode import Episode, Origin
 from envs.errors import EmbodiedError
 from envs.goals import Goal
+from envs.robot import FILES, ROBOTS
 from envs.types import Array, ObjectState, Observation
 
 NAME = "episode.journal"
@@ -132,8 +133,9 @@ class Journal:
 
 
 def recorded_robot(episode: Episode) -> str | None:
-    """What a recording moved, a name that `envs.robot.robot_of` takes; None of what was not recorded."""
-    return episode.robot.partition(" ")[0] if RECORDING in episode.versions else None
+    """What an episode moved, a name that `envs.robot.robot_of` takes; None where it names none."""
+    name = episode.robot.partition(" (")[0]
+    return name if name in (*ROBOTS, *FILES) or name.endswith((".yaml", ".yml")) else None
 
 
 def _packed(observation: Observation, success: bool) -> dict[str, Array]:

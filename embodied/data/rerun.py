@@ -6,11 +6,11 @@ import numpy as np
 
 from embodied.data.journal import recorded_robot
 from embodied.data.play import PlayConfig
-from envs.control import OWN, controller
+from envs.control import OWN
 from envs.engine import Engine
 from envs.episode import Episode
 from envs.errors import EmbodiedError, unknown
-from envs.robot import default_control
+from envs.robot import named_control, robot_of
 from envs.scene import Scene, SceneConfig, build_scene
 from envs.servo import SERVOS
 from envs.simulation import Simulation
@@ -47,12 +47,12 @@ def worlds_of(episode: Episode, worlds: int) -> TaskWorlds:
     origin = episode.origin
     if origin is None:
         raise EmbodiedError(f"This episode of {episode.task!r} does not say how it began; it can only be filmed.")
-    if origin.servo not in SERVOS:
-        raise unknown("servo", origin.servo, SERVOS)
-    task = task_among(episode.task, episode.observation.objects.names)
-    task = replace(task, goal=episode.goal, scene=replace(task.scene, servo=SERVOS[origin.servo]))
-    own = origin.control == OWN
-    control = default_control(task.scene.robot, origin.rate) if own else controller(origin.control, origin.rate)
+    if origin.servo not in (*SERVOS, OWN):
+        raise unknown("servo", origin.servo, (*SERVOS, OWN))
+    task = task_among(episode.task, episode.observation.objects.names, recorded_robot(episode))
+    servo = {**SERVOS, OWN: robot_of(task.scene.robot).servo}[origin.servo]
+    task = replace(task, goal=episode.goal, scene=replace(task.scene, servo=servo))
+    control = named_control(task.scene.robot, origin.control, origin.rate)
     variation, engine = Variation.parse(origin.variation), Engine(origin.engine)
     return TaskWorlds(task, worlds, control=control, variation=variation, engine=engine)
 

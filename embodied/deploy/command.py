@@ -37,7 +37,7 @@ from envs.task import Task
 from envs.tasks import task as named_task
 from envs.types import Array
 from envs.variation import Variation, count, drawn
-from robots.arm.kinds import kind_of
+from robots.arm.kinds import KINDS, kind_of
 from robots.governor.guard import Report
 
 WAIT = 60.0
@@ -75,9 +75,11 @@ def assigned(arguments: DeployArguments) -> Assignment:
 
 def _suited(task: Task, control: Controller, robot: str) -> tuple[Task, Controller]:
     if control.joints != JOINTS or task.scene.robot != robot:
+        own = task.scene.robot
+        cure = f"Say robot={own}" if own in KINDS else "Choose a run of embodied train env=place"
         raise EmbodiedError(
             f"The policy of {task.name} moves {task.scene.robot} by {', '.join(control.spec.names)}; one {robot} with "
-            f"{', '.join(JOINTS)} is here. Choose a run of embodied train env=place, or run=expert."
+            f"{', '.join(JOINTS)} is here. {cure}, or run=expert."
         )
     if task.scene.fixtures:
         raise EmbodiedError(

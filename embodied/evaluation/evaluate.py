@@ -43,13 +43,13 @@ def evaluate(arguments: EvaluateArguments, console: Console) -> None:
 
 def _robustness(run: Run, config: Config, arguments: EvaluateArguments, console: Console) -> None:
     """The robustness table, printed and kept in `robustness.json`."""
-    rows, control = rows_of(arguments.variation), chosen_control(config)
+    rows, task, control = rows_of(arguments.variation), chosen_task(config), chosen_control(config)
     policies: dict[str, Policy] = {"learned": load_policy(run, config)}
     if control.spec.names[0] == "x":
-        policies["expert"] = expert(config.env.task)
+        policies["expert"] = expert(config.env.task, task.scene.robot)
     seeds = held_out_seeds(arguments.seed, arguments.episodes)
     found = robustness(
-        policies, chosen_task(config), seeds, rows, control, config.env.threads, sensors(config.env.sensors),
+        policies, task, seeds, rows, control, config.env.threads, sensors(config.env.sensors),
         chosen_engine(config),
     )  # fmt: skip
     table = [
@@ -83,7 +83,7 @@ def measure(
     task, control = chosen_task(config), chosen_control(config)
     policies: dict[str, Policy] = {"learned": load_policy(run, config)}
     if control.spec.names[0] == "x":
-        policies["expert"] = expert(config.env.task)
+        policies["expert"] = expert(config.env.task, task.scene.robot)
     policies["random"] = RandomPolicy(control.spec, np.random.default_rng((config.seed, seed)))
     seeds = held_out_seeds(seed, episodes)
     found: dict[str, Any] = {}

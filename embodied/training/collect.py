@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from embodied.config import Config, EnvConfig
+from embodied.config import Config
 from embodied.data.episodes import EpisodeStore
 from embodied.data.play import PlayConfig, play
 from embodied.machine import versions
 from embodied.training.spread import SpreadWorlds
-from envs.control import Controller, controller
+from envs.control import Controller
 from envs.engine import Engine
 from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.headstart import HeadStart
-from envs.robot import default_control
+from envs.robot import default_control, named_control
 from envs.scene import SceneConfig
 from envs.sensing import sensors
 from envs.servo_file import named_servos
@@ -41,8 +41,9 @@ Progress = Callable[[int, int], None]
 def chosen_task(config: Config) -> Task:
     """The task of a configuration, with its physics, servos, goal and horizon."""
     env = config.env
-    found = task(env.task, env.goal, env.horizon, env.distractors, env.obstacles)
-    return replace(found, scene=replace(found.scene, servo=named_servos(config.robot.servo)))
+    robot = None if config.robot.name == SceneConfig.robot else config.robot.name
+    found = task(env.task, env.goal, env.horizon, env.distractors, env.obstacles, robot)
+    return replace(found, scene=_with_servos(found.scene, config))
 
 
 def refuse_policy(config: Config) -> None:
@@ -56,20 +57,22 @@ def refuse_policy(config: Config) -> None:
         )
 
 
-def chosen_control(config: Config) -> Controller:
-    """The controller of a configuration.
-
-    Raises `EmbodiedError` where other than the robot's own actions are asked for and it is no lone SO-101.
-    """
-    robot = task(config.env.task).scene.robot
-    if robot == "so101":
-        return controller(config.env.action, config.env.rate)
-    if config.env.action != EnvConfig.action:
+def refuse_world_model(config: Config) -> None:
+    """Raise `EmbodiedError` for a world model of an arm it knows nothing of, and for none where one is needed."""
+    agent, trainer = config.agent, config.trainer
+    if config.robot.name != SceneConfig.robot and trainer.model_episodes:
         raise EmbodiedError(
-            f"env.action={config.env.action} is of a lone SO-101; the task {config.env.task!r} is for {robot}, which "
-            "has actions of its own: leave env.action out."
+            f"The world model knows an SO-101's hand alone; robot.name={config.robot.name} was given. Learn a policy "
+            "without one: trainer.model_episodes=0."
         )
-    return default_control(robot, config.env.rate)
+    if (agent.name == "planner" or agent.imagined) and not trainer.model_episodes:
+        asked = "agent.name=planner" if agent.name == "planner" else f"agent.imagined={agent.imagined:g}"
+        raise EmbodiedError(f"{asked} needs a world model, and trainer.model_episodes=0 is to learn none.")
+
+
+def chosen_control(config: Config) -> Controller:
+    """The controller of a configuration; raises `EmbodiedError` where its robot does not take such actions."""
+    return named_control(chosen_task(config).scene.robot, config.env.action, config.env.rate)
 
 
 def chosen_engine(config: Config) -> Engine:
@@ -110,7 +113,12 @@ def spread_worlds(
 def play_scene(config: Config) -> SceneConfig:
     """The scene that the world model learns in: all objects of its world, no goal entity."""
     scene = PlayConfig(world=config.env.play).scene
-    return replace(scene, servo=named_servos(config.robot.servo)) if scene.robot == "so101" else scene
+    return _with_servos(scene, config) if scene.robot == SceneConfig.robot else scene
+
+
+def _with_servos(scene: SceneConfig, config: Config) -> SceneConfig:
+    servo = config.robot.servo
+    return scene if servo is None else replace(scene, servo=named_servos(servo))
 
 
 def play_control(config: Config) -> Controller:
@@ -127,7 +135,8 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
     refuse_policy(config)
     store = _empty(run / DEMONSTRATIONS)
     worlds = spread_worlds(config, config.env.worlds, config.seed)
-    demonstrator = expert(config.env.task)
+    robot = worlds.task.scene.robot
+    demonstrator = expert(config.env.task, robot)
     rng = np.random.default_rng((config.seed, 1))
     control = worlds.spec
     if control.names[0] != "x":
@@ -160,7 +169,7 @@ def collect_demonstrations(config: Config, run: Path, progress: Progress) -> int
                 goal=worlds.task.goal,
                 seed=config.seed,
                 task=worlds.task.name,
-                robot=f"{worlds.task.scene.robot} ({config.robot.servo})",
+                robot=f"{robot} ({config.robot.servo or 'own'})",
                 versions=versions(),
                 origin=worlds.origin(int(world)),
             )

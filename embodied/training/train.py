@@ -17,9 +17,11 @@ from embodied.training.collect import (
     DEMONSTRATIONS,
     PLAY,
     chosen_control,
+    chosen_task,
     collect_demonstrations,
     collect_play,
     refuse_policy,
+    refuse_world_model,
     spread_worlds,
     take_over,
     task_worlds,
@@ -63,15 +65,17 @@ EVALUATIONS = 10
 
 
 def train(config: Config, run: Run, console: Console) -> None:
-    """Run all stages. Raises `EmbodiedError` for a policy in a world that has no task."""
+    """Run all stages. Raises `EmbodiedError` for a policy without a task, or without a world model that it needs."""
     import torch
 
     refuse_policy(config)
+    refuse_world_model(config)
     torch.set_num_threads(1)
     if config.slots.source == "pixels":
         pixels(config, run, console)
     perform(run, console, "collect", lambda stage: _collect(config, run, stage))
-    perform(run, console, "world model", lambda stage: _world_model(config, run, stage))
+    if config.trainer.model_episodes:
+        perform(run, console, "world model", lambda stage: _world_model(config, run, stage))
     if config.agent.name != "planner":
         perform(run, console, "policy", lambda stage: _policy(config, run, stage))
 
@@ -198,7 +202,7 @@ def policy_trainer(config: Config, run: Run) -> PolicyTrainer:
     wholly = agent.imagined == 1.0
     if agent.frontier and (wholly or config.env.workers):
         raise EmbodiedError("agent.frontier chooses among beginnings of the simulator in one process.")
-    demonstrator = expert(config.env.task) if config.trainer.demonstrations else None
+    demonstrator = expert(config.env.task, chosen_task(config).scene.robot) if config.trainer.demonstrations else None
     worlds: TaskWorlds | SpreadWorlds | FrontierWorlds | ImaginedWorlds
     if wholly:
         worlds = policy_worlds(config, run, WORLDS, config.seed, eased)
