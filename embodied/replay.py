@@ -12,7 +12,7 @@ from embodied.data.journal import RECORDING
 from embodied.data.rerun import from_origin, from_states, same, scene_of
 from embodied.report.video import encode
 from envs.cameras import CameraConfig, Cameras
-from envs.episode import Episode
+from envs.episode import OTHER, Episode
 from envs.errors import EmbodiedError
 from envs.looks import looks_of
 from envs.types import Array, proprioception
@@ -48,6 +48,8 @@ def replay(arguments: ReplayArguments, console: Console) -> int:
         console.say(f"again    from its {how}: {'the same to the bit' if is_same else 'NOT the same'}")
     if RECORDING in episode.versions:
         console.say("again    no: it was recorded on an arm, whose servos are not the simulator's")
+    elif _unnamed(episode):
+        console.say("again    no: it had servos of a file, or sensors without a name, which it does not hold")
     elif not exact:
         console.say("again    no: it holds neither its origin nor simulator states")
     console.say(f"film     {path}")
@@ -70,9 +72,16 @@ def filmed(episode: Episode, camera: str, width: int, height: int) -> Array:
     return np.concatenate(frames)
 
 
+def _unnamed(episode: Episode) -> bool:
+    """Whether it had servos or sensors that its origin could not name."""
+    return episode.origin is not None and OTHER in (episode.origin.servo, episode.origin.sensors)
+
+
 def lived_again(episode: Episode) -> dict[str, bool]:
     """By what it was begun from, whether the simulator gives the episode again to the bit."""
     exact: dict[str, bool] = {}
+    if _unnamed(episode):
+        return exact
     if episode.origin is not None and RECORDING not in episode.versions:
         exact["seed"] = same(from_origin(episode), episode.observation)
     if episode.simulator_state is not None and not episode.interventions:

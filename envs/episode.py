@@ -28,6 +28,10 @@ class Transition:
     """`[*B]` bool."""
 
 
+OTHER = "other"
+"""In an `Origin`: what has no name of its own."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Whence a simulated episode came: with its actions, all that is needed to live it again to the bit."""
@@ -39,11 +43,13 @@ class Origin:
     rate: float
     """Control steps per second [Hz]."""
     servo: str = "firm"
-    """A name in `envs.servo.SERVOS`, or `own`: the robot's."""
+    """A name in `envs.servo.SERVOS`, or `own`: the robot's; or `OTHER`."""
     variation: str = ""
     """What its factors were drawn from, in the words of `envs.variation.Variation`."""
     factors: Mapping[str, Array] = field(default_factory=dict)
     """What was drawn, `[many numbers]` by name; a factor that is not there was nominal."""
+    sensors: str = "exact"
+    """A name in `envs.sensing.SENSORS`, or `OTHER`."""
     engine: str = "batch"
     """A name in `envs.engine.ENGINES`; of `warp`, the bits are those of its device."""
 

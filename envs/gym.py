@@ -4,7 +4,8 @@ Both stand on `TaskWorlds`; the single environment is a batch of one. Observatio
 
 - `observation`: proprioception, then per entity but the table: position, the first two columns of its rotation matrix,
   linear and angular velocity, and presence, all in the world frame and SI units;
-- `achieved_goal` and `desired_goal`: where the task's subject is and should be [m];
+- `achieved_goal` and `desired_goal`: where the task's subject is and should be [m]; of goals that are no such place,
+  the margins of their literals, which are to be positive;
 - what cameras see, where they are asked for: `NAME` uint8, `NAME_depth` [m], `NAME_segmentation` entities;
 - `instruction`: the goal as a sentence, where `language` is asked for.
 
@@ -28,15 +29,15 @@ from envs.compiled import kernel
 from envs.control import OWN
 from envs.engine import BATCH, Engine
 from envs.errors import unknown
-from envs.goals import Goal
+from envs.goals import Literal
 from envs.language import CHARACTERS, sentence
 from envs.robot import named_control
 from envs.sensors import FARTHEST, ImageSensor, SensorConfig
 from envs.task import Task
 from envs.tasks import task
-from envs.types import Array, Observation
+from envs.types import Array, ObjectState, Observation
 from envs.variation import Variation
-from envs.worlds import TaskWorlds
+from envs.worlds import TaskWorlds, merged
 
 ObservationDict = dict[str, Array]
 
@@ -53,11 +54,11 @@ def flatten(observation: Observation, chosen: Task) -> ObservationDict:
     size, entities = rows[0].shape[1], rows[1].shape[1] - 1
     flat = np.empty((len(rows[0]), size + ENTITY * entities), np.float32)
     _flatten(*rows, flat)
-    achieved = objects.position_in_world[..., objects.index(chosen.subject), :]
+    achieved, desired = _goals(objects, chosen)
     return {
         "observation": flat.reshape(*lead, -1),
         "achieved_goal": _bounded(achieved),
-        "desired_goal": _bounded(_desired(observation, chosen)),
+        "desired_goal": _bounded(desired),
         **observation.images,
     }
 
@@ -66,20 +67,27 @@ def _bounded(array: Array) -> Array:
     return np.clip(array, -BOUND, BOUND).astype(np.float32)
 
 
-def _desired(observation: Observation, chosen: Task) -> Array:
-    objects = observation.objects
-    if chosen.goal_entity is not None:
-        where: Array = objects.position_in_world[..., objects.index(chosen.goal_entity), :]
-        return where
-    desired = np.array(objects.position_in_world[..., objects.index(chosen.subject), :])
-    desired[..., 2] = LIFTED_HEIGHT
-    return desired
+def _goals(objects: ObjectState, chosen: Task) -> tuple[Array, Array]:
+    """What is achieved and what is desired `[*B 3]` or `[*B L]`, see the module."""
+    place = _place(chosen)
+    if place is not None:
+        where = objects.position_in_world
+        return where[..., objects.index(place.arguments[0]), :], where[..., objects.index(place.arguments[1]), :]
+    margins = np.asarray(chosen.goal.margins(objects))
+    return margins, np.full_like(margins, HELD)
+
+
+def _place(chosen: Task) -> Literal | None:
+    """The literal that says how near the subject is to be to the goal entity; None where the goal is another."""
+    wanted = ("near", (chosen.subject, chosen.goal_entity), False)
+    literals = chosen.goal.literals
+    return next((each for each in literals if (each.predicate, each.arguments, each.negated) == wanted), None)
 
 
 BOUND = 100.0
 """Every number of an observation lies within plus and minus this; only an object shot away would reach it."""
-LIFTED_HEIGHT = 0.06
-"""[m] The height that a task without a goal entity (lifting) gives as desired."""
+HELD = 1e-9
+"""A literal holds where its margin is more than 0."""
 ENTITY = 16
 """Numbers per entity in `observation`."""
 
@@ -160,9 +168,6 @@ class _Tabletop:
         self.observation_box = _space(self.worlds, language)
         self.render_mode = render_mode
 
-    def _observe(self) -> ObservationDict:
-        return flatten(self.worlds.observation, self.task)
-
     def _begin(self, options: dict[str, Any] | None, seeds: Array | None) -> None:
         """Reset every world; `options["variation"]` sets or freezes factors by name until the next call."""
         for option in options or {}:
@@ -182,29 +187,26 @@ class _Tabletop:
         return None if self.render_mode is None else tuple(pictures[self.render_mode])
 
     def _others_hold(self) -> Array:
-        """`[N]` whether the literals that do not speak of the goal entity held after the last step."""
-        others = [i for i, one in enumerate(self.task.goal.literals) if self.task.goal_entity not in one.arguments]
+        """`[N]` whether the literals that `achieved_goal` does not speak of held after the last step."""
+        place = _place(self.task)
+        others = [] if place is None else [i for i, one in enumerate(self.task.goal.literals) if one != place]
         return np.asarray((self.worlds.margins[:, others] > 0).all(axis=1))
 
     def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any) -> Array:
-        """0 within the goal's distance of the desired position, -1 elsewhere; what hindsight relabelling needs.
+        """0 where the desired goal is achieved, -1 elsewhere; what hindsight relabelling needs.
 
-        Literals that do not speak of the goal entity are taken from `info["others_hold"]` where it is given.
+        Of places, within the goal's distance; literals that do not speak of the place are taken from
+        `info["others_hold"]` where it is given. Of margins, where each is as large as is desired.
         """
-        distance = np.linalg.norm(np.asarray(achieved_goal) - np.asarray(desired_goal), axis=-1)
-        reached = distance <= _tolerance(self.task.goal)
+        achieved, desired, place = np.asarray(achieved_goal), np.asarray(desired_goal), _place(self.task)
+        if place is None:
+            reached = (achieved >= desired).all(axis=-1)
+        else:
+            reached = np.linalg.norm(achieved - desired, axis=-1) < place.parameters[0]
         infos = info if isinstance(info, (list, tuple, np.ndarray)) else [info]
         others = np.array([bool((one or {}).get("others_hold", True)) for one in infos])
         reward: Array = (reached & (others if reached.ndim else others[0])).astype(np.float32) - 1.0
         return reward
-
-
-def _tolerance(goal: Goal) -> float:
-    """The distance of the first `near` literal [m]; without one, that of an object in the middle of a bin's floor."""
-    for literal in goal.literals:
-        if literal.predicate == "near":
-            return float(literal.parameters[0])
-    return 0.035
 
 
 class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
@@ -250,14 +252,15 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         """
         super().reset(seed=seed)
         self._begin(options, np.array([self.np_random.integers(2**31)]))
-        return self._first(self._observe()), {"is_success": bool(self._success()[0])}
+        return self._first(self.worlds.observation), {"is_success": bool(self._success()[0])}
 
     def step(self, action: Array) -> tuple[ObservationDict, float, bool, bool, dict[str, Any]]:
         """One control step."""
         transition = self.worlds.step(np.asarray(action)[None])
         success = bool(transition.success[0])
+        seen, truncated = self._first(transition.next_observation), bool(transition.truncated[0])
         info = {"is_success": success, "others_hold": bool(self._others_hold()[0])}
-        return self._first(self._observe()), float(success) - 1.0, False, bool(transition.truncated[0]), info
+        return seen, float(success) - 1.0, False, truncated, info
 
     def render(self) -> Any:
         """From the front camera, by `render_mode`: `[480 640 3]` uint8, `[480 640]` float32 [m], or both."""
@@ -266,8 +269,8 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
     def _success(self) -> Array:
         return np.asarray(self.task.goal.satisfied(self.worlds.truth.objects))
 
-    def _first(self, batched: ObservationDict) -> ObservationDict:
-        first = {key: value[0] for key, value in batched.items()}
+    def _first(self, observation: Observation) -> ObservationDict:
+        first = {key: value[0] for key, value in flatten(observation, self.task).items()}
         return {**first, "instruction": self.instruction} if self._language else first
 
 
@@ -317,6 +320,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
                     engine if isinstance(engine, Engine) else Engine(engine))  # fmt: skip
         self.num_envs = num_envs
         self._ended = np.zeros(num_envs, bool)
+        self._seeded = False
         self.single_action_space, self.single_observation_space = self.action_box, self.observation_box
         self.action_space = batch_space(self.action_box, num_envs)
         self.observation_space = batch_space(self.observation_box, num_envs)
@@ -324,38 +328,42 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[ObservationDict, dict[str, Any]]:
-        """Begin an episode in every world; world i of seed s begins as world 0 of seed s + i.
+        """Begin an episode in every world; world i of seed s begins as world 0 of seed s + i, and so do its next ones.
 
         `options={"variation": {"mass": 1.5, "friction": None}}` sets factors of variation, or freezes them by None, of
         all episodes until the next call.
         """
         self._ended[:] = False
         drawn = None
-        if seed is not None:
+        if seed is not None or not self._seeded:
+            # Without a seed, the first of all episodes is one that nobody can foresee, as Gymnasium has it.
+            seed, self._seeded = [None] * self.num_envs if seed is None else seed, True
             seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
             drawn = np.array([np.random.default_rng(one).integers(2**31) for one in seeds])
+            self.worlds.reseed(drawn.tolist())
         self._begin(options, drawn)
-        return self._seen(), {"is_success": self._success()}
+        return self._seen(self.worlds.observation), {"is_success": self._success()}
 
     def step(self, actions: Array) -> tuple[ObservationDict, Array, Array, Array, dict[str, Any]]:
         """One control step of every world."""
         transition = self.worlds.step(actions)
         reward, truncated = transition.success.astype(np.float32) - 1.0, transition.truncated
         info: dict[str, Any] = {"is_success": transition.success, "others_hold": self._others_hold()}
-        begin = truncated
+        begin, seen = truncated, self._seen(transition.next_observation)
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             begin, truncated = self._ended, truncated & ~self._ended
             reward, self._ended = np.where(begin, np.float32(0.0), reward), truncated
         elif begin.any():
-            info |= {"final_obs": self._seen(), "_final_obs": begin, "final_info": dict(info), "_final_info": begin}
+            info |= {"final_obs": seen, "_final_obs": begin, "final_info": dict(info), "_final_info": begin}
         if begin.any():
             self.worlds.reset(np.flatnonzero(begin), fixed=self._fixed)
+            seen = self._seen(merged(begin, self.worlds.observation, transition.next_observation))
             if self.autoreset_mode == AutoresetMode.NEXT_STEP:
                 info["is_success"] = np.where(begin, self._success(), transition.success)
-        return self._seen(), reward, transition.terminated, truncated, info
+        return seen, reward, transition.terminated, truncated, info
 
-    def _seen(self) -> ObservationDict:
-        seen = self._observe()
+    def _seen(self, observation: Observation) -> ObservationDict:
+        seen = flatten(observation, self.task)
         if self._language:
             seen["instruction"] = (self.instruction,) * self.num_envs
         return seen

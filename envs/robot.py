@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from envs import pusher
-from envs.control import OWN, CartesianDelta, Controller, JointAbsolute, PlanarDelta, TwoArms, controller
+from envs.control import OWN, CartesianDelta, Controller, JointAbsolute, JointDelta, PlanarDelta, TwoArms, controller
 from envs.errors import unknown
 from envs.kinematics import SO101, Arm
 from envs.physics import PUSHING, Physics
@@ -140,10 +140,14 @@ def named_control(robot: str, name: str, rate: float = 10.0) -> Controller:
         from envs.foreign import joint_control
 
         return joint_absolute(robot, rate) if name == "joint_absolute" else joint_control(robot_file(robot), rate)
+    own = default_control(robot, rate)
     allowed = {"so101": ARMS, "two_so101": ARMS[:1], "pusher": ("planar_delta",)}.get(robot, ARMS)
+    if isinstance(own, JointDelta):
+        # A file that says nothing of tasks has no tool that could be led.
+        allowed = ARMS[1:]
     if name not in (*allowed, OWN):
         raise unknown(f"action mode of {robot}", name, allowed)
-    return default_control(robot, rate)
+    return own
 
 
 def default_control(robot: str, rate: float = 10.0) -> Controller:

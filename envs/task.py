@@ -34,8 +34,8 @@ JAWS = 0.048
 """[m] The same between the side of what is larger than a cube and the middle of the open jaws."""
 TRIES = 64
 """Candidate places drawn per entity and reset."""
-ARRANGEMENTS = 32
-"""Times that everything is placed anew where something found no room."""
+ARRANGEMENTS = 160
+"""Times that everything is placed anew, in one world after another, before nobody is thought to find room."""
 TRIES_AT_ONCE = 8
 """Candidates whose reach is computed together."""
 
@@ -108,18 +108,19 @@ class Task:
         worlds, fixtures, movable = len(generators), self.scene.fixtures, self._movable
         draws = np.zeros((worlds, len(movable) + 1, TRIES, 4))
         places = np.zeros((worlds, len(movable), 4))
-        seeking = np.arange(worlds)
-        for _ in range(ARRANGEMENTS):
+        seeking, fruitless = np.arange(worlds), 0
+        while fruitless < ARRANGEMENTS:
             # One block of numbers per world and one vectorised pass over worlds, however many tries it takes.
             draws[seeking] = [generators[int(i)].random(draws.shape[1:]) for i in seeking]
             places[seeking], missing = self._arranged(draws[seeking])
             crowded = missing >= 0
             if not crowded.any():
                 break
+            fruitless = 0 if crowded.sum() < len(seeking) else fruitless + len(seeking)
             seeking = seeking[crowded]
         else:
             raise EmbodiedError(
-                f"Task {self.name!r} found no room for {movable[int(missing[crowded][0])]!r} in {ARRANGEMENTS} times "
+                f"Task {self.name!r} found no room for {movable[int(missing[crowded][0])]!r} in {fruitless} times "
                 f"{TRIES} tries; use fewer objects and obstacles."
             )
         first = len(movable) - len(self.scene.objects)

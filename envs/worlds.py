@@ -9,7 +9,7 @@ import numpy as np
 from envs.control import CONTROLLERS, OWN, Controller
 from envs.divergence import Divergence
 from envs.engine import BATCH, Engine
-from envs.episode import Origin, Transition
+from envs.episode import OTHER, Origin, Transition
 from envs.errors import DivergedError, EmbodiedError
 from envs.headstart import HeadStart
 from envs.layout import Layout
@@ -17,6 +17,7 @@ from envs.looks import Looks, looks_of
 from envs.parameters import Parameters
 from envs.robot import robot_of
 from envs.scene import SceneConfig, build_scene
+from envs.sensing import SENSORS
 from envs.sensors import SensorConfig, Sensors
 from envs.servo import SERVOS, remembering
 from envs.simulation import Simulation
@@ -69,13 +70,15 @@ class TaskWorlds:
         """`[N]` resets so far, which number the episodes of each world's stream."""
         self.beginnings: list[tuple[int, ...]] = [(seed, i, 0) for i in range(worlds)]
         """Per world the numbers that seeded its episode: `reset(seeds=...)` takes them and begins it again."""
+        self._streams: list[tuple[int, ...]] = [(seed, i) for i in range(worlds)]
         self._variations = [""] * worlds
         self.margins: Array = np.zeros((worlds, len(task.goal.literals)))
         """`[N L]` of the goal's literals after the last step, see `Goal.margins`."""
-        self.seed = seed
         self._many = count(self.simulation.scene)
         self._upcoming = Upcoming(worlds)
         self._drawn: dict[str, Array] = {}
+        self.sensors = sensors
+        """What is wrong with what is observed; None where nothing is."""
         self._sensors = None if sensors is None else Sensors(sensors, self.simulation)
         self.truth: Observation
         """What is, in all worlds."""
@@ -105,8 +108,9 @@ class TaskWorlds:
     ) -> Observation:
         """Begin episodes in the worlds `ids` (all by default); returns the observation of all worlds.
 
-        `seeds` `[n]` choose the beginnings; without, each world's next episode is `(seed, world, episode)`. `fixed`
-        sets factors of these episodes, or freezes them, by name, see `Variation.fixed`.
+        `seeds` `[n]` choose the beginnings; without, each world's next episode is `(seed, world, episode)`, or what
+        `reseed` has said in place of the first two. `fixed` sets factors of these episodes, or freezes them, by name,
+        see `Variation.fixed`.
         """
         ids = np.arange(self.worlds) if ids is None else np.asarray(ids)
         if seeds is not None:
@@ -120,7 +124,7 @@ class TaskWorlds:
         if len(ids):
             chosen = self.variation if fixed is None else self.variation.fixed(fixed)
             if seeds is None:
-                under = (self.seed, chosen, self.head_start, self.task)
+                under = (chosen, self.head_start, self.task)
                 rows, values = self._upcoming.take(
                     ids, self.episode, under, lambda worlds: self._draw(self._numbered(worlds), chosen)
                 )
@@ -128,6 +132,12 @@ class TaskWorlds:
                 rows, values = self._draw(beginnings, chosen)
             self._begin(ids, beginnings, chosen, rows, values)
         return self._observe(ids)
+
+    def reseed(self, seeds: Sequence[int]) -> None:
+        """From now on, the worlds' own streams of episodes are those of `seeds` `[N]`, from their first."""
+        self._streams = [(int(seed),) for seed in seeds]
+        self.episode[:] = 0
+        self._upcoming = Upcoming(self.worlds)
 
     def origin(self, world: int) -> Origin:
         """How the present episode of one world can be begun again, and what its factors are."""
@@ -140,16 +150,17 @@ class TaskWorlds:
             beginning=self.beginnings[world],
             control=next((name for name, kind in CONTROLLERS.items() if isinstance(control, kind)), OWN),
             rate=control.spec.rate,
-            servo=next((name for name, one in {**SERVOS, OWN: own}.items() if one == servo), "other"),
+            servo=next((name for name, one in {**SERVOS, OWN: own}.items() if one == servo), OTHER),
             variation=self._variations[world],
             factors=factors,
+            sensors=next((name for name, one in SENSORS.items() if one == self.sensors), OTHER),
             engine=self.simulation.engine.name,
         )
 
     def _numbered(self, ids: Array) -> list[tuple[int, ...]]:
         """The beginnings of the next episodes of the worlds' own streams."""
-        return [(self.seed, world, episode) for world, episode in zip(ids.tolist(), self.episode[ids].tolist(),
-                                                                      strict=True)]  # fmt: skip
+        return [(*self._streams[world], episode)
+                for world, episode in zip(ids.tolist(), self.episode[ids].tolist(), strict=True)]  # fmt: skip
 
     def _draw(self, beginnings: Sequence[tuple[int, ...]], variation: Variation) -> Drawn:
         layout = self._layout(beginnings, variation)
@@ -214,13 +225,14 @@ class TaskWorlds:
         before = self.observation
         lost = self._advance(action)
         self.elapsed += 1
-        self._observe()
+        after = self._observe()
         self.margins = np.asarray(self.task.goal.margins(self.truth.objects))
         return Transition(
             observation=before,
             action=np.asarray(action, dtype=np.float64),
-            next_observation=self.observation,
-            success=(self.margins > 0).all(axis=1),
+            # Of an episode that was lost, nothing more was seen.
+            next_observation=merged(lost, before, after) if lost.any() else after,
+            success=(self.margins > 0).all(axis=1) & ~lost,
             terminated=np.zeros(self.worlds, bool),
             truncated=(self.elapsed >= self.task.horizon) | lost,
         )
@@ -270,6 +282,12 @@ class TaskWorlds:
         if self._sensors is not None:
             self._sensors.load_state_dict(state)
             self.observation = self._sensors.last(self.truth)
+
+
+def merged(chosen: Array, one: Observation, other: Observation) -> Observation:
+    """`one` in the worlds that are `chosen` `[N]`, the `other` elsewhere."""
+    both = Observation.stack([other, one])
+    return both.map(lambda array: array[chosen.astype(np.int64), np.arange(len(chosen))])
 
 
 def _remembering(scene: SceneConfig, variation: Variation) -> SceneConfig:

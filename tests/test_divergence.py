@@ -5,6 +5,7 @@ import pytest
 
 from envs.divergence import load
 from envs.errors import DivergedError, EmbodiedError
+from envs.gym import TabletopVectorEnv
 from envs.tasks import TASKS
 from envs.worlds import TaskWorlds
 
@@ -31,18 +32,39 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_it_is_named_and_begins_anew_and_the_others_do_not_notice():
     worlds, undisturbed = shaken(), shaken()
+    before = worlds.observation
     explode(worlds, 1)
     action = np.random.default_rng(1).uniform(-1, 1, (3, 5))
     with pytest.warns(RuntimeWarning, match=r"world 1 of task 'place' diverged after 4 steps; it begins anew"):
         transition = worlds.step(action)
     np.testing.assert_array_equal(transition.truncated, [False, True, False])
     assert not transition.success[1]
-    assert np.isfinite(transition.next_observation.objects.position_in_world).all()
+    last = transition.next_observation.objects.position_in_world
+    np.testing.assert_array_equal(last[1], before.objects.position_in_world[1], "the last that was seen of it")
+    np.testing.assert_array_equal(last[[0, 2]], worlds.observation.objects.position_in_world[[0, 2]])
+    assert (last[1] != worlds.observation.objects.position_in_world[1]).any()
     np.testing.assert_array_equal(worlds.elapsed, [5, 1, 5])
     np.testing.assert_array_equal(worlds.episode, [1, 2, 1])
     undisturbed.step(action)
     others = np.array([0, 2])
     np.testing.assert_array_equal(worlds.simulation.save(others).rows, undisturbed.simulation.save(others).rows)
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_a_learner_sees_the_end_of_the_episode_that_was_lost_and_not_another(mode):
+    env = TabletopVectorEnv("place", 3, autoreset_mode=mode)
+    env.reset(seed=0)
+    seen = env.step(np.full((3, 5), 0.1))[0]
+    explode(env.worlds, 1)
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        after, _, _, truncated, info = env.step(np.full((3, 5), 0.1))
+    assert truncated.tolist() == [False, True, False]
+    final = info["final_obs"] if mode == "SameStep" else after
+    np.testing.assert_array_equal(final["observation"][1], seen["observation"][1])
+    assert (final["observation"][[0, 2]] != seen["observation"][[0, 2]]).any(axis=1).all()
+    begun = after if mode == "SameStep" else env.step(np.full((3, 5), 0.1))[0]
+    assert (begun["desired_goal"][1] != final["desired_goal"][1]).any()
+    np.testing.assert_array_equal(begun["desired_goal"][[0, 2]], final["desired_goal"][[0, 2]])
 
 
 def test_what_is_kept_diverges_again():

@@ -8,9 +8,11 @@ from gymnasium.vector import AutoresetMode
 
 from envs import GYM_IDS
 from envs.errors import EmbodiedError
+from envs.experts import expert
 from envs.geometry import quat_to_matrix
 from envs.gym import TabletopEnv, TabletopVectorEnv, flatten
 from envs.sensors import JointSensor, ObjectSensor, SensorConfig
+from envs.tasks import TASKS
 
 
 @pytest.mark.parametrize("gym_id", GYM_IDS)
@@ -31,6 +33,44 @@ def test_rewards_follow_the_goal_environment_convention() -> None:
     goals = achieved + np.array([[0.0, 0, 0], [0.019, 0, 0], [0.021, 0, 0]])
     np.testing.assert_array_equal(env.compute_reward(achieved, goals, [{}] * 3), [0, 0, -1])
     np.testing.assert_array_equal(env.compute_reward(achieved, achieved, [{"others_hold": False}] * 3), [-1] * 3)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_achieved_is_paid_as_it_is_on_the_way(name: str) -> None:
+    env, demonstrator = TabletopVectorEnv(name, 3), expert(name)
+    env.reset(seed=0)
+    paid = []
+    for _ in range(env.task.horizon):
+        seen, reward, _, truncated, info = env.step(demonstrator.act(env.worlds.truth, env.task.goal))
+        if truncated.any():
+            seen, info = info["final_obs"], info["final_info"]
+        others = [{"others_hold": each} for each in info["others_hold"]]
+        again = env.compute_reward(seen["achieved_goal"], seen["desired_goal"], others)
+        np.testing.assert_array_equal(again, reward)
+        # Whatever was achieved is a goal that was achieved.
+        relabelled = env.compute_reward(seen["achieved_goal"], seen["achieved_goal"], [{}] * 3)
+        np.testing.assert_array_equal(relabelled, np.zeros(3))
+        paid.append(reward)
+    assert (np.max(paid, axis=0) == 0).all()
+    assert np.min(paid) == -1
+
+
+def test_a_seed_decides_all_episodes_and_none_decides_nothing() -> None:
+    def beginnings(seed: int | None, before: int = 0) -> list[np.ndarray]:
+        env = TabletopVectorEnv("reach", 2, horizon=2)
+        for _ in range(before):
+            env.reset()
+        first, still = env.reset(seed=seed)[0]["observation"], np.zeros((2, 5), np.float32)
+        return [first, *(env.step(still)[0]["observation"] for _ in range(4))][::2]
+
+    first, again, later, other = beginnings(1), beginnings(1), beginnings(1, before=2), beginnings(2)
+    for i in range(3):
+        np.testing.assert_array_equal(first[i], again[i])
+        np.testing.assert_array_equal(first[i], later[i])
+        np.testing.assert_array_equal(first[i][1], other[i][0])
+        assert (first[i] != other[i]).any(axis=1).all()
+        assert not any(np.array_equal(first[i], first[j]) for j in range(i))
+    assert not np.array_equal(beginnings(None)[0], beginnings(None)[0])
 
 
 def test_vector_environment_is_the_single_one_n_times() -> None:
@@ -123,7 +163,7 @@ def test_factors_are_set_at_reset_by_options() -> None:
     vector.reset(seed=0, options={"variation": {"mass": 1.25}})
     for _ in range(3):
         vector.step(np.zeros((2, 5), np.float32))
-    assert vector.worlds.episode.tolist() == [3, 3]
+    assert vector.worlds.episode.tolist() == [2, 2]
     assert (vector.worlds.factors["mass"] == 1.25).all()
     with pytest.raises(EmbodiedError, match="Unknown factor 'wind'"):
         env.reset(options={"variation": {"wind": 1.0}})
@@ -141,7 +181,8 @@ def test_sensors_images_and_an_instruction_join_the_observation() -> None:
     assert observation["top_segmentation"].max() > 3
     assert env.observation_space.contains(observation)
     truth = env.unwrapped.worlds.truth.objects
-    off = observation["achieved_goal"] - truth.position_in_world[0, truth.index("red_cube")]
+    off = env.unwrapped.worlds.observation.objects.position_in_world[0] - truth.position_in_world[0]
+    off = off[truth.index("red_cube")]
     assert 0.001 < np.abs(off).max() < 0.05
     vector = gymnasium.make_vec("envs:SO101PlaceBin-v0", num_envs=2, **arguments)
     batch, _ = vector.reset(seed=0)

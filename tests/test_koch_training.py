@@ -60,7 +60,8 @@ def test_joint_actions_are_of_its_own_joints() -> None:
     np.testing.assert_allclose((delta.low, delta.high), (low, high))
     assert absolute.spec.rate == delta.spec.rate == 20.0
     assert chosen_control(composed("env.action=joint_delta")) == named_control("koch", "joint_delta")
-    for robot, name in (("koch", "planar_delta"), ("so101", "planar_delta"), ("pusher", "joint_delta")):
+    for robot, name in (("koch", "planar_delta"), ("so101", "planar_delta"), ("pusher", "joint_delta"),
+                        ("omx", "cartesian_delta")):  # fmt: skip
         with pytest.raises(EmbodiedError, match=f"action mode of {robot} '{name}'"):
             named_control(robot, name)
 

@@ -16,6 +16,9 @@ from envs.control import controller
 from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.scene import build_scene
+from envs.sensing import SENSORS
+from envs.sensors import ObjectSensor, SensorConfig
+from envs.servo import SERVOS, Servo
 from envs.simulation import Simulation
 from envs.tasks import TASKS
 from envs.types import Observation
@@ -25,11 +28,16 @@ from envs.worlds import TaskWorlds
 VARIED = "mass, friction, servo_delay, backlash, servo_friction, colour, table_colour"
 
 
-def recorded(name: str, steps: int, variation: str, action: str = "cartesian_delta", rate: float = 10.0) -> Episode:
+def recorded(
+    name: str, steps: int, variation: str, action: str = "cartesian_delta", rate: float = 10.0,
+    seen_by: SensorConfig | None = None, servo: Servo = SERVOS["firm"],
+) -> Episode:  # fmt: skip
     """World 1 of three, in its second episode, of random pushes into the table and whatever lies on it."""
+    task = replace(TASKS[name], scene=replace(TASKS[name].scene, servo=servo))
     worlds = TaskWorlds(
-        TASKS[name], 3, seed=8, control=controller(action, rate), threads=1, variation=Variation.parse(variation)
-    )
+        task, 3, seed=8, control=controller(action, rate), threads=1, variation=Variation.parse(variation),
+        sensors=seen_by,
+    )  # fmt: skip
     worlds.reset(np.array([1, 2]))
     rng = np.random.default_rng(3)
     seen, states, actions, success = [worlds.observation], [worlds.simulation.save().rows], [], [np.zeros(3, bool)]
@@ -63,6 +71,29 @@ def test_a_stored_episode_is_lived_again_to_the_bit(store: EpisodeStore) -> None
     assert first.origin.factors["mass"].shape == (3, 1)
     assert store[1].origin.control == "joint_delta"
     assert store.heads[0]["origin"]["variation"] == str(Variation.parse(VARIED))
+
+
+def test_what_sensors_said_is_said_again() -> None:
+    for name in ("noisy", "late", "camera"):
+        episode = recorded("place", 6, "", seen_by=SENSORS[name])
+        assert episode.origin is not None
+        assert episode.origin.sensors == name
+        assert lived_again(episode) == {"seed": True, "states": True}
+        assert not same(from_origin(replace(episode, origin=replace(episode.origin, sensors="exact"))),
+                        episode.observation)  # fmt: skip
+
+
+def test_what_has_no_name_is_not_lived_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nameless = (
+        recorded("place", 4, "", seen_by=SensorConfig(objects=ObjectSensor(position_noise=0.003))),
+        recorded("place", 4, "", servo=replace(SERVOS["firm"], kp=30.0)),
+    )
+    for number, episode in enumerate(nameless):
+        assert lived_again(episode) == {}
+        store = EpisodeStore(tmp_path / str(number))
+        store.append([episode])
+        assert main(["replay", f"store={store.folder}", "width=64", "height=48"]) == 0
+        assert "again    no: it had servos of a file, or sensors without a name" in capsys.readouterr().out
 
 
 def test_what_is_not_the_same_is_told(store: EpisodeStore) -> None:

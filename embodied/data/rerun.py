@@ -12,6 +12,7 @@ from envs.episode import Episode
 from envs.errors import EmbodiedError, unknown
 from envs.robot import named_control, robot_of
 from envs.scene import Scene, SceneConfig, build_scene
+from envs.sensing import sensors
 from envs.servo import SERVOS
 from envs.simulation import Simulation
 from envs.tasks import TASKS, task_among
@@ -53,8 +54,10 @@ def worlds_of(episode: Episode, worlds: int) -> TaskWorlds:
     servo = {**SERVOS, OWN: robot_of(task.scene.robot).servo}[origin.servo]
     task = replace(task, goal=episode.goal, scene=replace(task.scene, servo=servo))
     control = named_control(task.scene.robot, origin.control, origin.rate)
-    variation, engine = Variation.parse(origin.variation), Engine(origin.engine)
-    return TaskWorlds(task, worlds, control=control, variation=variation, engine=engine)
+    return TaskWorlds(
+        task, worlds, control=control, variation=Variation.parse(origin.variation), sensors=sensors(origin.sensors),
+        engine=Engine(origin.engine),
+    )  # fmt: skip
 
 
 def from_origin(episode: Episode) -> Observation:

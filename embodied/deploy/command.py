@@ -26,7 +26,7 @@ from embodied.schema import from_dict
 from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
 from envs.control import Controller
-from envs.episode import Origin, Policy
+from envs.episode import OTHER, Origin, Policy
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.robot import default_control
@@ -183,7 +183,7 @@ def _origin(assignment: Assignment, scene: SceneConfig, arguments: DeployArgumen
         values = drawn(variation, many, [(seed,)])
         return Origin(
             beginning=(seed,), control="joint_absolute", rate=assignment.control.spec.rate,
-            servo=assignment.servo or "other",
+            servo=assignment.servo or OTHER,
             variation=str(variation), factors={name: value[0] for name, value in values.items()},
         )  # fmt: skip
 
