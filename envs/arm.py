@@ -36,6 +36,13 @@ class SerialArm:
     home: Array
     """`[J]` from where solutions are looked for."""
 
+    @property
+    def reach(self) -> tuple[float, float, float]:
+        """[m] x, y and radius of a circle that the tool never leaves."""
+        x, y, _ = self.place[0]
+        slid = np.abs(np.stack([self.low, self.high])).max(axis=0)[self.slides].sum()
+        return float(x), float(y), float(np.linalg.norm(self.place[1:], axis=-1).sum() + slid)
+
     def forward(self, joints: Array) -> ToolPose:
         """See `Arm.forward`; tilt is how far the tool is from pointing down, whichever way."""
         joints = np.asarray(joints, np.float64)[..., : len(self.axis)]

@@ -40,7 +40,9 @@ def beginning(scene: "Scene", rows: "EntityRows", fields: ModelFields, layout: L
     if truth is not declared:
         fields.check(truth)
     _check_joints(scene, layout.joints)
-    check_apart(layout, declared.half_extents, scene.objects, robot_of(scene.config.robot).table, scene.config.fixtures)
+    config = scene.config
+    table = robot_of(config.robot).table
+    check_apart(layout, declared.half_extents, scene.objects, table, config.fixtures, config.goal_entity)
     state = rows.at_home(worlds, layout.joints)
     _place_held(scene, rows, layout, state)
     position = layout.object_position.copy()

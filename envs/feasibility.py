@@ -5,6 +5,7 @@ Sound, not complete: what is called impossible is, and what is not may still be 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from envs.predicates import GRASP_GAP
 
 REACH = 0.45
 """[m] The tool never gets further than this from the arm's base, nor anything that it has put somewhere."""
+Circle = tuple[float, float, float]
+"""[m] x, y and radius of what an arm gets to."""
 CEILING = 0.30
 """[m] Nothing is ever lifted higher than this."""
 _WIDER = {"near": 1.0, "static": 1.0, "lifted": -1.0, "released": -1.0}
@@ -30,20 +33,23 @@ class Fact:
     second: str
 
 
-def check_feasible(goal: Goal, fixed: Iterable[str] = ()) -> None:
-    """Raise `EmbodiedError` with the reason where a goal is impossible; `fixed` are entities that nothing moves."""
-    reason = why_impossible(goal, fixed)
+def check_feasible(goal: Goal, fixed: Iterable[str] = (), reach: Sequence[Circle] = ((0.0, 0.0, REACH),)) -> None:
+    """Raise `EmbodiedError` with the reason where a goal is impossible.
+
+    `fixed` are entities that nothing moves, and beyond every circle of `reach` no arm ever gets.
+    """
+    reason = why_impossible(goal, fixed, reach)
     if reason is not None:
         raise EmbodiedError(f"The goal '{goal}' is impossible: {reason}.")
 
 
-def why_impossible(goal: Goal, fixed: Iterable[str] = ()) -> str | None:
+def why_impossible(goal: Goal, fixed: Iterable[str] = (), reach: Sequence[Circle] = ((0.0, 0.0, REACH),)) -> str | None:
     """The reason in a few words, or None."""
     held = [literal for literal in goal.literals if not literal.negated]
     for rule in (_denied, _itself, _hands, _places):
         if reason := rule(goal.literals if rule is _denied else held, tuple(fixed)):
             return reason
-    return _circle(held)
+    return _beyond(held, reach) or _circle(held)
 
 
 def _denied(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
@@ -66,6 +72,12 @@ def _itself(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
             return f"nothing is {literal.predicate} itself"
         if literal.predicate in ("lifted", "grasped") and literal.arguments[0] in fixed:
             return f"nothing moves {literal.arguments[0]}"
+        under = literal.arguments[0 if literal.predicate == "below" else -1]
+        if "table" in literal.arguments and literal.predicate in (*_UP, "below", "in"):
+            if literal.predicate == "in" and literal.arguments[0] == "table":
+                return f"the table is not in {under}"
+            if literal.predicate != "in" and under != "table":
+                return f"{under} is never under the table"
     return None
 
 
@@ -87,13 +99,32 @@ def _places(literals: Sequence[Literal], fixed: Sequence[str]) -> str | None:
             return f"nothing is lifted by more than {CEILING:g} m"
         if literal.predicate != "at" or literal.frame != "world":
             continue
-        x, y, z, tolerance = literal.parameters
-        if np.hypot(x, y) - tolerance > REACH:
-            return f"({x:g}, {y:g}) is more than {REACH:g} m from the arm"
+        _, _, z, tolerance = literal.parameters
         if z + tolerance < 0.0:
             return f"z = {z:g} is under the table"
         if z - tolerance > CEILING:
             return f"z = {z:g} is higher than the arm gets"
+    for one, other in combinations([each for each in literals if each.predicate == "at"], 2):
+        if (one.arguments, one.frame) == (other.arguments, other.frame):
+            apart = np.linalg.norm(np.subtract(one.parameters[:3], other.parameters[:3]))
+            if apart > one.parameters[3] + other.parameters[3]:
+                return f"{one.arguments[0]} cannot be in two places"
+    lifted = {literal.arguments[0]: literal.parameters[0] for literal in literals if literal.predicate == "lifted"}
+    for literal in literals:
+        standing = literal.predicate == "on" and literal.arguments[1] == "table"
+        if standing and lifted.get(literal.arguments[0], -np.inf) >= literal.parameters[0]:
+            return f"{literal.arguments[0]} cannot be lifted and on the table at once"
+    return None
+
+
+def _beyond(literals: Sequence[Literal], reach: Sequence[Circle]) -> str | None:
+    for literal in literals:
+        if literal.predicate != "at" or literal.frame != "world":
+            continue
+        x, y, _, tolerance = literal.parameters
+        if all(np.hypot(x - own_x, y - own_y) - tolerance > radius for own_x, own_y, radius in reach):
+            far = f"{reach[0][2]:.3g} m from the arm" if len(reach) == 1 else "an arm's length from either arm"
+            return f"({x:g}, {y:g}) is more than {far}"
     return None
 
 

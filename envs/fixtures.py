@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Vector = tuple[float, float, float]
 
+FIRM = 1000.0
+"""MuJoCo's weight by which a firm part alone says how its contacts give way."""
 WAYPOINTS = 6
 """Of what leads a knob from shut to open."""
 
@@ -63,6 +65,8 @@ class Part:
     """None for the base, which nothing moves."""
     mass: float = 0.0
     """[kg] of what has a joint."""
+    firm: bool = False
+    """Gives way less than other things do, for what goes into it has little room, see `envs.physics.Physics`."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def add_fixture(spec: "mujoco.MjSpec", fixture: Fixture, contype: int) -> None:
             body.add_geom(name=f"{part.name}_{index}", type=shape, pos=solid.position, condim=3,
                           size=(x, z - x, 0.0) if round_ else solid.half_extents,
                           rgba=(*part.colour, 1.0), contype=contype, conaffinity=0, friction=(0.1, 0.005, 0.0001),
-                          mass=part.mass / len(part.solids))  # fmt: skip
+                          mass=part.mass / len(part.solids), solmix=FIRM if part.firm else 1.0)  # fmt: skip
 
 
 BIN_HALF_EXTENTS, BIN_WALL = (0.055, 0.055, 0.022), 0.004
@@ -208,7 +212,7 @@ def _socket() -> Fixture:
         Solid((0.0, hole + rim, 0.0), (hole, rim, z)),
         Solid((0.0, -hole - rim, 0.0), (hole, rim, z)),
     )
-    return Fixture((Part("socket", (x, x, z), _WOOD, block),), reach=((0.0, 0.0, 0.03), (0.0, 0.0, 0.05)))
+    return Fixture((Part("socket", (x, x, z), _WOOD, block, firm=True),), reach=((0.0, 0.0, 0.03), (0.0, 0.0, 0.05)))
 
 
 def _dustpan() -> Fixture:

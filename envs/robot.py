@@ -9,6 +9,7 @@ import numpy as np
 from envs import pusher
 from envs.control import OWN, CartesianDelta, Controller, JointAbsolute, JointDelta, PlanarDelta, TwoArms, controller
 from envs.errors import unknown
+from envs.feasibility import REACH, Circle
 from envs.kinematics import SO101, Arm
 from envs.physics import PUSHING, Physics
 from envs.robot_spec import GRIPPER_HALF_EXTENTS, JAW_COLOUR, Robot, RobotPart
@@ -111,6 +112,14 @@ def arm_of(name: str) -> Arm:
     from envs.foreign import arm_of_file
 
     return arm_of_file(robot_file(name))
+
+
+def reaches(name: str) -> tuple[Circle, ...]:
+    """Beyond these circles the tools of the robot never get."""
+    own = (0.0, 0.0, REACH)
+    if name in ROBOTS:
+        return (own, (*BASE[:2], REACH)) if name == "two_so101" else (own,)
+    return (arm_of(name).reach,)  # type: ignore[attr-defined]
 
 
 def joint_range(name: str) -> Array:

@@ -10,7 +10,7 @@ from envs.feasibility import check_feasible
 from envs.fixtures import OBSTACLES
 from envs.goals import Goal
 from envs.objects import CATALOGUE
-from envs.robot import robot_file, robot_of
+from envs.robot import reaches, robot_file, robot_of
 from envs.scene import SceneConfig
 from envs.suite import NAMES
 from envs.task import AIR, ALOFT, PUSH_AREA, Task
@@ -90,7 +90,8 @@ def task(
         parsed = Goal.parse(goal)
         parts = tuple(part.name for part in robot_of(chosen.scene.robot).parts)
         parsed.check(("table", *parts, *chosen.entities))
-        check_feasible(parsed, fixed=("table", *set(chosen.entities) - set(chosen.scene.objects)))
+        fixed = ("table", *set(chosen.entities) - set(chosen.scene.objects))
+        check_feasible(parsed, fixed, reaches(chosen.scene.robot))
         chosen = replace(chosen, goal=parsed)
     if horizon is not None:
         if horizon < 1:

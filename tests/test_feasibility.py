@@ -12,6 +12,7 @@ from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.feasibility import why_impossible
 from envs.goals import Goal
+from envs.robot import arm_of, joint_range
 from envs.tasks import TASKS, task
 from envs.worlds import TaskWorlds
 
@@ -33,6 +34,11 @@ IMPOSSIBLE = [
     ("at(red_cube, 2, 0, 0.014)", r"\(2, 0\) is more than 0.45 m from the arm"),
     ("at(red_cube, 0.2, 0, -0.4)", "z = -0.4 is under the table"),
     ("at(red_cube, 0.2, 0, 0.8)", "z = 0.8 is higher than the arm gets"),
+    ("at(red_cube, 0.2, 0, 0.014) & at(red_cube, 0.3, 0, 0.014)", "red_cube cannot be in two places"),
+    ("lifted(red_cube, 0.1) & on(red_cube, table)", "red_cube cannot be lifted and on the table at once"),
+    ("on(table, red_cube)", "red_cube is never under the table"),
+    ("below(red_cube, table)", "red_cube is never under the table"),
+    ("in(table, red_cube)", "the table is not in red_cube"),
 ]
 
 
@@ -40,6 +46,21 @@ IMPOSSIBLE = [
 def test_the_reason_is_one_sentence(text: str, reason: str) -> None:
     with pytest.raises(EmbodiedError, match=rf"^The goal '.*' is impossible: .*{reason}.*\.$"):
         task("place_clutter", goal=text)
+
+
+def test_how_far_is_too_far_is_the_robot_s_own() -> None:
+    far = "at(blue_rod, 0.48, 0, 0.05)"
+    assert str(task("handover", goal=far).goal) == str(Goal.parse(far))
+    with pytest.raises(EmbodiedError, match="more than an arm's length from either arm"):
+        task("handover", goal="at(blue_rod, 1.2, 0, 0.05)")
+    task("place", goal="at(red_cube, 0.4, 0, 0.014)")
+    x, y, radius = arm_of("koch").reach
+    rng, low, high = np.random.default_rng(0), *joint_range("koch").T
+    tools = arm_of("koch").forward(rng.uniform(low, high, (4000, 6))).position
+    far_off = np.hypot(tools[:, 0] - x, tools[:, 1] - y).max()
+    assert 0.7 * radius < far_off < radius
+    with pytest.raises(EmbodiedError, match=rf"\(0.5, 0\) is more than {radius:.3g} m from the arm"):
+        task("place", goal="at(red_cube, 0.5, 0, 0.014)", robot="koch")
 
 
 def test_what_nothing_moves_is_not_lifted() -> None:
@@ -55,6 +76,10 @@ def test_what_nothing_moves_is_not_lifted() -> None:
         "near(red_cube, blue_cube, 0.1) & ~near(red_cube, blue_cube, 0.05)",
         "lifted(red_cube, 0.03) & ~lifted(red_cube, 0.05)",
         "grasped(red_cube) & released(blue_cube)",
+        "at(red_cube, 0.2, 0, 0.014) & at(red_cube, 0.21, 0, 0.014)",
+        "at(red_cube, 0.2, 0, 0.014) & at(red_cube, 0.05, 0, 0.014, frame=blue_cube)",
+        "lifted(red_cube, 0.004) & on(red_cube, table)",
+        "below(table, red_cube)",
     ],
 )
 def test_what_only_looks_alike_is_possible(text: str) -> None:

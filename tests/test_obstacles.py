@@ -14,10 +14,14 @@ from embodied.training.collect import chosen_task
 from envs.episode import Episode
 from envs.errors import EmbodiedError
 from envs.experts import PickAndPlace
-from envs.fixtures import DOOR_KNOB, DRAWER_KNOB, FIXTURES, OBSTACLES
+from envs.fixtures import BIN_HALF_EXTENTS, DOOR_KNOB, DRAWER_KNOB, FIXTURES, OBSTACLES
 from envs.geometry import quat_from_yaw, quat_rotate
 from envs.interventions import Intervention
+from envs.layout import Layout
 from envs.objects import COMPOUNDS, object_type
+from envs.robot import HOME
+from envs.scene import build_scene
+from envs.simulation import Simulation
 from envs.task import JAWS
 from envs.tasks import TASKS, task, task_among
 from envs.types import Array, Kind
@@ -119,9 +123,48 @@ def test_an_object_in_an_obstacle_is_refused() -> None:
     worlds, layout = TaskWorlds(chosen, 1, threads=1), chosen.layout(streams(1))
     assert layout.fixture_position is not None
     inside = replace(layout, object_position=layout.fixture_position * (1.0, 1.0, 0.5))
-    with pytest.raises(EmbodiedError, match="In world 0 of the layout, red_cube is in the obstacle post"):
+    with pytest.raises(EmbodiedError, match="In world 0 of the layout, red_cube and post overlap by 24 mm"):
         worlds.simulation.reset(inside)
     worlds.simulation.reset(replace(inside, present=np.array([[False]])))
+
+
+@pytest.mark.parametrize(
+    ("name", "objects", "where", "told"),
+    [
+        # Bars side by side along their lengths, of which one is moved by a centimetre; a cube in a bin's wall.
+        (
+            "place",
+            ("green_bar", "blue_rod"),
+            [(0.25, 0.0, 0.010), (0.25, 0.010, 0.010)],
+            "green_bar and blue_rod overlap",
+        ),
+        ("place_bin", ("red_cube",), [(0.053, 0.0, 0.014)], "red_cube and bin overlap"),
+        ("drawer", ("red_cube",), [(0.038, 0.02, 0.03)], "red_cube and cabinet overlap"),
+        ("insert", ("red_peg",), [(0.020, 0.0, 0.03)], "red_peg and socket overlap"),
+    ],
+)
+def test_what_is_long_or_hollow_is_judged_as_it_is(name: str, objects: tuple[str, ...], where, told: str) -> None:
+    chosen = TASKS[name]
+    chosen = replace(chosen, scene=replace(chosen.scene, objects=objects), subject=objects[0] if name == "place" else
+                     chosen.subject)  # fmt: skip
+    simulation = Simulation(build_scene(chosen.scene), 1, 1)
+    turned = np.tile((1.0, 0.0, 0.0, 0.0), (1, len(objects), 1))
+    base, upright = np.array([[0.25, 0.0, 0.0]]), np.array([[1.0, 0.0, 0.0, 0.0]])
+    layout = Layout(np.array([HOME]), np.array([where], float), turned)
+    if name != "place":
+        layout = replace(layout, object_position=layout.object_position + base)
+    if chosen.goal_entity is not None:
+        height = BIN_HALF_EXTENTS[2] if name == "place_bin" else 0.014
+        layout = replace(layout, goal_position=base + np.array([0.0, 0.0, height]), goal_quaternion=upright)
+    if chosen.scene.fixtures:
+        height = FIXTURES[chosen.scene.fixtures[0]].height
+        layout = replace(
+            layout, fixture_position=(base + np.array([0.0, 0.0, height]))[:, None], fixture_quaternion=upright[:, None]
+        )
+    with pytest.raises(EmbodiedError, match=f"In world 0 of the layout, {told} by"):
+        simulation.reset(layout)
+    apart = layout.object_position + (np.arange(len(objects))[:, None] - 2) * np.array([0.0, 0.12, 0.0])
+    simulation.reset(replace(layout, object_position=apart))
 
 
 def test_an_object_in_the_table_and_a_joint_past_its_end_are_refused() -> None:

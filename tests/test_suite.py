@@ -24,6 +24,7 @@ from envs.suite import NAMES
 from envs.tasks import TASKS
 from envs.types import Kind
 from envs.validation import validate
+from envs.variation import Variation
 from envs.worlds import TaskWorlds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,6 +160,17 @@ def test_a_ball_touches_what_its_box_does_not_roll_into() -> None:
     from envs.goals import Goal
 
     assert Goal.parse("lifted(yellow_ball, 0.0)").margins(worlds.observe().objects)[0, 0] == pytest.approx(0.036)
+
+
+def test_a_peg_goes_into_its_hole_and_one_that_is_too_wide_seldom_does() -> None:
+    task, demonstrator, share = TASKS["insert"], expert("insert"), {}
+    for wide in (1.0, 1.1):
+        worlds = TaskWorlds(task, 32, seed=3, variation=Variation(size=(wide, wide)))
+        for _ in range(task.horizon):
+            success = worlds.step(demonstrator.act(worlds.observation, task.goal)).success
+        share[wide] = success.mean()
+    assert share[1.0] > 0.85
+    assert share[1.1] < 0.4
 
 
 def test_errors_name_what_is_allowed() -> None:
