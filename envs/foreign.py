@@ -28,6 +28,9 @@ from envs.types import Array, Kind
 ROUNDING = 1e-6
 """[rad or m] by which a home may be out of a joint's range, as angles are written with few digits."""
 
+HEIGHT, NEAR, UPRIGHT = 0.035, 0.003, 0.35
+"""Above the table [m], of the tool from there [m] and from pointing down [rad]: where an arm must get in its area."""
+
 
 @dataclass(frozen=True)
 class ArmFile:
@@ -97,11 +100,29 @@ def arm_of_file(path: str) -> SerialArm:
 
 
 def workspace(path: str) -> tuple[Any, Any]:
-    """The `area` and `start` of tasks for that arm; raises `EmbodiedError` where its file does not say them."""
+    """The `area` and `start` of tasks for that arm; raises `EmbodiedError` where its file does not say them.
+
+    And where the arm gets to no part of its area.
+    """
     arm = _read(Path(path))
     if arm.area is None or arm.start is None:
         raise EmbodiedError(f"{path} does not say where tasks take place: give it area and start, see docs/tasks.md.")
+    if not _reaches(path):
+        (left, right), (low, high) = arm.area
+        raise EmbodiedError(
+            f"{path}: the arm reaches no part of its area, x {left:g} to {right:g} m and y {low:g} to {high:g} m, with "
+            f"its tool {UPRIGHT:g} rad from pointing down at most; give it another area."
+        )
     return tuple(map(tuple, arm.area)), tuple(map(tuple, arm.start))
+
+
+@cache
+def _reaches(path: str) -> bool:
+    """Whether the arm gets anywhere above its area, as near as tasks want it."""
+    x, y = (np.linspace(*ends, 9) for ends in _read(Path(path)).area or ())
+    place = np.stack([*np.meshgrid(x, y), np.full((9, 9), HEIGHT)], axis=-1)
+    tool = arm_of_file(path).project(place, np.zeros((9, 9)))
+    return bool(((tool.tilt <= UPRIGHT) & (np.linalg.norm(tool.position - place, axis=-1) < NEAR)).any())
 
 
 @dataclass(frozen=True)

@@ -336,6 +336,18 @@ def test_a_robot_that_cannot_do_a_task_is_told_why(tmp_path: Path) -> None:
         task("stack", robot="koch")
     with pytest.raises(EmbodiedError, match=r"omx\.yaml does not say where tasks take place: give it area and start"):
         task("place", robot="omx")
+    for robot in ("two_so101", "pusher"):
+        with pytest.raises(
+            EmbodiedError, match=rf"'place' is done by so101, koch, or .* YAML file .*; '{robot}' was given"
+        ):
+            task("place", robot=robot)
+    with pytest.raises(EmbodiedError, match=r"'stack' is for so101 alone; .* arms, too, such as koch\."):
+        task("stack", robot="pusher")
+    own = write(tmp_path, FILE + "area: [[0.2, 0.3], [-0.1, 0.1]]\nstart: [[0.2, 0.3], [0, 0], [0.1, 0.1]]\n")
+    with pytest.raises(
+        EmbodiedError, match=r"arm\.yaml: the arm reaches no part of its area, x 0\.2 to 0\.3 m and y -0"
+    ):
+        task("place", robot=own)
     with pytest.raises(EmbodiedError, match=r"Unknown robot 'koh'\. Did you mean 'koch'\?"):
         task("place", robot="koh")
     with pytest.raises(EmbodiedError, match=r"Unknown geom of .*arm\.yaml 'pad'"):
