@@ -54,8 +54,11 @@ class CameraConfig:
         """Raise `EmbodiedError` for an unknown mode or an image without pixels."""
         if self.mode not in MODES:
             raise unknown("camera mode", self.mode, MODES)
-        if min(self.width, self.height) < 1:
-            raise EmbodiedError(f"Camera {self.name!r} was given {self.width} x {self.height} pixels; it needs some.")
+        if not all(isinstance(side, int | np.integer) and side >= 1 for side in (self.width, self.height)):
+            raise EmbodiedError(
+                f"Camera {self.name!r} was given {self.width!r} x {self.height!r} pixels; it needs whole numbers "
+                "from 1 on."
+            )
 
 
 class Cameras:

@@ -6,6 +6,7 @@ controllers do.
 """
 
 import importlib.util
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -23,6 +24,12 @@ from envs.physics import Physics
 from envs.robot_spec import ARM_AFFINITY, ARM_TYPE, GRIPPER_HALF_EXTENTS, Robot, RobotPart
 from envs.servo import Servo
 from envs.types import Array, Kind
+
+ROUNDING = 1e-6
+"""[rad or m] by which a home may be out of a joint's range, as angles are written with few digits."""
+
+HEIGHT, NEAR, UPRIGHT = 0.035, 0.003, 0.35
+"""Above the table [m], of the tool from there [m] and from pointing down [rad]: where an arm must get in its area."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,19 @@ class ArmFile:
 def load_robot(path: str) -> Robot:
     """The robot that a YAML file describes.
 
-    Raises `EmbodiedError` for a file that is missing or does not say what it must, and for joints or a site that the
-    model has not.
+    Raises `EmbodiedError` for a file that is missing or does not say what it must, for joints, jaws or a site that the
+    arm has not, and for a home out of the joints' ranges.
     """
     arm = _read(Path(path))
-    spec, model = _arm_alone(path, arm), _arm_alone(path, arm).compile()
+    spec, model = _arm_alone(path, arm), _compiled(path, arm)
     joints = (*arm.joints, *arm.gripper[:1])
-    home = arm.home or tuple(float(min(max(0.0, low), high)) for low, high in (model.joint(j).range for j in joints))
+    ranges = [model.joint(name).range for name in joints]
+    home = arm.home or tuple(float(min(max(0.0, low), high)) for low, high in ranges)
     if len(home) != len(joints):
         raise EmbodiedError(f"{path}: home has {len(home)} numbers for the {len(joints)} joints {', '.join(joints)}.")
+    for name, value, (low, high) in zip(joints, home, ranges, strict=True):
+        if not low - ROUNDING <= value <= high + ROUNDING:
+            raise EmbodiedError(f"{path}: home has {name} at {value:g}; its range is {low:g} to {high:g}.")
     site = model.site(arm.tcp)
     body = model.body(int(site.bodyid[0]))
     geoms = tuple(geom.name for geom in spec.body(body.name).geoms if geom.contype)
@@ -85,15 +96,33 @@ def load_robot(path: str) -> Robot:
 def arm_of_file(path: str) -> SerialArm:
     """The kinematics of the arm that a YAML file describes."""
     arm, robot = _read(Path(path)), load_robot(path)
-    return serial_arm(_arm_alone(path, arm).compile(), arm.joints, robot.home, arm.tcp)
+    return serial_arm(_compiled(path, arm), arm.joints, robot.home, arm.tcp)
 
 
 def workspace(path: str) -> tuple[Any, Any]:
-    """The `area` and `start` of tasks for that arm; raises `EmbodiedError` where its file does not say them."""
+    """The `area` and `start` of tasks for that arm; raises `EmbodiedError` where its file does not say them.
+
+    And where the arm gets to no part of its area.
+    """
     arm = _read(Path(path))
     if arm.area is None or arm.start is None:
         raise EmbodiedError(f"{path} does not say where tasks take place: give it area and start, see docs/tasks.md.")
+    if not _reaches(path):
+        (left, right), (low, high) = arm.area
+        raise EmbodiedError(
+            f"{path}: the arm reaches no part of its area, x {left:g} to {right:g} m and y {low:g} to {high:g} m, with "
+            f"its tool {UPRIGHT:g} rad from pointing down at most; give it another area."
+        )
     return tuple(map(tuple, arm.area)), tuple(map(tuple, arm.start))
+
+
+@cache
+def _reaches(path: str) -> bool:
+    """Whether the arm gets anywhere above its area, as near as tasks want it."""
+    x, y = (np.linspace(*ends, 9) for ends in _read(Path(path)).area or ())
+    place = np.stack([*np.meshgrid(x, y), np.full((9, 9), HEIGHT)], axis=-1)
+    tool = arm_of_file(path).project(place, np.zeros((9, 9)))
+    return bool(((tool.tilt <= UPRIGHT) & (np.linalg.norm(tool.position - place, axis=-1) < NEAR)).any())
 
 
 @dataclass(frozen=True)
@@ -138,7 +167,7 @@ def own_control(path: str, rate: float) -> Controller:
 def joint_control(path: str, rate: float = 10.0) -> JointDelta:
     """Moves the joints of the robot in a YAML file by deltas, its gripper to where the action says."""
     arm, robot = _read(Path(path)), load_robot(path)
-    model = _arm_alone(path, arm).compile()
+    model = _compiled(path, arm)
     low, high = zip(*(model.joint(name).range.tolist() for name in robot.joints), strict=True)
     gripper = (low[-1], high[-1]) if arm.gripper else (0.0, 0.0)
     scale = (1.0,) * len(arm.joints)
@@ -170,12 +199,17 @@ def _read(path: Path) -> ArmFile:
         for key in servo:
             if key not in names:
                 raise unknown(f"servo parameter of {path.name}", key, names)
-        given["servo"] = Servo(**servo)
+        if "kp" not in servo:
+            raise EmbodiedError(f"{path}: servo must say kp, too; it says {', '.join(servo) or 'nothing'}.")
+        try:
+            given["servo"] = Servo(**servo)
+        except EmbodiedError as error:
+            raise EmbodiedError(f"{path}: {error}") from error
     return ArmFile(**given)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_names(value: Any) -> bool:
@@ -197,10 +231,10 @@ _FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "tcp": (lambda value: isinstance(value, str), "the name of a site"),
     "gripper": (_is_names, "a list of names"),
     "jaws": (lambda value: _is_names(value) and len(value) in (0, 2), "a list of two names, or of none"),
-    "home": (lambda value: isinstance(value, list) and all(map(_is_number, value)), "a list of numbers"),
-    "area": (lambda value: _is_ranges(value, 2), "two ranges, as in [[0.1, 0.2], [-0.1, 0.1]]"),
-    "start": (lambda value: _is_ranges(value, 3), "three ranges, as in [[0.1, 0.2], [-0.1, 0.1], [0.05, 0.1]]"),
-    "servo": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "numbers by name"),
+    "home": (lambda value: isinstance(value, list) and all(map(_is_number, value)), "a list of finite numbers"),
+    "area": (lambda value: _is_ranges(value, 2), "two finite ranges, as in [[0.1, 0.2], [-0.1, 0.1]]"),
+    "start": (lambda value: _is_ranges(value, 3), "three finite ranges, as in [[0.1, 0.2], [-0.1, 0.1], [0.05, 0.1]]"),
+    "servo": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "finite numbers by name"),
 }
 """What a robot file may say, and how that is told."""
 
@@ -247,10 +281,32 @@ def _arm_alone(path: str, arm: ArmFile) -> mujoco.MjSpec:
         geom.name = geom.name or f"link_geom_{index}"
         collides = bool(geom.contype or geom.conaffinity)
         geom.contype, geom.conaffinity = (ARM_TYPE, ARM_AFFINITY) if collides else (0, 0)
+    _check_kept(path, arm, spec)
     for follower in arm.gripper[1:]:
         spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=follower, name2=arm.gripper[0],
                           objtype=mujoco.mjtObj.mjOBJ_JOINT, data=[0.0, 1.0, *[0.0] * 10])  # fmt: skip
     return spec
+
+
+def _compiled(path: str, arm: ArmFile) -> mujoco.MjModel:
+    try:
+        return _arm_alone(path, arm).compile()
+    except ValueError as error:
+        said = ", ".join(line.strip() for line in str(error).removeprefix("Error: ").splitlines())
+        mend = "; give each body that moves a geom or an inertial with a mass" if "inertia" in said else ""
+        raise EmbodiedError(f"{path}: MuJoCo cannot compile the arm of its model: {said}{mend}.") from error
+
+
+def _check_kept(path: str, arm: ArmFile, spec: mujoco.MjSpec) -> None:
+    """What the file names must be on the arm, not on what was left out."""
+    for what, names, kept in (
+        ("tcp is the site", (arm.tcp,), [site.name for site in spec.sites]),
+        ("jaws has the geom", arm.jaws, [geom.name for geom in spec.geoms]),
+    ):
+        for name in names:
+            if name not in kept:
+                there = ", ".join(filter(None, kept)) or "nothing that has a name"
+                raise EmbodiedError(f"{path}: {what} {name!r}, which is not on the arm; on it are {there}.")
 
 
 def _check_names(path: str, arm: ArmFile, spec: mujoco.MjSpec) -> None:
@@ -271,6 +327,10 @@ def _check_names(path: str, arm: ArmFile, spec: mujoco.MjSpec) -> None:
     sites = [site.name for site in spec.sites]
     if arm.tcp not in sites:
         raise unknown(f"site of {path}", arm.tcp, sites)
+    for names, once in (((*arm.joints, *arm.gripper), "among joints or gripper"), (arm.jaws, "among jaws")):
+        for name in names:
+            if names.count(name) > 1:
+                raise EmbodiedError(f"{path}: {name!r} is given {names.count(name)} times; give it once, {once}.")
 
 
 def _finger_geoms(spec: mujoco.MjSpec, arm: ArmFile) -> list[Any]:

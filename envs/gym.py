@@ -24,12 +24,14 @@ from gymnasium.spaces import Box, Dict, Space, Text
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs import sensing
+from envs.arguments import Names, names_of, whole
 from envs.cameras import CameraConfig, Cameras
 from envs.compiled import kernel
-from envs.control import OWN
+from envs.control import OWN, action_numbers
 from envs.engine import BATCH, Engine
-from envs.errors import unknown
-from envs.goals import Literal
+from envs.errors import EmbodiedError, unknown
+from envs.goals import Goal, Literal
 from envs.language import CHARACTERS, sentence
 from envs.robot import named_control
 from envs.sensors import FARTHEST, ImageSensor, SensorConfig
@@ -139,17 +141,17 @@ class _Tabletop:
     """What the single and the vector environment share."""
 
     def _build(
-        self, name: str, worlds: int, goal: str | None, action: str | None, horizon: int | None,
-        cameras: tuple[str, ...], image_size: int, images: tuple[str, ...], render_mode: str | None, threads: int,
-        rate: float, variation: Variation | str, sensors: SensorConfig | None, language: bool,
-        distractors: tuple[str, ...], obstacles: tuple[str, ...], robot: str | None, engine: Engine = BATCH,
+        self, name: str, worlds: int, goal: Goal | str | None, action: str | None, horizon: int | None,
+        cameras: Names, image_size: int, images: Names, render_mode: str | None, threads: int,
+        rate: float, variation: Variation | str, sensors: SensorConfig | str | None, language: bool,
+        distractors: Names, obstacles: Names, robot: str | None, engine: Engine = BATCH,
     ) -> None:  # fmt: skip
         if render_mode not in (None, *RENDER_MODES):
             raise unknown("render mode", render_mode, RENDER_MODES)
         self.task = task(name, goal, horizon, distractors, obstacles, robot)
         control = named_control(self.task.scene.robot, action or OWN, rate)
-        if isinstance(variation, str):
-            variation = Variation.parse(variation)
+        variation, sensors, cameras = Variation.of(variation), sensing.sensors(sensors), names_of("cameras", cameras)
+        images, threads = names_of("images", images), whole("threads", threads, 0)
         if cameras:
             plain = sensors or SensorConfig()
             more = tuple(ImageSensor(name=camera, width=image_size, height=image_size, images=images)
@@ -217,26 +219,29 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
     def __init__(
         self,
         task_name: str,
-        goal: str | None = None,
+        goal: Goal | str | None = None,
         action: str | None = None,
         horizon: int | None = None,
-        cameras: tuple[str, ...] = (),
+        cameras: Names = (),
         image_size: int = 64,
-        images: tuple[str, ...] = ("rgb",),
+        images: Names = ("rgb",),
         render_mode: str | None = None,
         rate: float = 10.0,
         variation: Variation | str = "",
-        sensors: SensorConfig | None = None,
+        sensors: SensorConfig | str | None = None,
         language: bool = False,
-        distractors: tuple[str, ...] = (),
-        obstacles: tuple[str, ...] = (),
+        distractors: Names = (),
+        obstacles: Names = (),
         robot: str | None = None,
     ) -> None:
         """`cameras` names of the scene's cameras whose square images join the observation, each in the kinds `images`.
 
+        Of `cameras`, `images`, `distractors` and `obstacles`, a name alone is a tuple of one.
+
         `action` is a name in `envs.control.CONTROLLERS`, None the robot's own. `variation` may be words for
-        `Variation.parse`; `sensors` says what else is wrong with what is observed. `distractors` and `obstacles` are
-        more on the table, `robot` does the task instead of its own, see `envs.tasks.task`.
+        `Variation.parse`; `sensors`, or the name of some in `envs.sensing`, says what else is wrong with what is
+        observed. `distractors` and `obstacles` are more on the table, `robot` does the task instead of its own, see
+        `envs.tasks.task`.
         """
         self._build(task_name, 1, goal, action, horizon, cameras, image_size, images, render_mode, 1, rate, variation,
                     sensors, language, distractors, obstacles, robot)  # fmt: skip
@@ -256,7 +261,13 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
 
     def step(self, action: Array) -> tuple[ObservationDict, float, bool, bool, dict[str, Any]]:
         """One control step."""
-        transition = self.worlds.step(np.asarray(action)[None])
+        row = action_numbers(action)
+        if row.shape != self.action_box.shape:
+            raise EmbodiedError(
+                f"An action of shape {row.shape} was given; {', '.join(self.worlds.spec.names)} need "
+                f"{self.action_box.shape}."
+            )
+        transition = self.worlds.step(row[None])
         success = bool(transition.success[0])
         seen, truncated = self._first(transition.next_observation), bool(transition.truncated[0])
         info = {"is_success": success, "others_hold": bool(self._others_hold()[0])}
@@ -274,6 +285,14 @@ class TabletopEnv(_Tabletop, gymnasium.Env[ObservationDict, Array]):
         return {**first, "instruction": self.instruction} if self._language else first
 
 
+def _drawn(seed: int | list[int | None] | None, worlds: int) -> Array:
+    """`[N]` what seeds worlds, of a seed for the first or one for each; of None, what nobody can foresee."""
+    if seed is not None and not isinstance(seed, list | tuple):
+        seed = [whole("seed", seed, 0) + i for i in range(worlds)]
+    seeds = [None if one is None else whole("seed", one, 0) for one in seed or [None] * worlds]
+    return np.array([np.random.default_rng(one).integers(2**31) for one in seeds])
+
+
 class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
     """N worlds of a task; finished episodes start anew within the same step, or in the next one."""
 
@@ -287,20 +306,20 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         self,
         task_name: str,
         num_envs: int = 1,
-        goal: str | None = None,
+        goal: Goal | str | None = None,
         action: str | None = None,
         horizon: int | None = None,
-        cameras: tuple[str, ...] = (),
+        cameras: Names = (),
         image_size: int = 64,
-        images: tuple[str, ...] = ("rgb",),
+        images: Names = ("rgb",),
         render_mode: str | None = None,
         threads: int = 0,
         rate: float = 10.0,
         variation: Variation | str = "",
-        sensors: SensorConfig | None = None,
+        sensors: SensorConfig | str | None = None,
         language: bool = False,
-        distractors: tuple[str, ...] = (),
-        obstacles: tuple[str, ...] = (),
+        distractors: Names = (),
+        obstacles: Names = (),
         robot: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         engine: Engine | str = BATCH,
@@ -315,6 +334,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
             raise unknown("autoreset mode", autoreset_mode, modes)
         self.autoreset_mode = modes[getattr(autoreset_mode, "value", autoreset_mode)]
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        num_envs = whole("num_envs", num_envs, 1)
         self._build(task_name, num_envs, goal, action, horizon, cameras, image_size, images, render_mode, threads, rate,
                     variation, sensors, language, distractors, obstacles, robot,
                     engine if isinstance(engine, Engine) else Engine(engine))  # fmt: skip
@@ -337,9 +357,7 @@ class TabletopVectorEnv(_Tabletop, VectorEnv[ObservationDict, Array, Array]):
         drawn = None
         if seed is not None or not self._seeded:
             # Without a seed, the first of all episodes is one that nobody can foresee, as Gymnasium has it.
-            seed, self._seeded = [None] * self.num_envs if seed is None else seed, True
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-            drawn = np.array([np.random.default_rng(one).integers(2**31) for one in seeds])
+            drawn, self._seeded = _drawn(seed, self.num_envs), True
             self.worlds.reseed(drawn.tolist())
         self._begin(options, drawn)
         return self._seen(self.worlds.observation), {"is_success": self._success()}

@@ -14,6 +14,7 @@ import numpy as np
 
 from envs.errors import EmbodiedError, unknown
 from envs.fixtures import BIN_HALF_EXTENTS, BIN_WALL, FIXTURES, Part, add_fixture, walls
+from envs.name_clashes import clashes_told
 from envs.objects import CUBE_HALF_EXTENT, object_type
 from envs.physics import Physics
 from envs.robot import robot_of
@@ -167,29 +168,33 @@ class Scene:
 
 
 def build_scene(config: SceneConfig | None = None) -> Scene:
-    """Compile the scene. Its keyframe `home` has the robot at its home and the objects in a row on the table."""
+    """Compile the scene. Its keyframe `home` has the robot at its home and the objects in a row on the table.
+
+    Raises `EmbodiedError` where the robot's file has a name that the scene needs.
+    """
     config = config or SceneConfig()
     robot = robot_of(config.robot)
     spec = robot.build(config.physics)
     spec.modelname = "embodied_whatif" + ("" if config.robot == "so101" else f"_{Path(config.robot).stem}")
-    _set_view(spec)
-    _add_surroundings(spec, config, robot)
-    for name, servo in zip(robot.joints, per_joint(config.servo, robot.joints), strict=True):
-        servo.apply(spec, name, config.physics.timestep)
-    if config.goal_entity == "bin":
-        _add_bin(spec)
-    elif config.goal_entity == "target":
-        _add_target(spec)
-    for name in config.fixtures:
-        add_fixture(spec, FIXTURES[name], _BIN_TYPE)
-    for index, name in enumerate(config.objects):
-        at = (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1)))
-        add_object(
-            spec, name, at, config.physics.object_friction, (_TABLE_TYPE, _OBJECT_AFFINITY), simple=not robot.flat
-        )
-    config.physics.apply(spec)
-    spec.add_key(name="home")
-    model = spec.compile()
+    with clashes_told(spec, config.robot, config.objects):
+        _set_view(spec)
+        _add_surroundings(spec, config, robot)
+        for name, servo in zip(robot.joints, per_joint(config.servo, robot.joints), strict=True):
+            servo.apply(spec, name, config.physics.timestep)
+        if config.goal_entity == "bin":
+            _add_bin(spec)
+        elif config.goal_entity == "target":
+            _add_target(spec)
+        for name in config.fixtures:
+            add_fixture(spec, FIXTURES[name], _BIN_TYPE)
+        for index, name in enumerate(config.objects):
+            at = (0.22, 0.06 * (index - 0.5 * (len(config.objects) - 1)))
+            add_object(
+                spec, name, at, config.physics.object_friction, (_TABLE_TYPE, _OBJECT_AFFINITY), simple=not robot.flat
+            )
+        config.physics.apply(spec)
+        spec.add_key(name="home")
+        model = spec.compile()
     _set_home(model, robot)
     stepped = without_drawn(spec, model)
     for each in (model, stepped):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from envs.errors import unknown
+from envs.errors import EmbodiedError, unknown
 from envs.sensors import JointSensor, ObjectSensor, SensorConfig
 
 _JOINTS = JointSensor(position_noise=0.002, velocity_noise=0.02)
@@ -25,8 +25,12 @@ SENSORS: Mapping[str, SensorConfig | None] = {
 objects behind the arm, and one in five others, not found; and all that a camera does. Delays fit control at 10 Hz."""
 
 
-def sensors(name: str) -> SensorConfig | None:
-    """The sensors of that name, None for the truth; raises `EmbodiedError` for an unknown one."""
-    if name not in SENSORS:
-        raise unknown("sensors", name, SENSORS)
-    return SENSORS[name]
+def sensors(given: SensorConfig | str | None) -> SensorConfig | None:
+    """The sensors of that name, or those given, None for the truth; raises `EmbodiedError` for what is neither."""
+    if isinstance(given, str):
+        if given not in SENSORS:
+            raise unknown("sensors", given, SENSORS)
+        return SENSORS[given]
+    if not isinstance(given, SensorConfig | None):
+        raise EmbodiedError(f"sensors={given!r} was given; give a SensorConfig, or one of {', '.join(SENSORS)}.")
+    return given

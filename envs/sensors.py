@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from envs.arguments import names_of
 from envs.cameras import MODES, CameraConfig, Cameras
 from envs.errors import EmbodiedError, unknown
 from envs.geometry import quat_multiply, quat_rotate
@@ -85,6 +86,7 @@ class ImageSensor(Timing):
 
     def __post_init__(self) -> None:
         """Raise `EmbodiedError` for images or modes that there are not."""
+        object.__setattr__(self, "images", names_of("images", self.images))
         for image in self.images:
             if image not in IMAGES:
                 raise unknown("image", image, IMAGES)
@@ -293,7 +295,9 @@ class _Line:
 
 def _steps(timing: Timing, rate: float) -> tuple[int, int]:
     """Control steps from one measurement to the next, and until it arrives; raises where they are not whole."""
-    every, delay = 1.0 if timing.rate is None else rate / timing.rate, timing.delay * rate
+    # What measures at 0 Hz never does.
+    every = 1.0 if timing.rate is None else rate / timing.rate if timing.rate else np.inf
+    delay = timing.delay * rate
     for what, value, given, needed in (
         ("rate", every, f"{timing.rate} Hz", f"a whole fraction of {rate:g} Hz"),
         ("delay", delay, f"{timing.delay} s", f"a multiple of {1.0 / rate:g} s"),

@@ -41,6 +41,15 @@ class Servo:
     memory: float = 0.0
     """[s] for which commands are remembered at least: the longest delay that a world can be given."""
 
+    def __post_init__(self) -> None:
+        """Raise `EmbodiedError` for values that no servo has."""
+        for name, value in vars(self).items():
+            # To MuJoCo a limit of zero is none.
+            limit = name.endswith("force_limit")
+            if not 0.0 <= value < math.inf or (limit and value == 0.0):
+                least = "above zero" if limit else "not negative"
+                raise EmbodiedError(f"Servo {name} = {value}: it must be finite and {least}.")
+
     def limit(self, joint: str) -> float:
         """[N m] at a joint of that name."""
         return self.gripper_force_limit if joint.endswith("gripper") else self.force_limit

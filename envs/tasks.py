@@ -5,12 +5,13 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+from envs.arguments import Names, names_of, whole
 from envs.errors import EmbodiedError, unknown
 from envs.feasibility import check_feasible
 from envs.fixtures import OBSTACLES
 from envs.goals import Goal
 from envs.objects import CATALOGUE
-from envs.robot import reaches, robot_file, robot_of
+from envs.robot import ROBOTS, reaches, robot_file, robot_of
 from envs.scene import SceneConfig
 from envs.suite import NAMES
 from envs.task import AIR, ALOFT, PUSH_AREA, Task
@@ -19,6 +20,16 @@ from envs.task import AIR, ALOFT, PUSH_AREA, Task
 def _task(name: str, goal: str, subject: str, objects: tuple[str, ...], goal_entity: str | None, **more: Any) -> Task:
     scene = SceneConfig(objects=objects, goal_entity=goal_entity)
     return Task(name=name, goal=Goal.parse(goal), scene=scene, subject=subject, **more)
+
+
+def suite_task(name: str) -> Task:
+    """The task in a module of `envs.suite`; raises `EmbodiedError` for a module without, or with another's name."""
+    chosen = getattr(import_module(f"envs.suite.{name}"), "TASK", None)
+    if not isinstance(chosen, Task):
+        raise EmbodiedError(f"envs/suite/{name}.py has no task; give it TASK = Task(name={name!r}, ...).")
+    if chosen.name != name:
+        raise EmbodiedError(f"envs/suite/{name}.py has a task named {chosen.name!r}; give both the same name.")
+    return chosen
 
 
 MOST_OBJECTS = 8
@@ -50,19 +61,19 @@ TASKS: Mapping[str, Task] = {
             ("red_cube", "blue_cube"), None,
         ),
     )
-} | {name: import_module(f"envs.suite.{name}").TASK for name in NAMES}  # fmt: skip
+} | {name: suite_task(name) for name in NAMES}  # fmt: skip
 """Every task there is: those above, and one for each module of `envs.suite`."""
 
 
 def task(
     name: str,
-    goal: str | None = None,
+    goal: Goal | str | None = None,
     horizon: int | None = None,
-    distractors: Sequence[str] = (),
-    obstacles: Sequence[str] = (),
+    distractors: Names = (),
+    obstacles: Names = (),
     robot: str | None = None,
 ) -> Task:
-    """The task of that name, with another goal in text form or another horizon if given.
+    """The task of that name, with another goal, in text form or not, or another horizon if given.
 
     `distractors` are further objects, `obstacles` fixed things in the way, out of `envs.fixtures.OBSTACLES`; worlds
     begin with them anywhere in the task's area, clear of all else. `robot` does the task instead of its own, where its
@@ -72,6 +83,7 @@ def task(
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     chosen = TASKS[name]
+    distractors, obstacles = names_of("distractors", distractors), names_of("obstacles", obstacles)
     for obstacle in obstacles:
         if obstacle not in OBSTACLES:
             raise unknown("obstacle", obstacle, OBSTACLES)
@@ -87,16 +99,16 @@ def task(
     if robot not in (None, scene.robot):
         chosen = _by(chosen, str(robot))
     if goal is not None:
-        parsed = Goal.parse(goal)
+        if not isinstance(goal, Goal | str):
+            raise EmbodiedError(f"goal={goal!r} was given; give a Goal, or words such as 'lifted(red_cube, 0.04)'.")
+        parsed = goal if isinstance(goal, Goal) else Goal.parse(goal)
         parts = tuple(part.name for part in robot_of(chosen.scene.robot).parts)
         parsed.check(("table", *parts, *chosen.entities))
         fixed = ("table", *set(chosen.entities) - set(chosen.scene.objects))
         check_feasible(parsed, fixed, reaches(chosen.scene.robot))
         chosen = replace(chosen, goal=parsed)
     if horizon is not None:
-        if horizon < 1:
-            raise EmbodiedError(f"A horizon of {horizon} was given; an episode has at least one step.")
-        chosen = replace(chosen, horizon=horizon)
+        chosen = replace(chosen, horizon=whole("horizon", horizon, 1))
     return chosen
 
 
@@ -105,7 +117,12 @@ def _by(chosen: Task, robot: str) -> Task:
     if chosen.name not in ANY_ARM:
         raise EmbodiedError(
             f"The task {chosen.name!r} is for {chosen.scene.robot} alone; {', '.join(ANY_ARM)} can be done by other "
-            f"arms, too, such as {robot}."
+            f"arms, too, such as koch."
+        )
+    if robot in ROBOTS:
+        raise EmbodiedError(
+            f"The task {chosen.name!r} is done by so101, koch, or the arm of a YAML file that says area and start; "
+            f"{robot!r} was given."
         )
     # Files are read by MuJoCo, which who reads the catalogue alone should not load.
     from envs.foreign import workspace

@@ -132,15 +132,21 @@ class Variation:
     def __post_init__(self) -> None:
         """Raise `EmbodiedError` for ranges that are not ordered or leave what a factor can be."""
         for name, factor in FACTORS.items():
-            low, high = getattr(self, name)
-            if not factor.least <= low <= high <= factor.most:
+            given = getattr(self, name)
+            try:
+                low, high = given
+                ordered = factor.least <= low <= high <= factor.most
+            except (TypeError, ValueError):
+                raise EmbodiedError(f"Variation {name} = {given!r}: give a range, such as {factor.wide}.") from None
+            if not ordered:
                 raise EmbodiedError(
                     f"Variation {name} = ({low}, {high}): a range needs {factor.least:g} <= low <= high <= "
                     f"{factor.most:g}."
                 )
         if self.layout is not None:
-            if self.layout < 0 or int(self.layout) != self.layout:
-                raise EmbodiedError(f"Variation layout = {self.layout}: a layout is a seed, an integer from 0 on.")
+            number = isinstance(self.layout, int | float | np.number)
+            if not number or not 0 <= self.layout < np.inf or int(self.layout) != self.layout:
+                raise EmbodiedError(f"Variation layout = {self.layout!r}: a layout is a seed, an integer from 0 on.")
             object.__setattr__(self, "layout", int(self.layout))
 
     @classmethod
@@ -150,6 +156,15 @@ class Variation:
         Raises `EmbodiedError` for an unknown name.
         """
         return cls(**{name: FACTORS[name].wide for given in names for name in _members(given)})  # type: ignore[arg-type]
+
+    @classmethod
+    def of(cls, given: "Variation | str | None") -> "Variation":
+        """What was given, or what words for `parse` say; nothing varies by None. Raises `EmbodiedError` for others."""
+        if isinstance(given, str):
+            return cls.parse(given)
+        if not isinstance(given, Variation | None):
+            raise EmbodiedError(f"variation={given!r} was given; give a Variation, or words such as 'mass=0.5..2'.")
+        return given or cls()
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -185,6 +200,8 @@ class Variation:
 
         A layout frozen by None is that of seed 0. Raises `EmbodiedError` for an unknown name or an impossible value.
         """
+        if not isinstance(values, Mapping):
+            raise EmbodiedError(f"Factors {values!r} were given; give values by name, such as {{'mass': 1.5}}.")
         changes: dict[str, Any] = {}
         for name, value in values.items():
             if name == "layout":

@@ -56,7 +56,7 @@ def test_what_is_achieved_is_paid_as_it_is_on_the_way(name: str) -> None:
 
 
 def test_a_seed_decides_all_episodes_and_none_decides_nothing() -> None:
-    def beginnings(seed: int | None, before: int = 0) -> list[np.ndarray]:
+    def beginnings(seed, before: int = 0) -> list[np.ndarray]:
         env = TabletopVectorEnv("reach", 2, horizon=2)
         for _ in range(before):
             env.reset()
@@ -71,6 +71,10 @@ def test_a_seed_decides_all_episodes_and_none_decides_nothing() -> None:
         assert (first[i] != other[i]).any(axis=1).all()
         assert not any(np.array_equal(first[i], first[j]) for j in range(i))
     assert not np.array_equal(beginnings(None)[0], beginnings(None)[0])
+    np.testing.assert_array_equal(beginnings(np.int64(1))[2], first[2])
+    for wrong in (1.5, -1, [3, "4"]):
+        with pytest.raises(EmbodiedError, match="seed"):
+            beginnings(wrong)
 
 
 def test_vector_environment_is_the_single_one_n_times() -> None:

@@ -30,6 +30,7 @@ ARM = """
   <worldbody>
     <light pos="0 0 2"/>
     <geom name="ground" type="plane" size="1 1 0.1"/>
+    <site name="aim"/>
     <body name="thing" pos="1 0 1"><freejoint/><geom size="0.02"/></body>
     <body name="root">
       <geom type="box" size="0.04 0.04 0.05" pos="0 0 0.05"/>
@@ -40,7 +41,7 @@ ARM = """
         <geom type="capsule" fromto="0 0 0 0.2 0 0" size="0.02"/>
         <body name="finger" pos="0.2 0 0">
           <joint name="pinch" type="slide" axis="0 1 0" range="0 0.03"/>
-          <geom type="box" size="0.02 0.004 0.01"/>
+          <geom name="side" type="box" size="0.02 0.004 0.01"/>
           <site name="tip" pos="0.02 0 0"/>
         </body>
       </body>
@@ -52,8 +53,8 @@ ARM = """
 FILE = "mjcf: arm.xml\njoints: [swing]\ngripper: [pinch]\ntcp: tip\n"
 
 
-def write(folder: Path, text: str = FILE) -> str:
-    (folder / "arm.xml").write_text(ARM)
+def write(folder: Path, text: str = FILE, model: str = ARM) -> str:
+    (folder / "arm.xml").write_text(model)
     (folder / "arm.yaml").write_text(text)
     load_robot.cache_clear()
     return str(folder / "arm.yaml")
@@ -186,9 +187,32 @@ def test_an_arm_of_any_file_stands_alone_in_the_scene(tmp_path: Path) -> None:
         (FILE.replace("tcp: tip", "tip: tip"), r"a robot file says at least mjcf, joints and tcp"),
         (FILE + "colour: red\n", r"Unknown key of arm\.yaml 'colour'"),
         (FILE + "servo: {dampng: 3}\n", r"Unknown servo parameter of arm\.yaml 'dampng'\. Did you mean 'damping'\?"),
-        (FILE + "home: [a]\n", r"home must be a list of numbers, not \['a'\]"),
-        (FILE + "servo: 3\n", r"servo must be numbers by name, not 3"),
-        (FILE + "area: [[0.1, 0.2]]\n", r"area must be two ranges, as in"),
+        (FILE + "home: [a]\n", r"home must be a list of finite numbers, not \['a'\]"),
+        (FILE + "servo: 3\n", r"servo must be finite numbers by name, not 3"),
+        (FILE + "area: [[0.1, 0.2]]\n", r"area must be two finite ranges, as in"),
+        (FILE + "area: [[0.1, .inf], [0.1, 0.2]]\n", r"area must be two finite ranges, as in .*inf"),
+        (FILE + "servo: {kp: -1}\n", r"arm\.yaml: Servo kp = -1: it must be finite and not negative\."),
+        (FILE + "servo: {kp: 9, kv: .nan}\n", r"servo must be finite numbers by name, not .*nan"),
+        (FILE + "servo: {kp: 9, force_limit: 0}\n", r"Servo force_limit = 0: it must be finite and above zero\."),
+        (FILE + "servo: {kv: 1}\n", r"arm\.yaml: servo must say kp, too; it says kv\."),
+        (FILE + "home: [.nan, 0]\n", r"home must be a list of finite numbers, not \[nan, 0\]"),
+        (FILE + "home: [9, 0.01]\n", r"arm\.yaml: home has swing at 9; its range is -2 to 2\."),
+        (
+            FILE.replace("[swing]", "[swing, swing]"),
+            r"arm\.yaml: 'swing' is given 2 times; give it once",
+        ),
+        (
+            FILE.replace("[pinch]", "[swing]"),
+            r"arm\.yaml: 'swing' is given 2 times; give it once, among joints",
+        ),
+        (
+            FILE.replace("tcp: tip", "tcp: aim"),
+            r"arm\.yaml: tcp is the site 'aim', which is not on the arm; on it are",
+        ),
+        (
+            FILE + "jaws: [ground, side]\n",
+            r"arm\.yaml: jaws has the geom 'ground', which is not on the arm; on it",
+        ),
         (FILE + "jaws: [one]\n", r"jaws must be a list of two names, or of none, not \['one'\]"),
         (FILE.replace("[swing]", "swing"), r"joints must be a list of names, at least one, not 'swing'"),
         (FILE.replace("[swing]", "[swing"), r"arm\.yaml is not YAML: "),
@@ -200,6 +224,29 @@ def test_an_arm_of_any_file_stands_alone_in_the_scene(tmp_path: Path) -> None:
 def test_a_wrong_robot_file_is_told_what_is_wrong(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(EmbodiedError, match=sentence):
         SceneConfig(robot=write(tmp_path, text))
+
+
+def test_a_finger_without_mass_is_told_how_it_gets_one(tmp_path: Path) -> None:
+    model = ARM.replace('<geom name="side"', '<geom name="side" mass="0"')
+    with pytest.raises(
+        EmbodiedError, match=r"arm\.yaml: MuJoCo cannot compile .*'finger'.*; give each body that moves"
+    ):
+        SceneConfig(robot=write(tmp_path, model=model))
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "what"),
+    [
+        (ARM.replace('"finger"', '"red_cube"'), FILE, "body 'red_cube'"),
+        (ARM.replace('"finger"', '"target"'), FILE, "body 'target'"),
+        (ARM.replace('"side"', '"table"'), FILE, "geom 'table'"),
+        (ARM.replace('"swing"', '"red_cube"'), FILE.replace("swing", "red_cube"), "joint 'red_cube'"),
+    ],
+)
+def test_a_name_that_the_scene_has_too_is_told(tmp_path: Path, model: str, text: str, what: str) -> None:
+    config = SceneConfig(robot=write(tmp_path, text, model), goal_entity="target")
+    with pytest.raises(EmbodiedError, match=rf"arm\.yaml: its model has a {what}, and so has the scene; give it"):
+        build_scene(config)
 
 
 def test_an_unknown_robot_is_told_which_there_are() -> None:
@@ -289,6 +336,18 @@ def test_a_robot_that_cannot_do_a_task_is_told_why(tmp_path: Path) -> None:
         task("stack", robot="koch")
     with pytest.raises(EmbodiedError, match=r"omx\.yaml does not say where tasks take place: give it area and start"):
         task("place", robot="omx")
+    for robot in ("two_so101", "pusher"):
+        with pytest.raises(
+            EmbodiedError, match=rf"'place' is done by so101, koch, or .* YAML file .*; '{robot}' was given"
+        ):
+            task("place", robot=robot)
+    with pytest.raises(EmbodiedError, match=r"'stack' is for so101 alone; .* arms, too, such as koch\."):
+        task("stack", robot="pusher")
+    own = write(tmp_path, FILE + "area: [[0.2, 0.3], [-0.1, 0.1]]\nstart: [[0.2, 0.3], [0, 0], [0.1, 0.1]]\n")
+    with pytest.raises(
+        EmbodiedError, match=r"arm\.yaml: the arm reaches no part of its area, x 0\.2 to 0\.3 m and y -0"
+    ):
+        task("place", robot=own)
     with pytest.raises(EmbodiedError, match=r"Unknown robot 'koh'\. Did you mean 'koch'\?"):
         task("place", robot="koh")
     with pytest.raises(EmbodiedError, match=r"Unknown geom of .*arm\.yaml 'pad'"):

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import mujoco
@@ -21,7 +22,7 @@ from envs.parameters import Parameters
 from envs.scene import SceneConfig, build_scene
 from envs.simulation import Simulation
 from envs.suite import NAMES
-from envs.tasks import TASKS
+from envs.tasks import TASKS, suite_task
 from envs.types import Kind
 from envs.validation import validate
 from envs.variation import Variation
@@ -47,6 +48,23 @@ def test_the_documented_task_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(envs.experts, "NAMES", (*NAMES, name))
     task = importlib.import_module(f"envs.suite.{name}").TASK
     validate(task, resets=24, seed=5000, threads=1).check(expert=0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", r"envs/suite/odd_one\.py has no task; give it TASK = Task\(name='odd_one', \.\.\.\)\."),
+        ("from envs.suite.door import TASK", r"odd_one\.py has a task named 'door'; give both the same name\."),
+    ],
+)
+def test_a_module_without_its_own_task_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
+) -> None:
+    (tmp_path / "odd_one.py").write_text(text)
+    monkeypatch.setattr(envs.suite, "__path__", [*envs.suite.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "envs.suite.odd_one", raising=False)
+    with pytest.raises(EmbodiedError, match=sentence):
+        suite_task("odd_one")
 
 
 def test_the_docs_name_every_task() -> None:
