@@ -27,94 +27,18 @@ from gymnasium.vector.utils import batch_space
 from envs import sensing
 from envs.arguments import Names, names_of, whole
 from envs.cameras import CameraConfig, Cameras
-from envs.compiled import kernel
 from envs.control import OWN, action_numbers
 from envs.engine import BATCH, Engine
 from envs.errors import EmbodiedError, unknown
-from envs.goals import Goal, Literal
+from envs.goal_dictionary import BOUND, ObservationDict, flatten, is_achieved, others
+from envs.goals import Goal
 from envs.language import CHARACTERS, sentence
 from envs.robot import named_control
 from envs.sensors import FARTHEST, ImageSensor, SensorConfig
-from envs.task import Task
 from envs.tasks import task
-from envs.types import Array, ObjectState, Observation
+from envs.types import Array, Observation
 from envs.variation import Variation
 from envs.worlds import TaskWorlds, merged
-
-ObservationDict = dict[str, Array]
-
-
-def flatten(observation: Observation, chosen: Task) -> ObservationDict:
-    """The observation `[*B ...]` as the dictionary this module describes, float32."""
-    objects = observation.objects
-    lead = observation.proprioception.shape[:-1]
-    arrays = (
-        observation.proprioception, objects.position_in_world, objects.quaternion_in_world,
-        objects.linear_velocity_in_world, objects.angular_velocity_in_world, objects.present,
-    )  # fmt: skip
-    rows = [np.ascontiguousarray(array).reshape(-1, *array.shape[len(lead) :]) for array in arrays]
-    size, entities = rows[0].shape[1], rows[1].shape[1] - 1
-    flat = np.empty((len(rows[0]), size + ENTITY * entities), np.float32)
-    _flatten(*rows, flat)
-    achieved, desired = _goals(objects, chosen)
-    return {
-        "observation": flat.reshape(*lead, -1),
-        "achieved_goal": _bounded(achieved),
-        "desired_goal": _bounded(desired),
-        **observation.images,
-    }
-
-
-def _bounded(array: Array) -> Array:
-    return np.clip(array, -BOUND, BOUND).astype(np.float32)
-
-
-def _goals(objects: ObjectState, chosen: Task) -> tuple[Array, Array]:
-    """What is achieved and what is desired `[*B 3]` or `[*B L]`, see the module."""
-    place = _place(chosen)
-    if place is not None:
-        where = objects.position_in_world
-        return where[..., objects.index(place.arguments[0]), :], where[..., objects.index(place.arguments[1]), :]
-    margins = np.asarray(chosen.goal.margins(objects))
-    return margins, np.full_like(margins, HELD)
-
-
-def _place(chosen: Task) -> Literal | None:
-    """The literal that says how near the subject is to be to the goal entity; None where the goal is another."""
-    wanted = ("near", (chosen.subject, chosen.goal_entity), False)
-    literals = chosen.goal.literals
-    return next((each for each in literals if (each.predicate, each.arguments, each.negated) == wanted), None)
-
-
-BOUND = 100.0
-"""Every number of an observation lies within plus and minus this; only an object shot away would reach it."""
-HELD = 1e-9
-"""A literal holds where its margin is more than 0."""
-ENTITY = 16
-"""Numbers per entity in `observation`."""
-
-
-@kernel()
-def _flatten(
-    proprioception: Array, position: Array, quaternion: Array, linear: Array, angular: Array, present: Array, out: Array
-) -> None:
-    """Rows of `observation`; numpy would pass a dozen times over what fits in a cache once."""
-    size = proprioception.shape[1]
-    for n in range(out.shape[0]):
-        row = out[n]
-        for i in range(size):
-            row[i] = min(max(proprioception[n, i], -BOUND), BOUND)
-        for k in range(1, position.shape[1]):
-            at = size + ENTITY * (k - 1)
-            w, x, y, z = quaternion[n, k, 0], quaternion[n, k, 1], quaternion[n, k, 2], quaternion[n, k, 3]
-            row[at + 3], row[at + 6] = 1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z)
-            row[at + 4], row[at + 7] = 2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z)
-            row[at + 5], row[at + 8] = 2.0 * (x * z - w * y), 2.0 * (y * z + w * x)
-            for c in range(3):
-                row[at + c] = min(max(position[n, k, c], -BOUND), BOUND)
-                row[at + 9 + c] = min(max(linear[n, k, c], -BOUND), BOUND)
-                row[at + 12 + c] = min(max(angular[n, k, c], -BOUND), BOUND)
-            row[at + 15] = present[n, k]
 
 
 def _space(worlds: TaskWorlds, language: bool) -> Dict:
@@ -190,9 +114,7 @@ class _Tabletop:
 
     def _others_hold(self) -> Array:
         """`[N]` whether the literals that `achieved_goal` does not speak of held after the last step."""
-        place = _place(self.task)
-        others = [] if place is None else [i for i, one in enumerate(self.task.goal.literals) if one != place]
-        return np.asarray((self.worlds.margins[:, others] > 0).all(axis=1))
+        return np.asarray((self.worlds.margins[:, others(self.task)] > 0).all(axis=1))
 
     def compute_reward(self, achieved_goal: Array, desired_goal: Array, info: Any) -> Array:
         """0 where the desired goal is achieved, -1 elsewhere; what hindsight relabelling needs.
@@ -200,14 +122,10 @@ class _Tabletop:
         Of places, within the goal's distance; literals that do not speak of the place are taken from
         `info["others_hold"]` where it is given. Of margins, where each is as large as is desired.
         """
-        achieved, desired, place = np.asarray(achieved_goal), np.asarray(desired_goal), _place(self.task)
-        if place is None:
-            reached = (achieved >= desired).all(axis=-1)
-        else:
-            reached = np.linalg.norm(achieved - desired, axis=-1) < place.parameters[0]
+        reached = is_achieved(np.asarray(achieved_goal), np.asarray(desired_goal), self.task)
         infos = info if isinstance(info, (list, tuple, np.ndarray)) else [info]
-        others = np.array([bool((one or {}).get("others_hold", True)) for one in infos])
-        reward: Array = (reached & (others if reached.ndim else others[0])).astype(np.float32) - 1.0
+        hold = np.array([bool((one or {}).get("others_hold", True)) for one in infos])
+        reward: Array = (reached & (hold if reached.ndim else hold[0])).astype(np.float32) - 1.0
         return reward
 
 

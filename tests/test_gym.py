@@ -10,7 +10,8 @@ from envs import GYM_IDS
 from envs.errors import EmbodiedError
 from envs.experts import expert
 from envs.geometry import quat_to_matrix
-from envs.gym import TabletopEnv, TabletopVectorEnv, flatten
+from envs.goal_dictionary import flatten
+from envs.gym import TabletopEnv, TabletopVectorEnv
 from envs.sensors import JointSensor, ObjectSensor, SensorConfig
 from envs.tasks import TASKS
 

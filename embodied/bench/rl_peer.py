@@ -10,8 +10,8 @@ import numpy as np
 
 from embodied.bench import peers
 from envs import GYM_IDS
+from envs.goal_dictionary import flatten
 from envs.goals import Goal
-from envs.gym import flatten
 from envs.task import Task
 from envs.types import Array, Observation
 
