@@ -49,7 +49,7 @@ class Physics:
     times as many tumble."""
     pad_solimp: tuple[float, float, float] = (0.5, 0.999, 0.002)
     """The same of the jaw pads, or of a pusher."""
-    firm_solimp: tuple[float, float, float] = (0.7, 0.999, 0.001)
+    firm_solimp: tuple[float, float, float] = (0.4, 0.999, 0.001)
     """The same of firm parts of fixtures: on felt, the demonstrator of `insert` presses four in five pegs of 22 mm into
     a hole of 21 mm, here one in five; at 0.9 it loses one in five of those that fit."""
 
