@@ -5,6 +5,7 @@ from typing import Literal
 
 from embodied.config import at_least
 from envs.errors import EmbodiedError
+from robots.governor.limits import FASTEST, LONGEST_SILENCE
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,10 @@ class DeployArguments:
     """For `perception=tags`: side of a marker. The task's first object has the markers 0 to 5 of `4x4_50`, the next 6
     to 11, and so on."""
     rate: float = 50.0
-    """Servo commands per second [Hz], between which the policy's are interpolated."""
+    """Servo ticks per second [Hz], at most 200: a multiple of the policy's rate. In `mode=slow` the way of a step is
+    told in equal parts, one a tick."""
     silence: float = 0.25
-    """[s] for which the policy or the servos may be silent before the arm is stopped."""
+    """[s] for which the policy or the servos may be silent before the arm is stopped; at most 2."""
     task: str = "place"
     """For `run=expert`: a name from `envs.tasks.TASKS`."""
     servo: Literal["firm", "lerobot", "open_duck", "menagerie"] | None = None
@@ -249,7 +251,14 @@ class DeployArguments:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         at_least(self, "", 1, "episodes", "rate", "variation", "marker_mm")
-        at_least(self, "", 0, "first", "seed", "silence")
+        at_least(self, "", 0, "first", "seed")
+        if self.rate > FASTEST:
+            raise EmbodiedError(f"rate must be at most {FASTEST:g} servo ticks per second, not {self.rate:g}.")
+        if not 0.0 < self.silence <= LONGEST_SILENCE:
+            raise EmbodiedError(
+                f"silence must be above 0 and at most {LONGEST_SILENCE:g} s, not {self.silence:g}: an arm of which "
+                "nobody hears is stopped."
+            )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from embodied.config import Config
 from embodied.console import Console
 from embodied.data.episodes import EpisodeStore
 from embodied.data.journal import Journal
-from embodied.deploy.episodes import SLOW, Assignment, Deployment, Manner
+from embodied.deploy.episodes import SLOW, Assignment, Deployment, Manner, ticks
 from embodied.deploy.site import OWN, Site, arm_at, senses_at, site
 from embodied.evaluation.evaluate import percent
 from embodied.evaluation.statistics import wilson
@@ -39,6 +39,7 @@ from envs.types import Array
 from envs.variation import Variation, count, drawn
 from robots.arm.kinds import KINDS, kind_of
 from robots.governor.guard import Report
+from robots.governor.limits import FASTEST
 
 WAIT = 60.0
 """[s] for servos that have stopped answering, to take their torque off."""
@@ -96,6 +97,7 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     go together.
     """
     folder, task = Path(arguments.record), assignment.task
+    _check_rate(arguments, assignment)
     scene = task.scene
     if assignment.servo is not None:
         scene = replace(scene, servo=named_servos(assignment.servo))
@@ -139,6 +141,25 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     }  # fmt: skip
     write_atomically(folder / "deploy.json", (json.dumps(record, indent=2) + "\n").encode())
     return record
+
+
+def _check_rate(arguments: DeployArguments, assignment: Assignment) -> None:
+    """Raise `EmbodiedError` unless servo ticks fit a policy's steps and, with `clock=reads`, the twin's physics."""
+    policy_rate, timestep = assignment.control.spec.rate, assignment.task.scene.physics.timestep
+    ticks(arguments.rate, policy_rate)
+    if arguments.clock != "reads" or _whole(1.0 / (arguments.rate * timestep)):
+        return
+    multiples = (count * policy_rate for count in range(1, int(FASTEST / policy_rate) + 1))
+    allowed = ", ".join(f"{rate:g}" for rate in multiples if _whole(1.0 / (rate * timestep)))
+    cure = f"with this policy, rate={allowed} are" if allowed else "no rate of this policy is; use clock=wall"
+    raise EmbodiedError(
+        f"rate={arguments.rate:g} was given with clock=reads, where a tick is a whole number of physics steps of "
+        f"{1e3 * timestep:g} ms: {cure}."
+    )
+
+
+def _whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-6
 
 
 def _late(place: Site) -> float:

@@ -21,7 +21,7 @@ from robots.governor.stepped import SteppedArm
 from robots.governor.supervisor import SupervisorConfig
 from robots.perception.contract import Senses
 from robots.perception.truth import Tell, TruthSenses, TwinPictures
-from robots.twin.process import TwinProcess, tell
+from robots.twin.process import TwinProcess, folder_behind, tell
 from robots.twin.server import TwinConfig
 
 OWN = "twin"
@@ -39,11 +39,16 @@ class Site:
     """Folder of LeRobot's calibration file; None is LeRobot's own."""
     tell: Tell | None
     """Speaks to the twin; None of an arm that is none."""
+    stepped: bool = False
+    """Whether time passes there when the driver reads, so that no supervisor has to watch over it: of twins alone."""
 
 
 @contextlib.contextmanager
 def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[Site]:
-    """The port that `arguments` mean, with a twin behind it that was started, or runs already, or a real arm."""
+    """The port that `arguments` mean, with a twin behind it that was started, or runs already, or a real arm.
+
+    Raises `EmbodiedError` for a port that cannot be had, and for settings that what is behind it does not go with.
+    """
     if arguments.port == OWN:
         folder = Path(arguments.record) / "twin"
         settings = TwinConfig(
@@ -51,20 +56,42 @@ def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[S
             clock=arguments.clock, packet_time=1.0 / arguments.rate, variation=arguments.variation,
         )  # fmt: skip
         with TwinProcess(settings) as process:
-            yield Site(process.port, str(folder), process.tell)
+            yield Site(process.port, str(folder), process.tell, stepped=arguments.clock == "reads")
         return
     # A port that is wrong is said before anything that a right one needs.
     os.close(claim(arguments.port))
-    folder = Path(arguments.port).parent
-    if (folder / "control").exists():
-        yield Site(arguments.port, str(folder), lambda text: tell(folder, text))
+    running = folder_behind(arguments.port)
+    if running is not None:
+        yield _running(running, arguments)
         return
     if arguments.perception != "tags":
         raise EmbodiedError(
             f"perception={arguments.perception} is a twin's, and none runs at {arguments.port}: use perception=tags "
             "for a real arm, see docs/deploy.md, or port=twin."
         )
+    if arguments.clock == "reads":
+        raise EmbodiedError(
+            f"clock=reads was given, and no twin runs at {arguments.port}: a real arm goes by the clock on the wall, "
+            "under a supervisor; leave clock=wall, or use port=twin."
+        )
     yield Site(arguments.port, None, None)
+
+
+def _running(folder: Path, arguments: DeployArguments) -> Site:
+    """The twin that runs in `folder`; raises `EmbodiedError` where its clock is not the one that was asked for."""
+
+    def say(text: str) -> dict[str, Any]:
+        return tell(folder, text)
+
+    told = say("truth()")
+    due = 1.0 / arguments.rate
+    if arguments.clock == "reads" and (told["clock"] != "reads" or abs(told["packet_time"] - due) > 1e-9):
+        own = f"clock={told['clock']} packet_time={told['packet_time']:g}"
+        raise EmbodiedError(
+            f"clock=reads rate={arguments.rate:g} was given, and the twin at {arguments.port} has {own}: start it with "
+            f"clock=reads packet_time={due:g}, or leave clock=wall."
+        )
+    return Site(arguments.port, str(folder), say, stepped=arguments.clock == "reads")
 
 
 def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> SupervisedArm | SteppedArm:
@@ -79,7 +106,7 @@ def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> Supervise
     if place.tell is None:
         arm["zeros"] = tuple(np.deg2rad([zero["degrees"] for zero in _hand_eye(arguments)["zeros"].values()]).tolist())
     config = SupervisorConfig(arm=arm, limits=limits, rate=arguments.rate, moving=arguments.mode != "shadow")
-    return SteppedArm(config) if arguments.clock == "reads" else SupervisedArm(config)
+    return SteppedArm(config) if place.stepped else SupervisedArm(config)
 
 
 @contextlib.contextmanager

@@ -123,7 +123,8 @@ class Server:
         A fault of `robots.twin.faults` holds until `clear()` or `clear(kind)`. `hand(...)` leads limp joints, see
         `robots.twin.hand`. `lay(3)` lays the table anew, as beginning number 3 of the task, under the arm as it is.
         `advance(0.5)` lets that much time [s] pass at once. `truth()` is what no driver can read; every answer is that,
-        after the command, and `lost`, the time [s] that the twin gave up because it was late.
+        after the command, and `lost`, the time [s] that the twin gave up because it was late, and its `clock` and
+        `packet_time` [s].
 
         Raises `EmbodiedError` for anything else.
         """
@@ -148,7 +149,8 @@ class Server:
                 arm.lay(int(number), keep_arm=True)
             else:
                 arm.advance(round(number / arm.timestep))
-        return {**arm.truth(), "lost": self._lost}
+        own = {"lost": self._lost, "clock": self.config.clock, "packet_time": self.config.packet_time}
+        return {**arm.truth(), **own}
 
     def close(self) -> None:
         """Take the port away. May be called twice."""
