@@ -170,6 +170,8 @@ class TwinArguments:
     moves is an SO-101."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
+    distractors: tuple[str, ...] = ()
+    """Further objects on it, out of `envs.objects`, as `env.distractors` of a run: `[green_l,yellow_ball]`."""
     seed: int = 0
     """Of the table's beginning."""
     servo: str | None = None

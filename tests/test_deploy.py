@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reacher import reacher
 from twins import start
 
 from embodied.arguments import DeployArguments
@@ -139,6 +140,21 @@ def test_what_was_recorded_opens_as_a_lerobot_dataset(done, tmp_path):
     with pytest.raises(EmbodiedError, match="There are no episodes in"):
         to_lerobot(EpisodeStore(tmp_path / "none"), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_what_the_run_had_beside_it_lies_before_the_twin(twin, tmp_path):
+    run = reacher(tmp_path / "run", distractors=("green_l",))
+    given = arguments(tmp_path / "record", run=str(run))
+    record = carry_out(given, assigned(given), Console(io.StringIO()))
+    assert record["fault"] is None
+    (episode,) = EpisodeStore(tmp_path / "record" / "episodes")
+    objects = episode.observation.objects
+    seen = objects.present[:, objects.index("green_l")]
+    (laid,) = assigned(given).task.layout([np.random.default_rng(episode.seed)]).present
+    assert seen.tolist() == [bool(laid[0])] * len(seen)
+    assert laid[0]
+    with pytest.raises(EmbodiedError, match=r"has no green_l, .* embodied twin task=reach distractors=\[green_l\], or"):
+        carry_out(replace(given, port=twin.port), assigned(given), Console(io.StringIO()))
 
 
 def test_shadow_says_what_it_would_do_and_leaves_the_arm_limp(twin, tmp_path):

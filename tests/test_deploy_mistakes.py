@@ -222,6 +222,11 @@ def test_a_calibration_that_is_not_this_arms(told, twin, change, sentence, clock
         ({"play": "boxes"}, "moves a pusher; an arm has shoulder_pan"),
         ({"task": "handover"}, "The policy of handover moves two_so101 by x, y, z, "),
         ({"task": "drawer"}, "Nothing tells how far cabinet of the task drawer is open; deploy a task without"),
+        (
+            {"obstacles": ("wall",)},
+            "among obstacles (wall), which cannot be deployed, for nothing sees where they stand; choose a run without "
+            "env.obstacles.",
+        ),
         ({}, "There is no checkpoint run/checkpoints/policy.safetensors; train first"),
     ],
 )

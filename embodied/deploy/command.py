@@ -29,6 +29,7 @@ from envs.control import Controller
 from envs.episode import Origin, Policy
 from envs.errors import EmbodiedError
 from envs.experts import expert
+from envs.fixtures import OBSTACLES
 from envs.robot import default_control
 from envs.scene import SceneConfig, build_scene
 from envs.servo_file import named_servos
@@ -82,10 +83,15 @@ def _suited(task: Task, control: Controller, robot: str) -> tuple[Task, Controll
             f"The policy of {task.name} moves {task.scene.robot} by {', '.join(control.spec.names)}; one {robot} with "
             f"{', '.join(JOINTS)} is here. {cure}, or run=expert."
         )
+    if obstacles := [name for name in task.scene.fixtures if name in OBSTACLES]:
+        raise EmbodiedError(
+            f"The policy was trained among obstacles ({', '.join(obstacles)}), which cannot be deployed, for nothing "
+            "sees where they stand; choose a run without env.obstacles."
+        )
     if task.scene.fixtures:
         raise EmbodiedError(
             f"Nothing tells how far {', '.join(task.scene.fixtures)} of the task {task.name} is open; deploy a task "
-            "without fixtures, e.g. task=place."
+            "without fixtures: a run of embodied train env=place, or run=expert task=place."
         )
     return task, control
 
@@ -107,7 +113,7 @@ def carry_out(arguments: DeployArguments, assignment: Assignment, console: Conso
     seeds = [int(seed) for seed in beginnings[arguments.first :]]
     with (
         Journal(EpisodeStore(folder / "episodes")) as journal,
-        site(arguments, assignment.servo, task.name) as place,
+        site(arguments, assignment.servo, task) as place,
         senses_at(place, arguments, scene) as senses,
         arm_at(place, arguments, limits) as arm,
     ):

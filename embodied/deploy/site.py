@@ -14,6 +14,8 @@ from embodied.arguments import DeployArguments
 from envs.errors import EmbodiedError
 from envs.objects import object_type
 from envs.scene import SceneConfig, build_scene
+from envs.task import Task
+from envs.tasks import distractors_of
 from robots.arm.port import claim
 from robots.governor.client import SupervisedArm
 from robots.governor.limits import Limits
@@ -44,7 +46,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[Site]:
+def site(arguments: DeployArguments, servo: str | None, task: Task) -> Iterator[Site]:
     """The port that `arguments` mean, with a twin behind it that was started, or runs already, or a real arm.
 
     Raises `EmbodiedError` for a port that cannot be had, and for settings that what is behind it does not go with.
@@ -52,7 +54,8 @@ def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[S
     if arguments.port == OWN:
         folder = Path(arguments.record) / "twin"
         settings = TwinConfig(
-            robot=arguments.robot, task=task, servo=arguments.servo or servo, folder=str(folder), picture=0.0,
+            robot=arguments.robot, task=task.name, distractors=distractors_of(task),
+            servo=arguments.servo or servo, folder=str(folder), picture=0.0,
             clock=arguments.clock, packet_time=1.0 / arguments.rate, variation=arguments.variation,
         )  # fmt: skip
         with TwinProcess(settings) as process:
@@ -62,7 +65,7 @@ def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[S
     os.close(claim(arguments.port))
     running = folder_behind(arguments.port)
     if running is not None:
-        yield _running(running, arguments)
+        yield _running(running, arguments, task)
         return
     if arguments.perception != "tags":
         raise EmbodiedError(
@@ -77,8 +80,8 @@ def site(arguments: DeployArguments, servo: str | None, task: str) -> Iterator[S
     yield Site(arguments.port, None, None)
 
 
-def _running(folder: Path, arguments: DeployArguments) -> Site:
-    """The twin that runs in `folder`; raises `EmbodiedError` where its clock is not the one that was asked for."""
+def _running(folder: Path, arguments: DeployArguments, task: Task) -> Site:
+    """The twin that runs in `folder`; raises `EmbodiedError` for another clock or fewer objects than are due."""
 
     def say(text: str) -> dict[str, Any]:
         return tell(folder, text)
@@ -90,6 +93,12 @@ def _running(folder: Path, arguments: DeployArguments) -> Site:
         raise EmbodiedError(
             f"clock=reads rate={arguments.rate:g} was given, and the twin at {arguments.port} has {own}: start it with "
             f"clock=reads packet_time={due:g}, or leave clock=wall."
+        )
+    due_objects = distractors_of(task)
+    if missing := [name for name in due_objects if name not in told["distractors"]]:
+        raise EmbodiedError(
+            f"The twin at {arguments.port} has no {', '.join(missing)}, which the policy was trained beside: start it "
+            f"with embodied twin task={task.name} distractors=[{','.join(due_objects)}], or use port=twin."
         )
     return Site(arguments.port, str(folder), say, stepped=arguments.clock == "reads")
 
