@@ -7,6 +7,18 @@ from embodied.config import at_least
 from envs.errors import EmbodiedError
 from robots.governor.limits import FASTEST, LONGEST_SILENCE
 
+LONGEST_LOG = 120.0
+"""[s] Ten times the usual; more would only warm the servos."""
+
+
+def _twin_alone(port: str, *given: str) -> None:
+    """Raise `EmbodiedError` for settings of the twin that a command starts, where something else is at the port."""
+    if port != "twin" and given:
+        raise EmbodiedError(
+            f"{' and '.join(given)} is for port=twin, whose twin is started for this; what is at {port} is as it is: "
+            f"leave {'it' if len(given) == 1 else 'them'} out."
+        )
+
 
 @dataclass(frozen=True)
 class EvaluateArguments:
@@ -236,11 +248,12 @@ class DeployArguments:
     silence: float = 0.25
     """[s] for which the policy or the servos may be silent before the arm is stopped; at most 2."""
     task: str = "place"
-    """For `run=expert`: a name from `envs.tasks.TASKS`."""
+    """For `run=expert`: a name from `envs.tasks.TASKS`; a run has its own."""
     servo: Literal["firm", "lerobot", "open_duck", "menagerie"] | None = None
-    """What the twin's servos are like; None is as the policy was trained with."""
+    """For `port=twin`: what its servos are like; None is as the policy was trained with."""
     variation: float = 1.0
-    """The twin's masses, frictions and servo gains are drawn per episode: 1/variation to variation times nominal."""
+    """For `port=twin`: its masses, frictions and servo gains are drawn per episode, from 1/variation to variation times
+    nominal."""
     clock: Literal["wall", "reads"] = "wall"
     """What makes a twin's time pass, see `embodied twin`; with `reads` runs repeat, as fast as the machine can."""
     driver: str | None = None
@@ -261,6 +274,15 @@ class DeployArguments:
                 f"silence must be above 0 and at most {LONGEST_SILENCE:g} s, not {self.silence:g}: an arm of which "
                 "nobody hears is stopped."
             )
+        if self.run != "expert" and self.task != "place":
+            raise EmbodiedError(
+                f"task={self.task} was given beside run={self.run}, which has a task of its own: leave task= out, or "
+                "use run=expert."
+            )
+        given = [f"servo={self.servo}"] * (self.servo is not None) + [f"variation={self.variation:g}"] * (
+            self.variation > 1
+        )
+        _twin_alone(self.port, *given)
 
 
 @dataclass(frozen=True)
@@ -270,7 +292,7 @@ class IdentifyArguments:
     port: str = "twin"
     """Of the arm's servo bus, e.g. `/dev/ttyACM0`; `twin` starts one whose time passes with packets."""
     seconds: float = 12.0
-    """Length of each of two logs [s]."""
+    """Length of each of two logs [s], 4 to 120."""
     speed: float = 1.0
     """Factor on the governor's velocity limits."""
     logs: str | None = None
@@ -289,8 +311,12 @@ class IdentifyArguments:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         at_least(self, "", 4, "seconds")
+        if self.seconds > LONGEST_LOG:
+            raise EmbodiedError(f"seconds must be at most {LONGEST_LOG:g} a log, not {self.seconds:g}.")
         if not 0.0 < self.speed <= 1.0:
             raise EmbodiedError(f"speed must be above 0 and at most 1, not {self.speed}.")
+        if self.servo != "lerobot":
+            _twin_alone(self.port, f"servo={self.servo}")
 
 
 @dataclass(frozen=True)

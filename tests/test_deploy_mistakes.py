@@ -179,6 +179,25 @@ def test_a_setting_that_does_not_fit(told, word, sentence):
     assert sentence in told(word)
 
 
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["servo=lerobot"], "servo=lerobot"),
+        (["variation=1.5"], "variation=1.5"),
+        (["servo=firm", "variation=2"], "servo=firm and variation=2"),
+    ],
+)
+def test_a_setting_of_a_twin_of_our_own(told, words, given):
+    said = told(*words)
+    assert said.startswith(f"{given} is for port=twin, whose twin is started for this; what is at ")
+
+
+def test_a_task_beside_a_run(told):
+    assert told("run=runs/demo", "task=lift") == (
+        "task=lift was given beside run=runs/demo, which has a task of its own: leave task= out, or use run=expert."
+    )
+
+
 @pytest.mark.parametrize("perception", ["tags", "pixels"])
 def test_eyes_for_another_arm(told, perception):
     pytest.importorskip("dynamixel_sdk", reason="the extra `dynamixel` is not installed")

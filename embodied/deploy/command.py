@@ -1,7 +1,6 @@
 """`embodied deploy`: what is asked for, what came of it, for a person and as `deploy.json`."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -190,9 +189,7 @@ def _beginning(
                 console.say(f"the {assignment.task.goal_entity} is at x={100 * x:.1f} y={100 * y:.1f} cm")
         if arguments.mode != "slow" and place.tell is not None:
             return True
-        console.say("next episode? [enter], or q to stop")
-        answer = sys.stdin.readline()
-        return answer.endswith("\n") and not answer.strip()
+        return console.agreed("next episode?")
 
     return begin
 
