@@ -204,6 +204,56 @@ def test_pixels_find_what_truth_knows(tmp_path, twin):
     assert episode.observation.images
 
 
+class Impatient:
+    """Somebody who presses ctrl-C amid the second episode."""
+
+    def __init__(self, policy):
+        self.policy, self.begun, self.steps = policy, 0, 0
+
+    def reset(self):
+        self.begun, self.steps = self.begun + 1, 0
+        self.policy.reset()
+
+    def act(self, observation, goal):
+        self.steps += 1
+        if (self.begun, self.steps) == (2, 3):
+            raise KeyboardInterrupt
+        return self.policy.act(observation, goal)
+
+
+def kept(folder):
+    return json.loads((folder / "deploy.json").read_text())
+
+
+def test_what_was_done_is_kept_after_ctrl_c_and_continued(twin, tmp_path):
+    said = io.StringIO()
+    policy = Impatient(assigned(arguments(tmp_path)).policy)
+    with pytest.raises(KeyboardInterrupt):
+        short(tmp_path, 4, policy, said, port=twin.port, episodes=3)
+    assert not enabled(twin)
+    assert f"recorded 1 whole episodes in {tmp_path}; first=1 goes on after them" in said.getvalue()
+    first = kept(tmp_path)
+    assert (first["interrupted"], first["episodes"], first["loop"]) == (True, 1, None)
+    told, _ = short(tmp_path, 4, port=twin.port, first=1, episodes=2)
+    second = kept(tmp_path)
+    assert told["episodes"] == 2
+    assert second["episodes"] == 3
+    assert second["each"] == first["each"] + told["each"]
+    assert second["success"]["value"] == sum(one["success"] for one in second["each"]) / 3
+    assert sum(second["cut"].values()) == sum(first["cut"].values()) + sum(told["cut"].values())
+    # The last one once more, which replaces it.
+    short(tmp_path, 4, port=twin.port, first=2, episodes=1)
+    assert [one["seed"] for one in kept(tmp_path)["each"]] == [one["seed"] for one in second["each"]]
+    # An interrupt before the first is over takes nothing away.
+    policy.begun = 1
+    with pytest.raises(KeyboardInterrupt):
+        short(tmp_path, 4, policy, port=twin.port)
+    assert kept(tmp_path)["episodes"] == 3
+    # Another mode is another record.
+    short(tmp_path, 4, port=twin.port, mode="shadow", first=2, episodes=1)
+    assert kept(tmp_path)["episodes"] == 1
+
+
 class Wrecker:
     """Another policy that says something to a twin at its third step."""
 
