@@ -25,6 +25,7 @@ from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
 from envs.errors import EmbodiedError
 from envs.features import policy_input
+from envs.folders import made
 from envs.types import Array, Observation
 from envs.worlds import TaskWorlds
 from robots.lerobot_plugin.configuration_embodied import EmbodiedConfig
@@ -64,7 +65,7 @@ def export(arguments: ExportArguments, console: Console) -> int:
             f"{arguments.run} plans or plays chunks (agent={config.agent.name}); only an actor of single actions "
             "is exported."
         )
-    folder = Path(arguments.folder or run.folder / "lerobot")
+    folder = made(Path(arguments.folder or run.folder / "lerobot"))
     save(lerobot_policy(config, policy, policy.actor), folder)
     seen = _observations(config, policy)
     off = difference(EmbodiedPolicy.from_pretrained(folder), policy, seen, config)

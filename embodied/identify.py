@@ -14,6 +14,7 @@ from embodied.arguments import IdentifyArguments
 from embodied.checkpoint import write_atomically
 from embodied.console import Console
 from envs.errors import EmbodiedError
+from envs.folders import made
 from envs.servo_file import IDENTIFIED
 from envs.types import Array
 from robots.arm.lerobot import ArmConfig, LeRobotArm
@@ -50,7 +51,8 @@ def identify(arguments: IdentifyArguments, console: Console) -> None:
     A real arm moves once somebody has agreed to it. Raises `EmbodiedError` for an arm that cannot be had or that the
     governor stops, and for logs that are none.
     """
-    folder = Path(arguments.folder)
+    # Said before anything has moved for it.
+    folder = made(Path(arguments.folder))
     path = folder / "logs.npz" if arguments.logs is None else Path(arguments.logs)
     if arguments.logs is None:
         if not _room(arguments, console):

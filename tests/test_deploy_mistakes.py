@@ -149,7 +149,7 @@ def test_a_port_that_lerobot_has(told, twin):
 
 
 def test_another_kind_of_arm_on_the_port(told, tmp_path):
-    with start(tmp_path / "koch", robot="koch") as koch:
+    with start(tmp_path / "koch", robot="koch", clock="reads", packet_time=0.02) as koch:
         said = told(f"port={koch.port}")
     assert said.startswith(f"No so101_follower answers on {koch.port} (FeetechMotorsBus motor check failed on port ")
     assert "): check the arm's power, its cables, and driver=; servos that a fault has shut down need" in said
@@ -171,6 +171,11 @@ def test_another_kind_of_arm_on_the_port(told, tmp_path):
         ("silence=1e9", "silence must be above 0 and at most 2 s, not 1e+09: an arm of which nobody hears is stopped."),
         ("silence=0", "silence must be above 0 and at most 2 s, not 0: "),
         ("rate=25", "rate=25 is no multiple of the policy's 10 Hz; 50 and 100 are"),
+        ("port=/etc/passwd", "/etc/passwd is no serial port: find the arm's with lerobot-find-port, or use port=twin."),
+        ("port=/dev/null", "/dev/null is no serial port: "),
+        ("port=", "port= names no port: find the arm's with lerobot-find-port, or use port=twin."),
+        ("record=/dev/null", "The folder /dev/null/episodes cannot be made (a file is there); choose another."),
+        ("record=/proc/deploy", "The folder /proc/deploy/episodes cannot be made ("),
         ("task=stack", "start the twin with the same task"),
         ("perception=tags", "camera.json is no camera calibration"),
     ],

@@ -234,7 +234,22 @@ def test_the_command_fits_logs_and_writes_what_the_twin_can_be(tmp_path, log, fo
 
 def test_mistakes_are_one_sentence(tmp_path, capsys, log):
     save_logs(tmp_path / "one.npz", {"fitted": log})
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "text.npz").write_text("nothing of ours")
+    (tmp_path / "zip.npz").write_bytes(b"PK\x03\x04 cut short")
+    np.save(tmp_path / "array.npy", np.zeros(3))
     for word, message in (
+        *(
+            (
+                f"logs={tmp_path / name}",
+                f"{name} holds no logs of embodied identify (it is damaged, or something else)",
+            )
+            for name in ("empty.npz", "text.npz", "zip.npz", "array.npy")
+        ),
+        (f"logs={tmp_path}", "holds no logs of embodied identify (Is a directory): give"),
+        ("port=", "port= names no port: find the arm's with lerobot-find-port, or use port=twin."),
+        ("port=/dev/null", "/dev/null is no serial port: find the arm's with lerobot-find-port"),
+        (f"folder={tmp_path / 'text.npz'}", "text.npz cannot be made (a file is there); choose another."),
         (f"logs={tmp_path / 'gone.npz'}", "holds no logs of embodied identify"),
         (f"logs={tmp_path / 'one.npz'}", "fitted and held_out"),
         ("speed=2", "speed must be above 0 and at most 1"),
@@ -242,8 +257,10 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, log):
         ("seconds=1e12", "seconds must be at most 120 a log, not 1e+12"),
         ("port=/dev/ttyACM0 servo=firm", "servo=firm is for port=twin"),
     ):
-        assert main(["identify", *word.split(), f"folder={tmp_path / 'out'}"]) == 2
-        assert message in capsys.readouterr().err
+        assert main(["identify", f"folder={tmp_path / 'out'}", *word.split()]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("answer", ["q\n", "", "no\n"])

@@ -83,6 +83,12 @@ def test_a_run_among_obstacles_is_not_exported(tmp_path):
         export(ExportArguments(run=str(folder)), Console(io.StringIO()))
 
 
+def test_a_folder_that_is_a_file_is_said(exported, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbodiedError, match=r"file cannot be made \(a file is there\); choose another"):
+        export(ExportArguments(run=str(exported[0]), folder=str(tmp_path / "file")), Console(io.StringIO()))
+
+
 def test_observations_survive_lerobots_units(seen):
     again = from_lerobot(to_lerobot(seen), seen.objects.names)
     np.testing.assert_allclose(again.proprioception, seen.proprioception, atol=1e-5)

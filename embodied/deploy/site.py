@@ -1,14 +1,11 @@
 """Where a policy is deployed: the port, what may be told to the twin behind it, the arm, and what sees its objects."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from embodied.arguments import DeployArguments
 from envs.errors import EmbodiedError
@@ -28,6 +25,8 @@ from robots.twin.server import TwinConfig
 
 OWN = "twin"
 """In place of a port: a twin that is started for this."""
+HAND_EYE = "hand_eye.json"
+"""In the folder of the calibration."""
 SEEN = "so101"
 """The robot that markers and pixels are looked at with."""
 
@@ -113,7 +112,9 @@ def arm_at(place: Site, arguments: DeployArguments, limits: Limits) -> Supervise
         "calibration": place.calibration,
     }
     if place.tell is None:
-        arm["zeros"] = tuple(np.deg2rad([zero["degrees"] for zero in _hand_eye(arguments)["zeros"].values()]).tolist())
+        from robots.calibration.place import CameraPlace
+
+        arm["zeros"] = tuple(CameraPlace.load(Path(arguments.calibration) / HAND_EYE).zeros.tolist())
     config = SupervisorConfig(arm=arm, limits=limits, rate=arguments.rate, moving=arguments.mode != "shadow")
     return SteppedArm(config) if place.stepped else SupervisedArm(config)
 
@@ -154,35 +155,20 @@ def _by_encoder(scene: SceneConfig, tell: Tell) -> Senses:
 def _by_tags(scene: SceneConfig, arguments: DeployArguments) -> Iterator[Senses]:
     """By markers on cubes, which a calibrated camera sees."""
     from robots.calibration.intrinsics import Intrinsics
-    from robots.calibration.poses import from_json
+    from robots.calibration.place import CameraPlace
     from robots.perception.perceiver import TagPerceiver
     from robots.perception.pictures import PictureSenses
     from robots.perception.tags import FACES, TaggedBox
     from robots.perception.webcam import Webcam
 
     lens = Intrinsics.load(Path(arguments.calibration) / "camera.json")
-    found = _hand_eye(arguments)
-    mount = found["mount"]
-    where = from_json(found["camera_in_gripper" if mount == "wrist" else "camera_in_base"])
+    found = CameraPlace.load(Path(arguments.calibration) / HAND_EYE)
     boxes = []
     for number, name in enumerate(scene.objects):
         x, y, z = object_type(name).half_extents
         if not x == y == z:
             raise EmbodiedError(f"{name} is no cube; perception=tags follows cubes with a marker on every face.")
         boxes.append(TaggedBox(name, (x, y, z), 1e-3 * arguments.marker_mm, len(FACES) * number))
-    perceiver = TagPerceiver(mount, lens, mount, where, boxes)
-    with Webcam(mount, arguments.camera, lens.width, lens.height) as camera:
+    perceiver = TagPerceiver(found.mount, lens, found.mount, found.camera, boxes)
+    with Webcam(found.mount, arguments.camera, lens.width, lens.height) as camera:
         yield PictureSenses(scene, camera, perceiver, f"markers on {', '.join(scene.objects)}")
-
-
-def _hand_eye(arguments: DeployArguments) -> dict[str, Any]:
-    """What `embodied calibrate hand_eye` wrote; raises `EmbodiedError` for anything else."""
-    path = Path(arguments.calibration) / "hand_eye.json"
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-        values["mount"], values["zeros"].values()
-        return values
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EmbodiedError(
-            f"{path} does not say where the camera is ({error!r}): make it with embodied calibrate hand_eye."
-        ) from error
