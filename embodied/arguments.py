@@ -5,6 +5,19 @@ from typing import Literal
 
 from embodied.config import at_least
 from envs.errors import EmbodiedError
+from robots.governor.limits import FASTEST, LONGEST_SILENCE
+
+LONGEST_LOG = 120.0
+"""[s] Ten times the usual; more would only warm the servos."""
+
+
+def _twin_alone(port: str, *given: str) -> None:
+    """Raise `EmbodiedError` for settings of the twin that a command starts, where something else is at the port."""
+    if port != "twin" and given:
+        raise EmbodiedError(
+            f"{' and '.join(given)} is for port=twin, whose twin is started for this; what is at {port} is as it is: "
+            f"leave {'it' if len(given) == 1 else 'them'} out."
+        )
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,8 @@ class TwinArguments:
     moves is an SO-101."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
+    distractors: tuple[str, ...] = ()
+    """Further objects on it, out of `envs.objects`, as `env.distractors` of a run: `[green_l,yellow_ball]`."""
     seed: int = 0
     """Of the table's beginning."""
     servo: str | None = None
@@ -228,15 +243,17 @@ class DeployArguments:
     """For `perception=tags`: side of a marker. The task's first object has the markers 0 to 5 of `4x4_50`, the next 6
     to 11, and so on."""
     rate: float = 50.0
-    """Servo commands per second [Hz], between which the policy's are interpolated."""
+    """Servo ticks per second [Hz], at most 200: a multiple of the policy's rate. In `mode=slow` the way of a step is
+    told in equal parts, one a tick."""
     silence: float = 0.25
-    """[s] for which the policy or the servos may be silent before the arm is stopped."""
+    """[s] for which the policy or the servos may be silent before the arm is stopped; at most 2."""
     task: str = "place"
-    """For `run=expert`: a name from `envs.tasks.TASKS`."""
+    """For `run=expert`: a name from `envs.tasks.TASKS`; a run has its own."""
     servo: Literal["firm", "lerobot", "open_duck", "menagerie"] | None = None
-    """What the twin's servos are like; None is as the policy was trained with."""
+    """For `port=twin`: what its servos are like; None is as the policy was trained with."""
     variation: float = 1.0
-    """The twin's masses, frictions and servo gains are drawn per episode: 1/variation to variation times nominal."""
+    """For `port=twin`: its masses, frictions and servo gains are drawn per episode, from 1/variation to variation times
+    nominal."""
     clock: Literal["wall", "reads"] = "wall"
     """What makes a twin's time pass, see `embodied twin`; with `reads` runs repeat, as fast as the machine can."""
     driver: str | None = None
@@ -249,7 +266,23 @@ class DeployArguments:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         at_least(self, "", 1, "episodes", "rate", "variation", "marker_mm")
-        at_least(self, "", 0, "first", "seed", "silence")
+        at_least(self, "", 0, "first", "seed")
+        if self.rate > FASTEST:
+            raise EmbodiedError(f"rate must be at most {FASTEST:g} servo ticks per second, not {self.rate:g}.")
+        if not 0.0 < self.silence <= LONGEST_SILENCE:
+            raise EmbodiedError(
+                f"silence must be above 0 and at most {LONGEST_SILENCE:g} s, not {self.silence:g}: an arm of which "
+                "nobody hears is stopped."
+            )
+        if self.run != "expert" and self.task != "place":
+            raise EmbodiedError(
+                f"task={self.task} was given beside run={self.run}, which has a task of its own: leave task= out, or "
+                "use run=expert."
+            )
+        given = [f"servo={self.servo}"] * (self.servo is not None) + [f"variation={self.variation:g}"] * (
+            self.variation > 1
+        )
+        _twin_alone(self.port, *given)
 
 
 @dataclass(frozen=True)
@@ -259,7 +292,7 @@ class IdentifyArguments:
     port: str = "twin"
     """Of the arm's servo bus, e.g. `/dev/ttyACM0`; `twin` starts one whose time passes with packets."""
     seconds: float = 12.0
-    """Length of each of two logs [s]."""
+    """Length of each of two logs [s], 4 to 120."""
     speed: float = 1.0
     """Factor on the governor's velocity limits."""
     logs: str | None = None
@@ -278,8 +311,12 @@ class IdentifyArguments:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         at_least(self, "", 4, "seconds")
+        if self.seconds > LONGEST_LOG:
+            raise EmbodiedError(f"seconds must be at most {LONGEST_LOG:g} a log, not {self.seconds:g}.")
         if not 0.0 < self.speed <= 1.0:
             raise EmbodiedError(f"speed must be above 0 and at most 1, not {self.speed}.")
+        if self.servo != "lerobot":
+            _twin_alone(self.port, f"servo={self.servo}")
 
 
 @dataclass(frozen=True)

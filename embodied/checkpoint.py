@@ -14,14 +14,18 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from envs.errors import EmbodiedError
+from envs.folders import made
 
 FORMAT = 1
 """Version of the structure below; a file of another version is refused, never guessed at."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing: a temporary neighbour, synced, then renamed over `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a whole file or nothing: a temporary neighbour, synced, then renamed over `path`.
+
+    Raises `EmbodiedError` where its folder cannot be made or written to.
+    """
+    made(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -33,7 +33,11 @@ class Command:
     arguments: type
     names: str | None = None
     """`module:name` of what its first argument, a NAME, is chosen from; None where it has none."""
+    after_stop: str | None = None
+    """What is so when it was interrupted; None is what `_after_stop` says."""
 
+
+CONTINUES = "the same command continues"
 
 COMMANDS = {
     "demo": Command("train, check and report everything, in ten minutes", "embodied.training.demo:demo", Config),
@@ -65,12 +69,14 @@ COMMANDS = {
         "find an arm's servos from how it moves, for the twin and for training",
         "embodied.identify:identify",
         arguments.IdentifyArguments,
+        after_stop="the same command begins anew; logs= takes motion that was recorded",
     ),
     "bench": Command(
         "measure: embodied bench NAME",
         "embodied.bench.harness:bench",
         arguments.BenchArguments,
         names="embodied.bench.harness:BENCHES",
+        after_stop=CONTINUES,
     ),
     "twin": Command(
         "an emulated SO-101 on a port that LeRobot opens like a real one", "embodied.twin:twin", arguments.TwinArguments
@@ -79,6 +85,7 @@ COMMANDS = {
         "run a policy on an arm, behind the governor, and record it",
         "embodied.deploy.command:deploy",
         arguments.DeployArguments,
+        after_stop="what was recorded is kept, and first= goes on after it",
     ),
     "export": Command(
         "a run's policy as a folder for LeRobot's commands, and as ONNX",
@@ -98,14 +105,24 @@ with a NAME get that first. Each returns the exit code, or None for 0."""
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it did its job, 2 after a user's mistake (one sentence on stderr), 130 if interrupted."""
+    given = list(sys.argv[1:] if words is None else words)
+    name = given[0] if given else ""
     try:
-        return _main(list(sys.argv[1:] if words is None else words))
+        return _main(given)
     except EmbodiedError as error:
         sys.stderr.write(f"embodied: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("embodied: stopped; the same command continues.\n")
+        sys.stderr.write(f"embodied: stopped; {_after_stop(name)}.\n")
         return 130
+
+
+def _after_stop(name: str) -> str:
+    """What somebody who interrupted the command `name` must know; experiments keep what is finished."""
+    command = COMMANDS.get(name)
+    if command is not None and command.after_stop is not None:
+        return command.after_stop
+    return CONTINUES if command is not None and command.arguments is Config else "the same command begins anew"
 
 
 def _main(words: list[str]) -> int:

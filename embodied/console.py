@@ -79,6 +79,12 @@ class Console:
         self.rich.print(escape(text))
         self._stream.flush()
 
+    def agreed(self, question: str) -> bool:
+        """Ask; whether a person pressed enter and nothing else. Nobody there is a no."""
+        self.say(f"{question} [enter], or q to stop")
+        answer = sys.stdin.readline()
+        return answer.endswith("\n") and not answer.strip()
+
     def stage(self, name: str) -> Stage:
         """A stage, used as a context: `with console.stage("world model") as stage: ...`."""
         return Stage(self, name)

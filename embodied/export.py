@@ -25,6 +25,7 @@ from embodied.training.collect import chosen_control, chosen_task
 from embodied.training.policies import load_policy
 from envs.errors import EmbodiedError
 from envs.features import policy_input
+from envs.folders import made
 from envs.types import Array, Observation
 from envs.worlds import TaskWorlds
 from robots.lerobot_plugin.configuration_embodied import EmbodiedConfig
@@ -53,13 +54,18 @@ def export(arguments: ExportArguments, console: Console) -> int:
             f"{arguments.run} moves {robot}; what is exported acts in an SO-101's units. It runs here: embodied deploy "
             f"run={arguments.run} robot={robot}"
         )
+    if config.env.obstacles:
+        raise EmbodiedError(
+            f"{arguments.run} was trained among obstacles ({', '.join(config.env.obstacles)}), which nothing sees "
+            "beside an arm; a run without env.obstacles is exported."
+        )
     policy = load_policy(run, config)
     if not isinstance(policy, ActorPolicy) or not isinstance(policy.actor, NumpyActor):
         raise EmbodiedError(
             f"{arguments.run} plans or plays chunks (agent={config.agent.name}); only an actor of single actions "
             "is exported."
         )
-    folder = Path(arguments.folder or run.folder / "lerobot")
+    folder = made(Path(arguments.folder or run.folder / "lerobot"))
     save(lerobot_policy(config, policy, policy.actor), folder)
     seen = _observations(config, policy)
     off = difference(EmbodiedPolicy.from_pretrained(folder), policy, seen, config)
@@ -111,6 +117,7 @@ def difference(exported: EmbodiedPolicy, policy: ActorPolicy, seen: Observation,
 def evaluation_words(config: Config, folder: Path, episodes: int, seed: int) -> list[str]:
     """The words after `lerobot-eval` for the beginnings of `embodied evaluate episodes=... seed=...`."""
     environment = _environment(config)
+    distractors = f"[{','.join(environment.distractors)}]" if environment.distractors else None
     told = {"task": environment.task, "goal": environment.goal, "horizon": environment.horizon,
             "servo": environment.servo, "fps": environment.fps}  # fmt: skip
     own = {name: getattr(EmbodiedEnvConfig(), name) for name in told}
@@ -120,6 +127,7 @@ def evaluation_words(config: Config, folder: Path, episodes: int, seed: int) -> 
         "--policy.device=cpu",
         "--env.type=embodied",
         *(f"--env.{name}={value}" for name, value in told.items() if name == "task" or value != own[name]),
+        *([] if distractors is None else [f"--env.distractors={distractors}"]),
         f"--eval.n_episodes={episodes}",
         f"--eval.batch_size={min(episodes, _BATCH)}",
         "--eval.use_async_envs=false",
@@ -152,7 +160,7 @@ def _side_by_side(
     if arguments.rollouts:
         first = [int(seed) for seed in seeds[: arguments.rollouts]]
         theirs["lerobot-rollout, on a twin"] = rolled_out(
-            folder, env.task, env.goal, env.horizon, round(env.rate), str(config.robot.servo), first
+            folder, env.task, env.goal, env.horizon, round(env.rate), str(config.robot.servo), first, env.distractors
         )
     rows = [
         [name, str(len(each)), percent(wilson(int(each.sum()), len(each)).as_dict()),
@@ -169,7 +177,7 @@ def _environment(config: Config) -> EmbodiedEnvConfig:
         raise EmbodiedError(f"LeRobot counts whole frames per second; env.rate is {config.env.rate:g}.")
     return EmbodiedEnvConfig(
         task=config.env.task, goal=config.env.goal, horizon=config.env.horizon, servo=str(config.robot.servo),
-        fps=round(config.env.rate),
+        fps=round(config.env.rate), distractors=list(config.env.distractors),
     )  # fmt: skip
 
 

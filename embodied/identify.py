@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,11 @@ from embodied.arguments import IdentifyArguments
 from embodied.checkpoint import write_atomically
 from embodied.console import Console
 from envs.errors import EmbodiedError
+from envs.folders import made
 from envs.servo_file import IDENTIFIED
 from envs.types import Array
 from robots.arm.lerobot import ArmConfig, LeRobotArm
+from robots.arm.port import claim
 from robots.governor.client import SupervisedArm
 from robots.governor.governor import Governor
 from robots.governor.guard import Guard
@@ -26,7 +29,7 @@ from robots.identification.fit import BASE, Fit, fit, parameters_of, replay_erro
 from robots.identification.log import Log, load_logs, save_logs
 from robots.identification.recording import Driven, Lockstep, PacketClock, record
 from robots.identification.replay import Replay
-from robots.twin.process import TwinProcess
+from robots.twin.process import TwinProcess, folder_behind, tell
 from robots.twin.server import TwinConfig
 from robots.units import JOINTS
 
@@ -45,11 +48,16 @@ NOTE = (
 def identify(arguments: IdentifyArguments, console: Console) -> None:
     """Record two logs, or read them from `logs`; fit one, replay the other; write `robot.yaml` and `identify.json`.
 
-    Raises `EmbodiedError` for an arm that cannot be had or that the governor stops, and for logs that are none.
+    A real arm moves once somebody has agreed to it. Raises `EmbodiedError` for an arm that cannot be had or that the
+    governor stops, and for logs that are none.
     """
-    folder = Path(arguments.folder)
+    # Said before anything has moved for it.
+    folder = made(Path(arguments.folder))
     path = folder / "logs.npz" if arguments.logs is None else Path(arguments.logs)
     if arguments.logs is None:
+        if not _room(arguments, console):
+            console.say("Nothing was moved.")
+            return
         save_logs(path, recorded(arguments, console))
         console.say(f"wrote {path}")
     logs = load_logs(path)
@@ -63,6 +71,20 @@ def identify(arguments: IdentifyArguments, console: Console) -> None:
     _say(told, console)
     console.say(f"wrote {folder / 'robot.yaml'} and {folder / 'identify.json'}")
     console.say(f"try it: embodied twin servo={folder / 'robot.yaml'}")
+
+
+def _room(arguments: IdentifyArguments, console: Console) -> bool:
+    """Whether the arm may swing: of a twin always, of a real arm once somebody has said so."""
+    if arguments.port == "twin":
+        return True
+    os.close(claim(arguments.port))
+    running = folder_behind(arguments.port)
+    if running is not None:
+        tell(running, "truth()")
+        return True
+    return console.agreed(
+        f"The arm will swing all its joints at once, twice for {arguments.seconds:g} s: clear the room around it."
+    )
 
 
 def report(found: Fit, held_out: Log) -> dict[str, Any]:

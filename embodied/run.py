@@ -17,6 +17,7 @@ from embodied.config import Config
 from embodied.machine import command_line, start_record
 from embodied.schema import differences, leaves, to_dict
 from envs.errors import EmbodiedError
+from envs.folders import made
 
 SAME_RUN = ("run", "device")
 """Settings that do not change what is computed, and may differ between two starts of one run."""
@@ -46,7 +47,7 @@ class Run:
         path = folder / "config.json"
         if folder.exists() and not path.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise EmbodiedError(f"{folder} is there and is not a run; choose another folder with run=FOLDER.")
-        folder.mkdir(parents=True, exist_ok=True)
+        made(folder)
         lock = _locked(folder)
         try:
             if path.exists():

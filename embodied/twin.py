@@ -19,9 +19,9 @@ def twin(arguments: TwinArguments, console: Console) -> None:
         console.say(json.dumps(tell(Path(arguments.folder), arguments.tell), indent=2))
         return
     config = TwinConfig(
-        robot=arguments.robot, task=arguments.task, seed=arguments.seed, servo=arguments.servo,
-        draw=arguments.draw, calibrated=arguments.calibrated, folder=arguments.folder, clock=arguments.clock,
-        packet_time=arguments.packet_time, faults=arguments.faults, picture=arguments.picture,
+        robot=arguments.robot, task=arguments.task, distractors=arguments.distractors, seed=arguments.seed,
+        servo=arguments.servo, draw=arguments.draw, calibrated=arguments.calibrated, folder=arguments.folder,
+        clock=arguments.clock, packet_time=arguments.packet_time, faults=arguments.faults, picture=arguments.picture,
     )  # fmt: skip
     with Server(config) as server:
         for number in (signal.SIGTERM, signal.SIGINT):

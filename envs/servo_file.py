@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from envs.errors import EmbodiedError, unknown
+from envs.folders import made
 from envs.servo import SERVOS, Servo, Servos
 from envs.so101 import JOINTS
 
@@ -53,7 +54,7 @@ class ServoFile:
             },
         }
         comments = "".join(f"# {line}\n" for line in note.splitlines())
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made(path.parent)
         path.write_text(comments + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
     @classmethod

@@ -112,6 +112,11 @@ def task(
     return chosen
 
 
+def distractors_of(chosen: Task) -> tuple[str, ...]:
+    """The objects that a task of `task` has beyond its own."""
+    return chosen.scene.objects[len(TASKS[chosen.name].scene.objects) :]
+
+
 def _by(chosen: Task, robot: str) -> Task:
     """The task for another robot, on its part of the table."""
     if chosen.name not in ANY_ARM:

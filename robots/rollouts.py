@@ -40,16 +40,25 @@ MOST = 600.0
 
 
 def rolled_out(
-    policy: Path, name: str, goal: str | None, horizon: int | None, rate: int, servo: str, seeds: Sequence[int]
+    policy: Path,
+    name: str,
+    goal: str | None,
+    horizon: int | None,
+    rate: int,
+    servo: str,
+    seeds: Sequence[int],
+    distractors: Sequence[str] = (),
 ) -> Array:
     """`[N]` whether the goal of the task `name` holds at the end of each episode that begins with one of `seeds`.
 
-    `policy` is the folder of `embodied export`, `rate` its decisions per second [Hz], `servo` the twin's servos.
+    `policy` is the folder of `embodied export`, `rate` its decisions per second [Hz], `servo` the twin's servos,
+    `distractors` the objects beyond the task's own.
     Raises `EmbodiedError` with its last line where the command fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         words = {"policy": str(policy), "name": name, "goal": goal, "horizon": horizon, "rate": rate, "servo": servo,
-                 "seeds": [int(seed) for seed in seeds], "folder": f"{folder}/twin"}  # fmt: skip
+                 "seeds": [int(seed) for seed in seeds], "distractors": list(distractors),
+                 "folder": f"{folder}/twin"}  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", "robots.rollouts", json.dumps(words)], capture_output=True, text=True, check=False,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
@@ -75,11 +84,11 @@ def main(text: str) -> int:
 
     feetech.patch_setPacketTimeout = patient
     told = json.loads(text)
-    task = named_task(told["name"], told["goal"], told["horizon"])
+    task = named_task(told["name"], told["goal"], told["horizon"], told["distractors"])
     scene = replace(task.scene, servo=named_servos(told["servo"]))
     settings = TwinConfig(
-        task=told["name"], servo=told["servo"], folder=told["folder"], clock="reads", packet_time=1.0 / told["rate"],
-        picture=0.0,
+        task=told["name"], distractors=tuple(told["distractors"]), servo=told["servo"],
+        folder=told["folder"], clock="reads", packet_time=1.0 / told["rate"], picture=0.0,
     )  # fmt: skip
     found = []
     with TwinProcess(settings) as twin:

@@ -73,6 +73,10 @@ def test_the_whole_way(files, monkeypatch, capsys):
         ("calibrate hand_eye pictures=lens", "lens/joints.json does not say how the arm stood"),
         ("calibrate hand_eye pictures=arm folder=empty", "empty/camera.json is no camera calibration"),
         ("calibrate hand_eye mount=elbow", "Unknown mount 'elbow'."),
+        (
+            "calibrate board folder=lens/nothing.png",
+            "The folder lens/nothing.png cannot be made (a file is",
+        ),
         ("calibrate board square_mm=60 marker_mm=40", "The board is 540 x 360 mm; A4 holds"),
     ],
 )

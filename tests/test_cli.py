@@ -207,6 +207,23 @@ def test_an_interrupt_is_not_a_traceback(stage, monkeypatch, capsys, tmp_path):
     assert "the same command continues" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("deploy", "stopped; what was recorded is kept, and first= goes on after it."),
+        ("identify", "stopped; the same command begins anew; logs= takes motion that was recorded."),
+        ("doctor", "stopped; the same command begins anew."),
+    ],
+)
+def test_an_interrupt_says_what_continues(name, sentence, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embodied.cli._function", lambda _: interrupted)
+    assert main([name]) == 130
+    assert capsys.readouterr().err == f"embodied: {sentence}\n"
+
+
 def test_compose_refuses_what_hydra_cannot_merge():
     with pytest.raises(EmbodiedError, match="Unknown env '3'"):
         compose("train", ["env=3"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reacher import reacher
 from twins import start
 
 from embodied.arguments import DeployArguments
@@ -141,6 +142,21 @@ def test_what_was_recorded_opens_as_a_lerobot_dataset(done, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_what_the_run_had_beside_it_lies_before_the_twin(twin, tmp_path):
+    run = reacher(tmp_path / "run", distractors=("green_l",))
+    given = arguments(tmp_path / "record", run=str(run))
+    record = carry_out(given, assigned(given), Console(io.StringIO()))
+    assert record["fault"] is None
+    (episode,) = EpisodeStore(tmp_path / "record" / "episodes")
+    objects = episode.observation.objects
+    seen = objects.present[:, objects.index("green_l")]
+    (laid,) = assigned(given).task.layout([np.random.default_rng(episode.seed)]).present
+    assert seen.tolist() == [bool(laid[0])] * len(seen)
+    assert laid[0]
+    with pytest.raises(EmbodiedError, match=r"has no green_l, .* embodied twin task=reach distractors=\[green_l\], or"):
+        carry_out(replace(given, port=twin.port), assigned(given), Console(io.StringIO()))
+
+
 def test_shadow_says_what_it_would_do_and_leaves_the_arm_limp(twin, tmp_path):
     said = io.StringIO()
     before = twin.tell("truth()")["joints"]
@@ -186,6 +202,56 @@ def test_pixels_find_what_truth_knows(tmp_path, twin):
     assert objects.position_in_world[-1, target] == pytest.approx(true["target"][:3], abs=1e-6)
     assert all(picture.shape[0] == 3 and picture.std() > 5 for picture in episode.observation.images.values())
     assert episode.observation.images
+
+
+class Impatient:
+    """Somebody who presses ctrl-C amid the second episode."""
+
+    def __init__(self, policy):
+        self.policy, self.begun, self.steps = policy, 0, 0
+
+    def reset(self):
+        self.begun, self.steps = self.begun + 1, 0
+        self.policy.reset()
+
+    def act(self, observation, goal):
+        self.steps += 1
+        if (self.begun, self.steps) == (2, 3):
+            raise KeyboardInterrupt
+        return self.policy.act(observation, goal)
+
+
+def kept(folder):
+    return json.loads((folder / "deploy.json").read_text())
+
+
+def test_what_was_done_is_kept_after_ctrl_c_and_continued(twin, tmp_path):
+    said = io.StringIO()
+    policy = Impatient(assigned(arguments(tmp_path)).policy)
+    with pytest.raises(KeyboardInterrupt):
+        short(tmp_path, 4, policy, said, port=twin.port, episodes=3)
+    assert not enabled(twin)
+    assert f"recorded 1 whole episodes in {tmp_path}; first=1 goes on after them" in said.getvalue()
+    first = kept(tmp_path)
+    assert (first["interrupted"], first["episodes"], first["loop"]) == (True, 1, None)
+    told, _ = short(tmp_path, 4, port=twin.port, first=1, episodes=2)
+    second = kept(tmp_path)
+    assert told["episodes"] == 2
+    assert second["episodes"] == 3
+    assert second["each"] == first["each"] + told["each"]
+    assert second["success"]["value"] == sum(one["success"] for one in second["each"]) / 3
+    assert sum(second["cut"].values()) == sum(first["cut"].values()) + sum(told["cut"].values())
+    # The last one once more, which replaces it.
+    short(tmp_path, 4, port=twin.port, first=2, episodes=1)
+    assert [one["seed"] for one in kept(tmp_path)["each"]] == [one["seed"] for one in second["each"]]
+    # An interrupt before the first is over takes nothing away.
+    policy.begun = 1
+    with pytest.raises(KeyboardInterrupt):
+        short(tmp_path, 4, policy, port=twin.port)
+    assert kept(tmp_path)["episodes"] == 3
+    # Another mode is another record.
+    short(tmp_path, 4, port=twin.port, mode="shadow", first=2, episodes=1)
+    assert kept(tmp_path)["episodes"] == 1
 
 
 class Wrecker:

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 from twins import enabled, start
 
+from embodied.arguments import DeployArguments
 from embodied.cli import main
 from embodied.config import Config, EnvConfig
 from embodied.data.journal import NAME
+from embodied.deploy import site
 from embodied.run import Run
 from embodied.schema import to_dict
 from robots.arm.lerobot import ArmConfig, LeRobotArm
+from robots.governor.limits import Limits
 from robots.units import JOINTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,6 +90,40 @@ def test_a_port_with_nothing_behind_it(told):
         os.close(theirs)
 
 
+def test_a_real_arm_has_no_clock_of_reads(told):
+    own, theirs = pty.openpty()
+    try:
+        said = told(f"port={os.ttyname(theirs)}", "perception=tags")
+    finally:
+        os.close(own)
+        os.close(theirs)
+    assert said.startswith("clock=reads was given, and no twin runs at /dev/")
+    assert said.endswith(
+        "a real arm goes by the clock on the wall, under a supervisor; leave clock=wall, or use port=twin."
+    )
+
+
+@pytest.mark.parametrize(("clock", "packet_time"), [("wall", 0.02), ("packets", 0.02), ("reads", 0.01)])
+def test_a_twin_with_another_clock(told, tmp_path, clock, packet_time):
+    with start(tmp_path / "other", clock=clock, packet_time=packet_time) as other:
+        said = told(f"port={other.port}")
+        assert not enabled(other)
+    assert said == (
+        f"clock=reads rate=50 was given, and the twin at {other.port} has clock={clock} packet_time={packet_time:g}: "
+        "start it with clock=reads packet_time=0.02, or leave clock=wall."
+    )
+
+
+def test_a_real_port_is_never_stepped(tmp_path, monkeypatch):
+    """Whatever the arguments say, an arm that is not known to stand still between reads has a supervisor."""
+    monkeypatch.setattr(site, "SupervisedArm", lambda config: "supervised")
+    monkeypatch.setattr(site, "SteppedArm", lambda config: "stepped")
+    given = DeployArguments(run="expert", clock="reads")
+    place = site.Site("/dev/arm", None, lambda text: {})
+    assert site.arm_at(place, given, Limits()) == "supervised"
+    assert site.arm_at(replace(place, stepped=True), given, Limits()) == "stepped"
+
+
 @pytest.mark.parametrize("clock", ["reads", "wall"])
 def test_a_port_that_we_have(told, twin, clock):
     arm = LeRobotArm(ArmConfig(port=twin.port, id="twin", calibration=str(twin.folder)))
@@ -112,7 +149,7 @@ def test_a_port_that_lerobot_has(told, twin):
 
 
 def test_another_kind_of_arm_on_the_port(told, tmp_path):
-    with start(tmp_path / "koch", robot="koch") as koch:
+    with start(tmp_path / "koch", robot="koch", clock="reads", packet_time=0.02) as koch:
         said = told(f"port={koch.port}")
     assert said.startswith(f"No so101_follower answers on {koch.port} (FeetechMotorsBus motor check failed on port ")
     assert "): check the arm's power, its cables, and driver=; servos that a fault has shut down need" in said
@@ -125,13 +162,45 @@ def test_another_kind_of_arm_on_the_port(told, tmp_path):
         ("driver=koch_follower", "has servos xl330-m288, xl430-w250, and a so101 has sts3215"),
         ("driver=so101_folower", "Unknown driver 'so101_folower'. Did you mean 'so101_follower'?"),
         ("driver=lekiwi", "LeRobot's lekiwi "),
+        (
+            "rate=130",
+            "rate=130 was given with clock=reads, where a tick is a whole number of physics steps of 5 ms: with "
+            "this policy, rate=10, 20, 40, 50, 100, 200 are.",
+        ),
+        ("rate=500", "rate must be at most 200 servo ticks per second, not 500."),
+        ("silence=1e9", "silence must be above 0 and at most 2 s, not 1e+09: an arm of which nobody hears is stopped."),
+        ("silence=0", "silence must be above 0 and at most 2 s, not 0: "),
         ("rate=25", "rate=25 is no multiple of the policy's 10 Hz; 50 and 100 are"),
+        ("port=/etc/passwd", "/etc/passwd is no serial port: find the arm's with lerobot-find-port, or use port=twin."),
+        ("port=/dev/null", "/dev/null is no serial port: "),
+        ("port=", "port= names no port: find the arm's with lerobot-find-port, or use port=twin."),
+        ("record=/dev/null", "The folder /dev/null/episodes cannot be made (a file is there); choose another."),
+        ("record=/proc/deploy", "The folder /proc/deploy/episodes cannot be made ("),
         ("task=stack", "start the twin with the same task"),
         ("perception=tags", "camera.json is no camera calibration"),
     ],
 )
 def test_a_setting_that_does_not_fit(told, word, sentence):
     assert sentence in told(word)
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["servo=lerobot"], "servo=lerobot"),
+        (["variation=1.5"], "variation=1.5"),
+        (["servo=firm", "variation=2"], "servo=firm and variation=2"),
+    ],
+)
+def test_a_setting_of_a_twin_of_our_own(told, words, given):
+    said = told(*words)
+    assert said.startswith(f"{given} is for port=twin, whose twin is started for this; what is at ")
+
+
+def test_a_task_beside_a_run(told):
+    assert told("run=runs/demo", "task=lift") == (
+        "task=lift was given beside run=runs/demo, which has a task of its own: leave task= out, or use run=expert."
+    )
 
 
 @pytest.mark.parametrize("perception", ["tags", "pixels"])
@@ -177,6 +246,11 @@ def test_a_calibration_that_is_not_this_arms(told, twin, change, sentence, clock
         ({"play": "boxes"}, "moves a pusher; an arm has shoulder_pan"),
         ({"task": "handover"}, "The policy of handover moves two_so101 by x, y, z, "),
         ({"task": "drawer"}, "Nothing tells how far cabinet of the task drawer is open; deploy a task without"),
+        (
+            {"obstacles": ("wall",)},
+            "among obstacles (wall), which cannot be deployed, for nothing sees where they stand; choose a run without "
+            "env.obstacles.",
+        ),
         ({}, "There is no checkpoint run/checkpoints/policy.safetensors; train first"),
     ],
 )

@@ -1,10 +1,14 @@
 """Identification of servos: motion within limits, replay that is the twin's, a fit that finds what is hidden."""
 
+import io
+import os
+import pty
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
+from twins import start
 
 from embodied.arguments import IdentifyArguments
 from embodied.bench import identify as bench
@@ -230,14 +234,69 @@ def test_the_command_fits_logs_and_writes_what_the_twin_can_be(tmp_path, log, fo
 
 def test_mistakes_are_one_sentence(tmp_path, capsys, log):
     save_logs(tmp_path / "one.npz", {"fitted": log})
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "text.npz").write_text("nothing of ours")
+    (tmp_path / "zip.npz").write_bytes(b"PK\x03\x04 cut short")
+    np.save(tmp_path / "array.npy", np.zeros(3))
     for word, message in (
+        *(
+            (
+                f"logs={tmp_path / name}",
+                f"{name} holds no logs of embodied identify (it is damaged, or something else)",
+            )
+            for name in ("empty.npz", "text.npz", "zip.npz", "array.npy")
+        ),
+        (f"logs={tmp_path}", "holds no logs of embodied identify (Is a directory): give"),
+        ("port=", "port= names no port: find the arm's with lerobot-find-port, or use port=twin."),
+        ("port=/dev/null", "/dev/null is no serial port: find the arm's with lerobot-find-port"),
+        (f"folder={tmp_path / 'text.npz'}", "text.npz cannot be made (a file is there); choose another."),
         (f"logs={tmp_path / 'gone.npz'}", "holds no logs of embodied identify"),
         (f"logs={tmp_path / 'one.npz'}", "fitted and held_out"),
         ("speed=2", "speed must be above 0 and at most 1"),
         ("seconds=1", "seconds must be 4 or more"),
+        ("seconds=1e12", "seconds must be at most 120 a log, not 1e+12"),
+        ("port=/dev/ttyACM0 servo=firm", "servo=firm is for port=twin"),
     ):
-        assert main(["identify", word, f"folder={tmp_path / 'out'}"]) == 2
-        assert message in capsys.readouterr().err
+        assert main(["identify", f"folder={tmp_path / 'out'}", *word.split()]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("answer", ["q\n", "", "no\n"])
+def test_a_real_arm_is_not_moved_unasked(tmp_path, answer, monkeypatch, capsys):
+    own, theirs = pty.openpty()
+    monkeypatch.setattr("embodied.identify.recorded", lambda *_: pytest.fail("it was moved"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    try:
+        assert main(["identify", f"port={os.ttyname(theirs)}", f"folder={tmp_path / 'out'}"]) == 0
+    finally:
+        os.close(own)
+        os.close(theirs)
+    said = capsys.readouterr().out
+    assert "clear the room around it. [enter], or q to stop" in said
+    assert "Nothing was moved." in said
+
+
+def test_a_real_arm_is_moved_after_enter_and_a_twin_unasked(tmp_path, log, monkeypatch):
+    class MovedError(Exception):
+        pass
+
+    def moved(*_):
+        raise MovedError
+
+    own, theirs = pty.openpty()
+    monkeypatch.setattr("embodied.identify.recorded", moved)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    try:
+        for port in ("twin", os.ttyname(theirs)):
+            with pytest.raises(MovedError):
+                identify(IdentifyArguments(port=port, folder=str(tmp_path / "out")), Console(io.StringIO()))
+    finally:
+        os.close(own)
+        os.close(theirs)
+    with start(tmp_path / "twin") as twin, pytest.raises(MovedError):
+        identify(IdentifyArguments(port=twin.port, folder=str(tmp_path / "out")), Console(io.StringIO()))
 
 
 def test_the_bench_measures_against_what_it_hid(monkeypatch, found):

@@ -69,6 +69,26 @@ def test_the_folder_is_json_and_safetensors(exported):
     assert "--env.task=reach --env.horizon=4" in said.replace("\n", " ")
 
 
+def test_a_run_with_distractors_is_exported_with_them(tmp_path):
+    folder, said = reacher(tmp_path / "reach", distractors=("green_l",)), io.StringIO()
+    assert export(ExportArguments(run=str(folder), episodes=2), Console(said)) == 0
+    assert "--env.distractors=[green_l]" in said.getvalue().replace("\n", " ").replace("'", "")
+    assert "lerobot-eval" in said.getvalue()
+    assert PreTrainedConfig.from_pretrained(folder / "lerobot").distractors == ["green_l"]
+
+
+def test_a_run_among_obstacles_is_not_exported(tmp_path):
+    folder = reacher(tmp_path / "reach", obstacles=("wall",))
+    with pytest.raises(EmbodiedError, match=r"was trained among obstacles \(wall\), which nothing sees beside an arm"):
+        export(ExportArguments(run=str(folder)), Console(io.StringIO()))
+
+
+def test_a_folder_that_is_a_file_is_said(exported, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbodiedError, match=r"file cannot be made \(a file is there\); choose another"):
+        export(ExportArguments(run=str(exported[0]), folder=str(tmp_path / "file")), Console(io.StringIO()))
+
+
 def test_observations_survive_lerobots_units(seen):
     again = from_lerobot(to_lerobot(seen), seen.objects.names)
     np.testing.assert_allclose(again.proprioception, seen.proprioception, atol=1e-5)

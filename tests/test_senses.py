@@ -138,6 +138,31 @@ def test_a_missing_calibration_is_named(calibrated, tmp_path, name, sentence):
         sites.senses_at(sites.Site("/dev/arm", None, None), calibrated, PLACE.scene).__enter__()
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"mount": "hat", "zeros": {}}, "mount is 'hat', and wrist and fixed are allowed"),
+        ({"mount": "wrist"}, "camera_in_gripper is missing"),
+        ({"zeros": {}}, "shoulder_pan is missing"),
+        ({"zeros": {joint: {"degrees": float("nan")} for joint in JOINTS[:5]}}, "zeros are finite angles"),
+        ({"camera_in_base": {"position": [0.1], "quaternion": [1, 0, 0, 0]}}, "a pose is a position of 3"),
+        ({"camera_in_base": {"position": [0.1, 0, 0], "quaternion": [1, 0]}}, "a pose is a position of 3"),
+        (
+            {"camera_in_base": {"position": [0.1, 0, 0], "quaternion": [0, 0, 0, 0]}},
+            "a pose is a position of 3",
+        ),
+        ({"camera_in_base": 3}, "not subscriptable"),
+    ],
+)
+def test_a_damaged_calibration_is_said(calibrated, tmp_path, change, why, monkeypatch):
+    path = tmp_path / "hand_eye.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(EmbodiedError, match=f"does not say where the camera is .*{why}.*: make it with"):
+        sites.senses_at(sites.Site("/dev/arm", None, None), calibrated, PLACE.scene).__enter__()
+    with pytest.raises(EmbodiedError, match=why):
+        sites.arm_at(sites.Site("/dev/arm", None, None), calibrated, limits=None)
+
+
 def test_only_cubes_are_followed_by_markers(calibrated):
     with pytest.raises(EmbodiedError, match="is no cube; perception=tags follows cubes"):
         sites.senses_at(sites.Site("/dev/arm", None, None), calibrated, task("clutter").scene).__enter__()

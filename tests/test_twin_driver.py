@@ -204,12 +204,19 @@ def test_mistakes_are_one_sentence(twin, tmp_path, capsys):
         ("hand(high)", "Unknown way of the hand 'high'"),
         ("hand(elbow_flx=1)", "Unknown joint 'elbow_flx'"),
         ("lay(-1)", "'lay(-1)': the number must be 0 or more."),
+        ("lay(1.5)", "'lay(1.5)': beginnings have whole numbers below 9007199254740992, e.g. lay(3)."),
+        ("lay(1e30)", "'lay(1e30)': beginnings have whole numbers below"),
         ("advance()", "'advance()' has 0 values; it takes 1."),
         ("truth", "Expected a call with parentheses"),
     ):
         with pytest.raises(EmbodiedError) as error:
             twin.tell(word)
         assert str(error.value).startswith(message)
+    (tmp_path / "file").write_text("")
+    assert main(["twin", f"folder={tmp_path / 'file'}"]) == 2
+    assert capsys.readouterr().err == (
+        f"embodied: The folder {tmp_path / 'file'} cannot be made (a file is there); choose another.\n"
+    )
     with pytest.raises(EmbodiedError, match="A twin is running in"):
         start(twin.folder)
     with pytest.raises(EmbodiedError, match="No twin runs in"):

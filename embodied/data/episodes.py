@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from embodied.checkpoint import write_atomically
 from envs.episode import Episode, Origin
 from envs.errors import EmbodiedError
+from envs.folders import made
 from envs.goals import Goal
 from envs.interventions import Intervention
 from envs.types import MOVABLE, Array, Kind, ObjectState, Observation
@@ -88,7 +89,7 @@ class EpisodeStore:
 
     def append(self, episodes: Sequence[Episode]) -> None:
         """Write episodes behind the others; those of one layout (entities, array shapes) share a shard."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        made(self.folder)
         for _, group in groupby(episodes, key=_layout):
             path = self.folder / f"shard-{self._next_number():08d}.safetensors"
             write_atomically(path, _pack(list(group)))

@@ -23,6 +23,7 @@ from safetensors.numpy import load, save
 from embodied.data.episodes import EpisodeStore, plain_origin, read_origin
 from envs.episode import Episode, Origin
 from envs.errors import EmbodiedError
+from envs.folders import made
 from envs.goals import Goal
 from envs.robot import FILES, ROBOTS
 from envs.types import Array, ObjectState, Observation
@@ -54,9 +55,8 @@ class Journal:
     """Writes one episode at a time into a store. Opening it keeps what an earlier process left unfinished."""
 
     def __init__(self, store: EpisodeStore) -> None:
-        """Raises `EmbodiedError` where another process records into the store."""
-        self.store, self._path = store, store.folder / NAME
-        store.folder.mkdir(parents=True, exist_ok=True)
+        """Raises `EmbodiedError` where another process records into the store, or its folder cannot be made."""
+        self.store, self._path = store, made(store.folder) / NAME
         # The system lets go of it when the process ends, however it ends.
         self._lock = (store.folder / ".lock").open("w")
         try:

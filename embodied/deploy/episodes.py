@@ -87,13 +87,7 @@ class Deployment:
     ) -> None:
         """Raises `EmbodiedError` where servo ticks and the policy's steps do not go together."""
         self.assignment, self.manner, self.arm, self.senses, self.journal = assignment, manner, arm, senses, journal
-        policy_rate = assignment.control.spec.rate
-        self._ticks = round(manner.rate / policy_rate)
-        if self._ticks < 1 or abs(self._ticks * policy_rate - manner.rate) > 1e-6:
-            raise EmbodiedError(
-                f"rate={manner.rate:g} is no multiple of the policy's {policy_rate:g} Hz; "
-                f"{5 * policy_rate:g} and {10 * policy_rate:g} are."
-            )
+        self._ticks = ticks(manner.rate, assignment.control.spec.rate)
         # With slower limits a step takes longer to get as far. It is told in parts: an arm that hears nothing stops.
         self._parts = round(1.0 / SLOW) if manner.mode == "slow" else 1
         # Policies have learned on servos that are told at once where to be at the end of a step; an arm that is told
@@ -201,6 +195,17 @@ class Deployment:
         while report.fault is not None and report.state not in (State.RELEASED, State.LOST):
             report = self.arm.report()
         self.outcome.lost = report.state is State.LOST
+
+
+def ticks(rate: float, policy_rate: float) -> int:
+    """Servo ticks [at `rate` Hz] of a policy's step; raises `EmbodiedError` where steps are no whole number of them."""
+    count = round(rate / policy_rate)
+    if count < 1 or abs(count * policy_rate - rate) > 1e-6:
+        raise EmbodiedError(
+            f"rate={rate:g} is no multiple of the policy's {policy_rate:g} Hz; "
+            f"{5 * policy_rate:g} and {10 * policy_rate:g} are."
+        )
+    return count
 
 
 def resting(robot: str) -> Array:

@@ -14,9 +14,11 @@ OTHER_END = "/dev/ptmx"
 def claim(port: str) -> int:
     """A file descriptor that keeps `port` for this process until it is closed.
 
-    Raises `EmbodiedError` for a port that is missing, forbidden, or in use, be it by a driver that locks nothing, as
-    LeRobot's does not.
+    Raises `EmbodiedError` for a port that is missing, forbidden, no serial port, or in use, be it by a driver that
+    locks nothing, as LeRobot's does not.
     """
+    if not port:
+        raise EmbodiedError("port= names no port: find the arm's with lerobot-find-port, or use port=twin.")
     try:
         lock = os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except PermissionError as error:
@@ -28,6 +30,9 @@ def claim(port: str) -> int:
             f"The port {port} cannot be opened ({error.strerror}): find the arm's with lerobot-find-port, or use "
             "port=twin."
         ) from error
+    if not os.isatty(lock):
+        os.close(lock)
+        raise EmbodiedError(f"{port} is no serial port: find the arm's with lerobot-find-port, or use port=twin.")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         who = next(iter(users(port)), None)

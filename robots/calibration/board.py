@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from envs.errors import EmbodiedError, unknown
+from envs.folders import made
 from robots.calibration.poses import Floats
 
 DICTIONARIES = {
@@ -112,9 +113,12 @@ class Board:
         return page, scale
 
     def print_to(self, folder: Path) -> tuple[Path, Path]:
-        """Write `board.pdf` and `board.png` at true scale; raises `EmbodiedError` for a board larger than A4."""
+        """Write `board.pdf` and `board.png` at true scale.
+
+        Raises `EmbodiedError` for a board larger than A4, and where the folder cannot be made.
+        """
         page, scale = self.sheet()
-        folder.mkdir(parents=True, exist_ok=True)
+        made(folder)
         paths, inch = (folder / "board.pdf", folder / "board.png"), 0.0254 * scale
         page.convert("1", dither=Image.Dither.NONE).save(paths[0], resolution=inch)
         page.save(paths[1], dpi=(inch, inch))

@@ -7,6 +7,12 @@ from dataclasses import dataclass, fields
 
 from envs.errors import EmbodiedError
 
+FASTEST = 200.0
+"""[Hz] of servo ticks: reading and writing six servos takes a bus about 4 ms, and a twin's physics step is 5 ms."""
+LONGEST_SILENCE = 2.0
+"""[s] of `silence` that a command accepts: servos that are overloaded wait as long before they save themselves, and a
+policy is asked several times a second. Only a program may give `Limits` more, such as a test that stops itself."""
+
 Range = tuple[float, float]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from envs.errors import EmbodiedError
 from robots.arm.contract import Robot
 from robots.governor.guard import Guard, State
-from robots.governor.limits import Limits
+from robots.governor.limits import FASTEST, Limits
 from robots.governor.wire import encode
 from robots.loop import Deadlines, percentiles
 
@@ -40,6 +40,13 @@ class SupervisorConfig:
     """Servo ticks per second [Hz]."""
     moving: bool = True
     """False reads and rules, and no servo has torque."""
+
+    def __post_init__(self) -> None:
+        """Raise `EmbodiedError` for a rate that no servo bus keeps up with."""
+        if not 0.0 < self.rate <= FASTEST:
+            raise EmbodiedError(
+                f"rate={self.rate:g} was given; servo ticks per second are above 0 and at most {FASTEST:g}."
+            )
 
     def as_json(self) -> str:
         """For `from_json`."""

@@ -1,12 +1,15 @@
 """What an arm was told and what it did, tick by tick."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from envs.errors import EmbodiedError
+from envs.folders import made
 from envs.types import Array
 
 FIELDS = ("time", "sent", "command", "position")
@@ -40,7 +43,7 @@ class Log:
 
 def save_logs(path: Path, logs: Mapping[str, Log]) -> None:
     """Write logs by name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     np.savez_compressed(
         path, **{f"{name}.{field}": getattr(log, field) for name, log in logs.items() for field in FIELDS}
     )
@@ -49,11 +52,14 @@ def save_logs(path: Path, logs: Mapping[str, Log]) -> None:
 def load_logs(path: Path) -> dict[str, Log]:
     """The logs of `save_logs` by name; raises `EmbodiedError` for a file that holds none."""
     try:
-        with np.load(path, allow_pickle=False) as values:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as values:
             names = dict.fromkeys(key.partition(".")[0] for key in values)
             logs = {name: Log(*(values[f"{name}.{field}"] for field in FIELDS)) for name in names}
-    except (OSError, ValueError, KeyError) as error:
-        raise EmbodiedError(f"{path} holds no logs of embodied identify ({error}).") from error
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is damaged, or something else"
+        raise EmbodiedError(
+            f"{path} holds no logs of embodied identify ({why}): give the logs.npz that it wrote."
+        ) from error
     if not logs:
         raise EmbodiedError(f"{path} holds no logs of embodied identify.")
     return logs

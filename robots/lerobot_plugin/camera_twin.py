@@ -56,7 +56,8 @@ class TwinCamera(Camera):
 
     def connect(self, warmup: bool = True) -> None:
         """Ask the twin for its scene. Raises `EmbodiedError` where none runs, and for a view that the scene lacks."""
-        mirror = Mirror(task(self._told()["task"]).scene)
+        told = self._told()
+        mirror = Mirror(task(told["task"], distractors=told["distractors"]).scene)
         self._cameras = cameras.Cameras(mirror.simulation.scene, (self._wanted,), threads=1)
         self._mirror = mirror
         # The first picture loads compiled code, for which no arm should have to wait.

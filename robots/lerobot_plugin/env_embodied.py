@@ -44,6 +44,8 @@ class EmbodiedEnvConfig(EnvConfig):
     """Control steps per second."""
     goal: str | None = None
     """A goal as text in place of the task's own."""
+    distractors: list[str] = field(default_factory=list)
+    """Further objects on the table, out of `envs.objects`."""
     horizon: int | None = None
     """Control steps of an episode; None is the task's own."""
     servo: str = "firm"
@@ -52,7 +54,7 @@ class EmbodiedEnvConfig(EnvConfig):
     """Filled in."""
 
     def __post_init__(self) -> None:
-        """Raise `EmbodiedError` for an unknown task, goal or servo."""
+        """Raise `EmbodiedError` for an unknown task, goal, object or servo."""
         entities = len(build_scene(self.chosen.scene).names)
         shapes = {STATE: (6,), VELOCITY: (6,), COMMAND: (6,), KEY: (entities * len(COLUMNS),)}
         kinds = dict.fromkeys(shapes, FeatureType.STATE) | {KEY: FeatureType.ENV}
@@ -62,12 +64,12 @@ class EmbodiedEnvConfig(EnvConfig):
 
     @property
     def chosen(self) -> Task:
-        """The task with its goal, horizon and servos."""
+        """The task with its goal, horizon, distractors and servos."""
         if self.servo not in SERVOS:
             raise unknown("servo", self.servo, SERVOS)
         if self.task is None:
             raise EmbodiedError("Name a task: --env.task=place.")
-        found = named_task(self.task, self.goal, self.horizon)
+        found = named_task(self.task, self.goal, self.horizon, self.distractors)
         if found.scene.robot != "so101":
             raise EmbodiedError(f"Task {self.task!r} is of {found.scene.robot}; LeRobot drives one SO-101 here.")
         return replace(found, scene=replace(found.scene, servo=SERVOS[self.servo]))

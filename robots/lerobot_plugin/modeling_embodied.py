@@ -38,7 +38,10 @@ class EmbodiedPolicy(PreTrainedPolicy):
         """
         super().__init__(config)
         config.validate_features()
-        self._task = task(config.task, config.goal)
+        own = task(config.task).entities
+        self._task = task(
+            config.task, config.goal, distractors=[name for name in config.distractors if name not in own]
+        )
         self._entities = build_scene(self._task.scene).names
         self._control = controller(config.action, config.rate)
         self._distractors = tuple(config.distractors)

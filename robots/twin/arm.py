@@ -12,6 +12,7 @@ from envs.scene import build_scene
 from envs.servo import per_joint
 from envs.servo_file import named_servos
 from envs.simulation import Simulation
+from envs.tasks import distractors_of
 from envs.tasks import task as named_task
 from envs.types import Array
 from envs.variation import Variation, count, drawn, physics
@@ -34,6 +35,8 @@ class ArmConfig:
     """Which arm it is, a name from `robots.twin.makes.MAKES`."""
     task: str = "place"
     """A name from `envs.tasks.TASKS`: what is on the table."""
+    distractors: tuple[str, ...] = ()
+    """Further objects on it, out of `envs.objects`."""
     seed: int = 0
     """Of the task's beginning."""
     servo: str | None = None
@@ -51,11 +54,11 @@ class Arm:
     """The arm, its servos, and the hand that may lead it. Time passes in `advance` alone."""
 
     def __init__(self, config: ArmConfig) -> None:
-        """Raises `EmbodiedError` for an unknown robot, task or servo."""
+        """Raises `EmbodiedError` for an unknown robot, task, object or servo."""
         if config.robot not in MAKES:
             raise unknown("robot", config.robot, MAKES)
         self.make = make = MAKES[config.robot]
-        self._task = named_task(config.task, robot=make.robot)
+        self._task = named_task(config.task, distractors=config.distractors, robot=make.robot)
         if config.servo is None and config.draw is not None:
             raise EmbodiedError("The robot's own servos have no ranges to draw from; a robot file given as servo= has.")
         own = self._task.scene.servo
@@ -136,9 +139,9 @@ class Arm:
     def truth(self) -> dict[str, Any]:
         """What no driver can read, as plain values.
 
-        The `task`, `joints` [rad], motors' `torque` [N m] and whether they are `enabled`, the `goal` they go to [rad],
-        poses of `objects` (position [m] and quaternion) and their `velocities` (linear [m/s], angular [rad/s]), a bin
-        or a target among them, whether the `hand` moves, and the `faults` that hold.
+        The `task` and its `distractors`, `joints` [rad], motors' `torque` [N m] and whether they are `enabled`, the
+        `goal` they go to [rad], poses of `objects` (position [m] and quaternion) and their `velocities` (linear [m/s],
+        angular [rad/s]), a bin or a target among them, whether the `hand` moves, and the `faults` that hold.
         """
         now = self.simulation.observe()[0]
         scene = self.simulation.scene
@@ -150,6 +153,7 @@ class Arm:
         return {
             "time": float(now.time),
             "task": self._task.name,
+            "distractors": list(distractors_of(self._task)),
             "joints": dict(zip(JOINTS, self.angles.tolist(), strict=True)),
             "torque": dict(zip(JOINTS, np.where(self._limp, 0.0, self._drives.torque[0]).tolist(), strict=True)),
             "enabled": {

@@ -70,6 +70,12 @@ def tell(folder: Path, text: str) -> dict[str, Any]:
     return answer
 
 
+def folder_behind(port: str) -> Path | None:
+    """The folder of the twin whose port that is; None of any other port. Whether it still runs, `tell` says."""
+    path = Path(port)
+    return path.parent if path.name == "port" and (path.parent / "control").exists() else None
+
+
 def main(config: str) -> int:
     """Serve the twin that the JSON text `config` describes until stdin ends."""
     from robots.twin.server import Server, TwinConfig

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Literal
 
 from envs.errors import EmbodiedError, unknown
+from envs.folders import made
 from envs.text import parse_call, parse_number
 from robots.twin.arm import Arm, ArmConfig
 from robots.twin.calibration import write_file
@@ -25,6 +26,8 @@ LATE = 0.05
 """[s] Time that the twin is behind by more than this is given up, not caught up with while a host waits."""
 SILENCE = 0.02
 """[s] An unfinished packet is over after this long without a byte."""
+MOST_BEGINNINGS = 2**53
+"""Beyond it, numbers in a command are not exact."""
 COMMANDS = (*KINDS, "clear", "hand", "lay", "advance", "truth")
 
 
@@ -123,7 +126,8 @@ class Server:
         A fault of `robots.twin.faults` holds until `clear()` or `clear(kind)`. `hand(...)` leads limp joints, see
         `robots.twin.hand`. `lay(3)` lays the table anew, as beginning number 3 of the task, under the arm as it is.
         `advance(0.5)` lets that much time [s] pass at once. `truth()` is what no driver can read; every answer is that,
-        after the command, and `lost`, the time [s] that the twin gave up because it was late.
+        after the command, and `lost`, the time [s] that the twin gave up because it was late, and its `clock` and
+        `packet_time` [s].
 
         Raises `EmbodiedError` for anything else.
         """
@@ -145,10 +149,15 @@ class Server:
             if number < 0:
                 raise EmbodiedError(f"{text!r}: the number must be 0 or more.")
             if call.name == "lay":
+                if number != int(number) or number >= MOST_BEGINNINGS:
+                    raise EmbodiedError(
+                        f"{text!r}: beginnings have whole numbers below {MOST_BEGINNINGS}, e.g. lay(3)."
+                    )
                 arm.lay(int(number), keep_arm=True)
             else:
                 arm.advance(round(number / arm.timestep))
-        return {**arm.truth(), "lost": self._lost}
+        own = {"lost": self._lost, "clock": self.config.clock, "packet_time": self.config.packet_time}
+        return {**arm.truth(), **own}
 
     def close(self) -> None:
         """Take the port away. May be called twice."""
@@ -270,8 +279,7 @@ def _words(text: str, given: tuple[str, ...], most: int, least: int = 1) -> tupl
 
 def _listen(folder: Path) -> socket.socket:
     """The socket for commands in `folder`; raises `EmbodiedError` where another twin has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "control"
+    path = made(folder) / "control"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.exists():
