@@ -1,8 +1,8 @@
 """How close stepping worlds comes to bare MuJoCo, and how far from Gymnasium's vector environments and from peers.
 
 `ratio_to_raw` is our vector environment (observations, goal margins, reward, episodes that end and begin at different
-times), `ratio_full` the same with the physics of every episode drawn anew, `sleeping_` the same where objects at rest
-sleep, in the bare loops as well; `engine_` is the simulation alone. The limit is the faster of two bare loops that step
+times), `ratio_full` the same with the physics of every episode drawn anew and noise on all that is sensed, `sleeping_`
+the same as the first where objects at rest sleep, in the bare loops as well; `engine_` is the simulation alone. The limit is the faster of two bare loops that step
 the same model from the same states under the same commands: `mujoco.batch` with precomputed controls and nothing read
 back, and one `mj_step(nstep)` loop per thread over `MjData`.
 That model has what can collide, not what is only drawn, in the loops as in ours.
@@ -95,7 +95,8 @@ def _beside_bare(part: str, seed: int, quick: bool, engine: Engine = BATCH) -> M
     threads = 1 if part in ("one_thread", "one_world") else _cores()
     steps = 8 if quick else STEPS * (40 if part == "one_world" else 1)
     task = "place_clutter" if part == "clutter" else "place"
-    env = TabletopVectorEnv(task, worlds, threads=threads, engine=engine)
+    sensors = "noisy" if part == "full" else None
+    env = TabletopVectorEnv(task, worlds, threads=threads, engine=engine, sensors=sensors)
     if part == "full":
         env.worlds.variation = VARIATION
     env.reset(seed=seed)
