@@ -83,3 +83,9 @@ def test_a_supervisor_that_is_told_to_end_lets_the_arm_down(twin):
 def test_a_killed_supervisor_is_stood_in_for(twin):
     kill_supervisor(supervised(twin))
     assert not enabled(twin)
+
+
+@pytest.mark.parametrize("rate", [0.0, 201.0, float("nan")])
+def test_a_rate_that_no_bus_keeps_up_with_is_refused(rate):
+    with pytest.raises(EmbodiedError, match=f"rate={rate:g} was given; servo ticks per second are above 0"):
+        SupervisorConfig(arm={}, rate=rate)
