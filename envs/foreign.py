@@ -5,7 +5,6 @@ are not named do not move. Each named joint gets a position servo; the arm's wei
 controllers do.
 """
 
-import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -20,6 +19,7 @@ import yaml
 from envs.arm import SerialArm, serial_arm
 from envs.control import CartesianDelta, Controller, JointDelta
 from envs.errors import EmbodiedError, unknown
+from envs.model_files import model_file
 from envs.physics import Physics
 from envs.robot_spec import ARM_AFFINITY, ARM_TYPE, GRIPPER_HALF_EXTENTS, Robot, RobotPart
 from envs.servo import Servo
@@ -239,23 +239,9 @@ _FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """What a robot file may say, and how that is told."""
 
 
-def _model_path(path: str, mjcf: str) -> Path:
-    package, colon, inside = mjcf.partition(":")
-    if not colon:
-        found = Path(path).parent / mjcf
-    else:
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise EmbodiedError(f"{path}: its model is in the package {package!r}, which is not installed.")
-        found = Path(spec.submodule_search_locations[0]) / inside
-    if not found.is_file():
-        raise EmbodiedError(f"{path}: there is no model {str(found)!r}.")
-    return found
-
-
 def _arm_alone(path: str, arm: ArmFile) -> mujoco.MjSpec:
     """The model without all that is not the arm."""
-    model = str(_model_path(path, arm.mjcf))
+    model = str(model_file(path, arm.mjcf))
     try:
         spec = mujoco.MjSpec.from_file(model)
     except ValueError as error:

@@ -226,6 +226,32 @@ def test_a_wrong_robot_file_is_told_what_is_wrong(tmp_path: Path, text: str, sen
         SceneConfig(robot=write(tmp_path, text))
 
 
+def test_models_of_the_menagerie_go_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(name: str) -> str:
+        return write(tmp_path, FILE.replace("arm.xml", f"robot_descriptions:{name}"))
+
+    monkeypatch.setitem(sys.modules, "robot_descriptions", None)
+    with pytest.raises(EmbodiedError, match=r"'robot_descriptions', which is not installed: pip install"):
+        SceneConfig(robot=at("toy_mj_description"))
+    monkeypatch.undo()
+    package = tmp_path / "packages" / "robot_descriptions"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "toy.xml").write_text(ARM)
+    (package / "toy_mj_description.py").write_text(f"MJCF_PATH = {str(package / 'toy.xml')!r}")
+    (package / "toy_description.py").write_text("URDF_PATH = 'toy.urdf'")
+    (package / "far_mj_description.py").write_text("raise OSError('fatal: no network')")
+    monkeypatch.syspath_prepend(str(package.parent))
+    assert robot_of(at("toy_mj_description")).joints == ("swing", "pinch")
+    for name, told in (
+        ("toy_description", "has no MJCF file by the name of 'toy_description'"),
+        ("far_mj_description", "cannot fetch 'far_mj_description', .* once: fatal: no network"),
+        ("toi_mj_description", "'toi_mj_description'; its names of those end with _mj_description"),
+    ):
+        with pytest.raises(EmbodiedError, match=told):
+            SceneConfig(robot=at(name))
+
+
 def test_a_finger_without_mass_is_told_how_it_gets_one(tmp_path: Path) -> None:
     model = ARM.replace('<geom name="side"', '<geom name="side" mass="0"')
     with pytest.raises(

@@ -2,9 +2,9 @@
 
 `ratio_to_raw` is our vector environment (observations, goal margins, reward, episodes that end and begin at different
 times), `ratio_full` the same with the physics of every episode drawn anew and noise on all that is sensed, `sleeping_`
-the same as the first where objects at rest sleep, in the bare loops as well; `engine_` is the simulation alone. The limit is the faster of two bare loops that step
-the same model from the same states under the same commands: `mujoco.batch` with precomputed controls and nothing read
-back, and one `mj_step(nstep)` loop per thread over `MjData`.
+the same as the first where objects at rest sleep, in the bare loops as well; `engine_` is the simulation alone. The
+limit is the faster of two bare loops that step the same model from the same states under the same commands:
+`mujoco.batch` with precomputed controls and nothing read back, and one `mj_step(nstep)` loop per thread over `MjData`.
 That model has what can collide, not what is only drawn, in the loops as in ours.
 For the simulation alone they must end in the same bits. All are timed in turn within one run, since the speed of a
 shared machine drifts; a ratio is formed within a repeat, and its median taken over repeats.
