@@ -88,10 +88,10 @@ def check_apart(
     layout: Layout, half_extents: Array, names: Sequence[str], table: tuple[Array, Array], fixtures: Sequence[str] = (),
     goal_entity: str | None = None,
 ) -> None:  # fmt: skip
-    """Raise `EmbodiedError` where two things are in one another by a quarter and more, or an object so in the table.
+    """Raise `EmbodiedError` where an object is in another thing by a quarter and more.
 
-    Things are objects of half extents `[n O 3]`, fixtures where they begin and the goal's bin; the table's centre and
-    half extents are given [m]. Boxes are judged as they are, other solids by the balls inside them: what is called
+    Things are objects of half extents `[n O 3]`, the table, whose centre and half extents are given [m], fixtures where
+    they begin and the goal's bin. Boxes are judged as they are, other solids by the balls inside them: what is called
     overlapping is, and the play of an estimate is let pass.
     """
     solids = [(o, solid) for o, name in enumerate(names) for solid in object_type(name).solids]
@@ -112,7 +112,9 @@ def check_apart(
     other = _standing(layout, fixtures, goal_entity)
     first, second = np.triu_indices(len(own.owner) + len(other.owner), 1)
     everything = own.with_(other)
-    apart = np.array([everything.owner[a] != everything.owner[b] for a, b in zip(first, second, strict=True)], bool)
+    # What stands about is moved by nothing: it may stand in one another.
+    apart = np.array([a < len(own.owner) and everything.owner[a] != everything.owner[b]
+                      for a, b in zip(first, second, strict=True)], bool)  # fmt: skip
     _refuse_overlaps(everything, first[apart], second[apart])
 
 
